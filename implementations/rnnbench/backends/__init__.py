@@ -1,0 +1,1 @@
+"""One module or folder per implementation of the cells; none imports another."""

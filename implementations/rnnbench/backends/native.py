@@ -1,0 +1,75 @@
+"""torch.nn's own kernels: cuDNN on CUDA, oneDNN or the ATen loop on the CPU.
+
+The functions that ``torch.nn.RNN/GRU/LSTM.forward`` end in are called with the given weights. Which
+kernel torch dispatched to is not assumed but read off a recording of the operators (`identity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import _VF as functional
+
+from rnnbench.interface import Backend, Conditions, Inputs
+from rnnbench.spec import Spec
+
+KERNELS = {
+    "mkldnn_rnn_layer": "oneDNN (mkldnn_rnn_layer)",
+    "_cudnn_rnn": "cuDNN (_cudnn_rnn)",
+    "miopen_rnn": "MIOpen (miopen_rnn)",
+}
+"""Operator that only one library runs → its name in reports; none of them: the ATen loop."""
+
+
+class Native(Backend):
+    """``torch.nn`` in the dtypes and on the devices that it takes."""
+
+    def supports(self, spec: Spec, conditions: Conditions) -> str | None:
+        return None
+
+    def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if inputs.masks is None:
+            return _call(spec, inputs, spec.layers, inputs.dropout)
+        return _layer_by_layer(spec, inputs, inputs.masks)
+
+    def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
+        with torch.profiler.profile() as recording:
+            self.run(spec, inputs)
+        names = {event.name.removeprefix("aten::") for event in recording.events()}
+        kernel = next((text for name, text in KERNELS.items() if name in names), "ATen loop")
+        return {"kernel": kernel, "device": str(inputs.x.device)}
+
+
+def _call(
+    spec: Spec, inputs: Inputs, layers: int, dropout: float
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    function = getattr(functional, spec.cell)
+    state = inputs.state if spec.has_cell_state else inputs.state[0]
+    settings = (spec.bias, layers, dropout, dropout > 0, spec.directions == 2)
+    if inputs.batch_sizes is None:
+        y, *final = function(inputs.x, state, inputs.weights, *settings, False)
+    else:
+        y, *final = function(inputs.x, inputs.batch_sizes, state, inputs.weights, *settings)
+    return y, tuple(final)
+
+
+def _layer_by_layer(
+    spec: Spec, inputs: Inputs, masks: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One call a layer, so that given dropout masks can stand between them."""
+    x, finals = inputs.x, []
+    per_layer = spec.directions * spec.parameters_per_layer
+    for layer in range(spec.layers):
+        rows = slice(layer * spec.directions, (layer + 1) * spec.directions)
+        one = Inputs(
+            x if layer == 0 else x * masks[layer - 1],
+            tuple(part[rows] for part in inputs.state),
+            inputs.weights[layer * per_layer : (layer + 1) * per_layer],
+            inputs.batch_sizes,
+        )
+        x, final = _call(spec, one, 1, 0.0)
+        finals.append(final)
+    return x, tuple(torch.cat(part) for part in zip(*finals, strict=True))

@@ -1,0 +1,252 @@
+"""The one interface that every backend implements, and the registry that finds them.
+
+A backend takes a `Spec` and `Inputs` and returns output and final state as torch tensors that
+autograd can go through, whatever it does inside. It says with a reason what it cannot do
+(`supports`), and never falls back to another in silence.
+
+To add a backend, subclass `Backend` and name it in an entry point of your distribution::
+
+    [project.entry-points."rnnbench.backends"]
+    mine = "my_package.my_module:MyBackend"
+
+or call ``rnnbench.register("mine", MyBackend())``. Tests, checks, benchmarks and reports take
+their list from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rnnbench.errors import InputError, UnsupportedError
+from rnnbench.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ENTRY_POINT_GROUP = "rnnbench.backends"
+
+BUILT_IN = {
+    "manual": "rnnbench.backends.manual:Manual",
+    "numba": "rnnbench.backends.numba.backend:Numba",
+    "native": "rnnbench.backends.native:Native",
+    "compile": "rnnbench.backends.compiled:Compiled",
+}
+"""Where each built-in backend lives; it is imported when first asked for."""
+
+_registered: dict[str, Backend] = {}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a backend must know, besides the spec, to say whether it can do a case."""
+
+    device: str = "cpu"
+    phase: str = "training"
+    packed: bool = False
+    masks_given: bool = False
+
+
+class Inputs(NamedTuple):
+    """Checked arguments of one run.
+
+    x            (T, B, I), or the (N, I) rows of a packed sequence, longest sequence first
+    state        (h0,) or (h0, c0): (L·D, B, P or H), (L·D, B, H)
+    weights      in the order of `Spec.parameters`
+    batch_sizes  sequences still running at each step, (T,) int64 on the CPU; None when not packed
+    dropout      probability that is in force between layers: 0 unless training
+    masks        L−1 tensors shaped like x with D·(P or H) features, 0 or 1/(1−p), to be used in
+                 place of dropout's own random ones; None to draw them
+    """
+
+    x: Tensor
+    state: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...]
+    batch_sizes: Tensor | None = None
+    dropout: float = 0.0
+    masks: tuple[Tensor, ...] | None = None
+
+
+class Backend(ABC):
+    """One implementation of all four cells behind the common interface."""
+
+    @abstractmethod
+    def supports(self, spec: Spec, conditions: Conditions) -> str | None:
+        """None if it can do the case, else the reason why not, as one sentence."""
+
+    @abstractmethod
+    def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Output, shaped like x with D·(P or H) features, and final state, shaped like state."""
+
+    @abstractmethod
+    def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
+        """What really runs for these inputs: at least ``{"kernel": ...}``. May run the case."""
+
+
+def register(name: str, backend: Backend) -> None:
+    """Make ``backend`` known under ``name`` for this process.
+
+    Raises InputError if the name is taken or the object is not a `Backend`.
+    """
+    if not isinstance(backend, Backend):
+        raise InputError(f"backend must be an rnnbench Backend; got {type(backend).__name__}")
+    if name in backends():
+        raise InputError(f"name must not be a registered backend's; got {name!r}")
+    _registered[name] = backend
+
+
+def unregister(name: str) -> None:
+    """Forget a backend that `register` made known."""
+    _registered.pop(name)
+
+
+@cache
+def _third_party() -> dict[str, Any]:
+    """Entry points by name; a built-in name cannot be taken over."""
+    return {e.name: e for e in entry_points(group=ENTRY_POINT_GROUP) if e.name not in BUILT_IN}
+
+
+def backends() -> tuple[str, ...]:
+    """Names of all registered backends: built-in, from entry points, from `register`."""
+    return (*BUILT_IN, *_third_party(), *_registered)
+
+
+@cache
+def _load(name: str) -> Backend:
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name].split(":")
+        backend = getattr(importlib.import_module(module), attribute)()
+    else:
+        backend = _third_party()[name].load()()
+    if not isinstance(backend, Backend):
+        raise InputError(f"entry point {name!r} must name a subclass of rnnbench's Backend")
+    return backend
+
+
+def get(name: str) -> Backend:
+    """The backend called ``name``; raises InputError that lists the known ones."""
+    if name in _registered:
+        return _registered[name]
+    if name not in backends():
+        known = ", ".join(map(repr, backends()))
+        raise InputError(f"backend must be one of {known}; got {name!r}")
+    return _load(name)
+
+
+def require(name: str, spec: Spec, conditions: Conditions) -> Backend:
+    """The backend called ``name``, or UnsupportedError with its reason if it cannot do the case."""
+    backend = get(name)
+    reason = backend.supports(spec, conditions)
+    if reason is not None:
+        raise UnsupportedError(f"backend {name!r} does not support this case: {reason}")
+    return backend
+
+
+def check_inputs(
+    spec: Spec,
+    x: Tensor,
+    state: Sequence[Tensor] | None,
+    weights: Sequence[Tensor],
+    batch_sizes: Tensor | None = None,
+) -> Inputs:
+    """Check every argument against the spec and fill in the zero state.
+
+    Raises InputError with one sentence that names the argument, what it was and what it must be.
+    """
+    import torch
+
+    dtype = getattr(torch, spec.dtype)
+
+    def check(name: str, tensor: Tensor, shape: tuple[Any, ...], meaning: str) -> None:
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
+        wrong = len(shape) != tensor.dim() or any(
+            isinstance(want, int) and want != got
+            for want, got in zip(shape, tensor.shape, strict=True)
+        )
+        if wrong:
+            wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+            raise InputError(
+                f"{name} must have shape {wanted}{meaning}; got {tuple(tensor.shape)}"
+            )
+        if tensor.dtype != dtype:
+            raise InputError(f"{name} must have dtype {spec.dtype}; got {tensor.dtype}")
+        if tensor.device != x.device:
+            raise InputError(f"{name} must be on x's device {x.device}; got {tensor.device}")
+
+    size = spec.input_size
+    if batch_sizes is None:
+        check("x", x, ("T", "B", size), f" with input_size {size}")
+        steps, batch = x.shape[:2]
+        if steps == 0:
+            raise InputError(
+                f"x must have at least one time step (T ≥ 1); got shape {tuple(x.shape)}"
+            )
+    else:
+        check("x", x, (int(batch_sizes.sum()), size), f" = (sum of lengths, input_size {size})")
+        batch = int(batch_sizes[0])
+
+    shapes = spec.state_shapes(batch)
+    if state is None:
+        state = tuple(x.new_zeros(shape) for shape in shapes.values())
+    state = tuple(state)
+    if len(state) != len(shapes):
+        wanted = "(h0, c0)" if spec.has_cell_state else "(h0,)"
+        raise InputError(f"state must be {wanted} for cell {spec.cell!r}; got {len(state)} tensors")
+    for (name, shape), tensor in zip(shapes.items(), state, strict=True):
+        check(name, tensor, shape, f" = (layers·directions, B, size) for {spec.name}")
+
+    weights = tuple(weights)
+    if len(weights) != len(spec.parameters):
+        raise InputError(
+            f"weights must be {len(spec.parameters)} tensors for {spec.name}; got {len(weights)}"
+        )
+    for parameter, tensor in zip(spec.parameters, weights, strict=True):
+        check(parameter.name, tensor, parameter.shape, f" for {spec.name}")
+    return Inputs(x, state, weights, batch_sizes)
+
+
+def run(
+    backend: str,
+    spec: Spec,
+    x: Tensor,
+    state: Sequence[Tensor] | None,
+    weights: Sequence[Tensor],
+    *,
+    batch_sizes: Tensor | None = None,
+    training: bool = False,
+    masks: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a network on the backend called ``backend``.
+
+    x            (T, B, I), or (N, I) packed rows with ``batch_sizes``
+    state        (h0,) or (h0, c0), each (L·D, B, size); None for zeros
+    weights      in the order of ``spec.parameters``
+    training     whether dropout between the layers is in force
+    masks        given dropout masks, see `Inputs`
+
+    Returns the output and the final state. Raises InputError for a bad argument and
+    UnsupportedError where the backend says that it cannot do the case.
+    """
+    import torch
+
+    inputs = check_inputs(spec, x, state, weights, batch_sizes)
+    tensors = (inputs.x, *inputs.state, *inputs.weights)
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    conditions = Conditions(
+        device=x.device.type,
+        phase="training" if differentiable else "inference",
+        packed=batch_sizes is not None,
+        masks_given=masks is not None,
+    )
+    chosen = require(backend, spec, conditions)
+    if training and spec.layers > 1:
+        inputs = inputs._replace(
+            dropout=spec.dropout, masks=None if masks is None else tuple(masks)
+        )
+    return chosen.run(spec, inputs)

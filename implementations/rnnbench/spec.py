@@ -1,0 +1,200 @@
+"""One frozen description of a network (`Spec`) and of one run of it (`Case`).
+
+Vocabulary: T sequence length, B batch, I input size, H hidden size, P projection size (0: none),
+L layers, D directions, G gates. Gate order and parameter names are torch's: LSTM i, f, g, o;
+GRU r, z, n; parameters by layer, then direction, then weight_ih, weight_hh, bias_ih, bias_hh,
+weight_hr.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from rnnbench.errors import InputError
+
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
+CELLS = tuple(GATES)
+PHASES = ("inference", "training")
+DIRECTION_SUFFIX = ("", "_reverse")
+
+UNIT_ROUNDOFF = {
+    "float64": 2.0**-53,
+    "float32": 2.0**-24,
+    "float16": 2.0**-11,
+    "bfloat16": 2.0**-8,
+}
+"""Half the distance from 1 to the next number, per dtype: the "eps" of every error and budget."""
+DTYPES = tuple(UNIT_ROUNDOFF)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Name, shape and place of one weight or bias."""
+
+    name: str
+    shape: tuple[int, ...]
+    layer: int
+    direction: int
+
+
+def _positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be an int of at least 1; got {value!r}")
+
+
+def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        choices = ", ".join(map(repr, allowed))
+        raise InputError(f"{name} must be one of {choices}; got {value!r}")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A recurrent network, completely.
+
+    Raises `InputError` (a ValueError) for an unknown cell or dtype, sizes below 1, a projection
+    that is not smaller than the hidden size or not on an LSTM, dropout outside [0, 1].
+    """
+
+    cell: str
+    input_size: int
+    hidden_size: int
+    layers: int = 1
+    directions: int = 1
+    bias: bool = True
+    dtype: str = "float32"
+    proj_size: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _one_of("cell", self.cell, CELLS)
+        _one_of("dtype", self.dtype, DTYPES)
+        _one_of("directions", self.directions, (1, 2))
+        _positive("input_size", self.input_size)
+        _positive("hidden_size", self.hidden_size)
+        _positive("layers", self.layers)
+        if not isinstance(self.bias, bool):
+            raise InputError(f"bias must be a bool; got {self.bias!r}")
+        if not 0 <= self.proj_size < self.hidden_size:
+            raise InputError(
+                f"proj_size must be at least 0 and smaller than hidden_size={self.hidden_size}; "
+                f"got {self.proj_size!r}"
+            )
+        if self.proj_size and self.cell != "lstm":
+            raise InputError(f"proj_size must be 0 for cell {self.cell!r}; got {self.proj_size!r}")
+        if not 0.0 <= self.dropout <= 1.0:
+            raise InputError(f"dropout must lie in [0, 1]; got {self.dropout!r}")
+
+    @property
+    def gates(self) -> int:
+        """G: blocks of H rows in weight_ih and weight_hh."""
+        return GATES[self.cell]
+
+    @property
+    def has_cell_state(self) -> bool:
+        return self.cell == "lstm"
+
+    @property
+    def state_size(self) -> int:
+        """Size of h: P with a projection, else H."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output: D·(P or H)."""
+        return self.directions * self.state_size
+
+    def layer_input_size(self, layer: int) -> int:
+        """I for the first layer, the previous layer's output size for the rest."""
+        return self.input_size if layer == 0 else self.output_size
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every weight and bias in torch's order."""
+        rows = self.gates * self.hidden_size
+        found = []
+        for layer in range(self.layers):
+            for direction in range(self.directions):
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (rows, self.layer_input_size(layer)),
+                    "weight_hh": (rows, self.state_size),
+                }
+                if self.bias:
+                    shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+                if self.proj_size:
+                    shapes["weight_hr"] = (self.proj_size, self.hidden_size)
+                suffix = f"_l{layer}{DIRECTION_SUFFIX[direction]}"
+                found += [
+                    Parameter(kind + suffix, shape, layer, direction)
+                    for kind, shape in shapes.items()
+                ]
+        return tuple(found)
+
+    @cached_property
+    def parameters_per_layer(self) -> int:
+        """How many of `parameters` belong to one layer in one direction."""
+        return len(self.parameters) // (self.layers * self.directions)
+
+    def state_shapes(self, batch: int) -> dict[str, tuple[int, int, int]]:
+        """Shapes of h0 (and c0): (L·D, B, P or H), (L·D, B, H)."""
+        depth = self.layers * self.directions
+        shapes = {"h0": (depth, batch, self.state_size)}
+        if self.has_cell_state:
+            shapes["c0"] = (depth, batch, self.hidden_size)
+        return shapes
+
+    @property
+    def name(self) -> str:
+        """A readable id, e.g. ``gru-I4-H8-L2-D1-float32``."""
+        parts = [
+            self.cell,
+            f"I{self.input_size}",
+            f"H{self.hidden_size}",
+            f"L{self.layers}",
+            f"D{self.directions}",
+        ]
+        parts += [f"P{self.proj_size}"] * bool(self.proj_size)
+        parts += ["nobias"] * (not self.bias)
+        parts += [f"drop{self.dropout:g}"] * bool(self.dropout)
+        return "-".join([*parts, self.dtype])
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of a network: T steps of B sequences in one phase.
+
+    lengths: each sequence's own length, longest T, or None when all have length T.
+    initial_state: whether h0 (and c0) are given, or left out and so zero.
+    """
+
+    spec: Spec
+    T: int
+    B: int
+    phase: str = "training"
+    lengths: tuple[int, ...] | None = None
+    initial_state: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("phase", self.phase, PHASES)
+        _positive("T", self.T)
+        _positive("B", self.B)
+        if self.lengths is not None:
+            if len(self.lengths) != self.B or max(self.lengths) != self.T or min(self.lengths) < 1:
+                raise InputError(
+                    f"lengths must be {self.B} ints between 1 and T={self.T}, the longest of them "
+                    f"T; got {self.lengths!r}"
+                )
+
+    @property
+    def training(self) -> bool:
+        return self.phase == "training"
+
+    @property
+    def name(self) -> str:
+        """A readable id, e.g. ``gru-I4-H8-L2-D1-float32-T17-B5-training``."""
+        parts = [self.spec.name, f"T{self.T}", f"B{self.B}", self.phase]
+        parts += ["packed"] * (self.lengths is not None)
+        parts += ["zerostate"] * (not self.initial_state)
+        return "-".join(parts)
