@@ -39,6 +39,9 @@ BUILT_IN = {
 }
 """Where each built-in backend lives; it is imported when first asked for."""
 
+AUTO_ORDER = ("native", "numba", "manual")
+"""What "auto" tries, in order: torch's own kernels unless they cannot do the case."""
+
 _registered: dict[str, Backend] = {}
 
 

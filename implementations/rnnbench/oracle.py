@@ -1,4 +1,4 @@
-r"""The float64 reference: every output and every gradient, straight from the equations.
+r"""The reference, float64 or wider: every output and every gradient, straight from the equations.
 
 One layer, one direction; σ the logistic function, ⊙ the elementwise product, φ tanh or relu.
 With the affine maps a = W_ih x_t + b_ih and u = W_hh h_{t−1} + b_hh, cut into gates of H rows:
@@ -41,7 +41,7 @@ from scipy.special import expit as sigmoid
 
 from rnnbench.spec import Spec
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 Weights = Mapping[str, Array]
 
 
@@ -193,7 +193,9 @@ def oracle(
     lengths: Sequence[int] | None = None,
     masks: Sequence[Array] | None = None,
 ) -> dict[str, Array]:
-    """Outputs, and with ``upstream`` every gradient, in float64.
+    """Outputs, and with ``upstream`` every gradient, in the precision of the arrays given.
+
+    That is float64, or NumPy's longdouble where float64 itself is under test.
 
     x        (T, B, I), padded where ``lengths`` says that a sequence is shorter
     state    (h0,) or (h0, c0): (L·D, B, P or H), (L·D, B, H)
@@ -218,7 +220,7 @@ def oracle(
         one = _dense(spec, x[cut], states, weights, masks and [m[cut] for m in masks], up)
         for name, value in one.items():
             if name in ("output", "grad_x"):
-                padded = total.setdefault(name, np.zeros((*x.shape[:2], value.shape[2])))
+                padded = total.setdefault(name, np.zeros((*x.shape[:2], value.shape[2]), x.dtype))
                 padded[cut] = value
             elif name in ("h_n", "c_n", "grad_h0", "grad_c0"):
                 old = total.get(name)

@@ -46,6 +46,7 @@ from rnnbench.stack import (
     Layout,
     Recurrence,
     run_stack,
+    sum_of_outer,
 )
 
 
@@ -224,11 +225,13 @@ class ManualRecurrence(Recurrence):
             dh0=dh,
             dc0=dc,
             weights=LayerWeights(
-                ih=alpha.T @ x,
-                hh=mu.T @ previous,
+                ih=sum_of_outer(alpha, x),
+                hh=sum_of_outer(mu, previous),
                 bias_ih=None if weights.bias_ih is None else alpha.sum(0),
                 bias_hh=None if weights.bias_hh is None else mu.sum(0),
-                hr=None if weights.hr is None else d_output.T @ _projected(layout, kept, reverse),
+                hr=None
+                if weights.hr is None
+                else sum_of_outer(d_output, _projected(layout, kept, reverse)),
             ),
         )
 

@@ -1,0 +1,305 @@
+r"""The time loops that Numba compiles, one pair for each family of cells.
+
+A kernel runs one layer in one direction over steps whose input projection is already there, and
+backward gives what the weight gradients need, so that all products but h W_hhᵀ, μ W_hh and the
+projection's stand outside, one each for all rows. The equations are those of the oracle's docstring.
+
+Arguments, all C-contiguous and of one dtype, so that each dtype has one compiled signature:
+
+    steps      (T, 2) int64: first row and number of rows b of each step, in the order of the loop;
+               a reverse direction or a backward pass is the same loop over other steps
+    keep       whether a backward pass follows: then kept arrays have all N rows, otherwise they
+               hold the B rows of the step at hand only
+    gates      (N, G·H): on entry x W_ihᵀ with its biases, on return the values of the gates
+    h, c       (B, P or H), (B, H): on entry the initial, on return the final state
+    y          (N, P or H): output
+    h_before   (N, P or H), kept: h_{t−1} of each row; c_before, tanh_c and u_n likewise, (N, H)
+    dy, dh, dc gradients of y, h, c; dh and dc on entry of the final, on return of the initial state
+    alpha, mu  (N, G·H): gradients of x W_ihᵀ and of h W_hhᵀ
+
+Numba's disk cache notices a change of this file only: whatever a kernel calls must stand in it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+# Only "contract" (fused multiply-add): the wider flags gave NaN for large arguments, and no speed.
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+
+
+@cache
+def _warn_uncached() -> None:
+    warnings.warn(
+        "numba's kernels are compiled anew in every process, because neither the source folder nor "
+        "the user's cache folder is writable; NUMBA_CACHE_DIR can name another.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _jit(function: Callable[..., Any]) -> Any:
+    """The compiled function, cached on disk where a folder for it can be written."""
+    try:
+        return njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # "cannot cache function …: no locator available"
+        _warn_uncached()
+        return njit(**OPTIONS)(function)
+
+
+@_jit
+def sigmoid(x: float) -> float:
+    """1 / (1 + e^−x), from e^−|x| so that nothing overflows and small values keep their digits."""
+    e = math.exp(-abs(x))
+    return (1 if x >= 0 else e) / (1 + e)
+
+
+@_jit
+def _add(a: Array, b: Array, out: Array) -> None:
+    """out = a + b, (b, H) each; ``out`` may be one of them."""
+    for k in range(len(a)):
+        a_k, b_k, out_k = a[k], b[k], out[k]
+        for j in range(len(a_k)):
+            out_k[j] = a_k[j] + b_k[j]
+
+
+@_jit
+def _rnn_row(a: Array, u: Array, relu: bool) -> None:
+    """a ← φ(a + u), (H,) each."""
+    for j in range(len(a)):
+        a[j] += u[j]
+        if not relu:
+            a[j] = math.tanh(a[j])
+        elif a[j] < 0:  # false for NaN, which so remains
+            a[j] = 0
+
+
+@_jit
+def _rnn_row_backward(h: Array, dh: Array, alpha: Array, relu: bool) -> None:
+    """alpha = dh ⊙ φ', (H,) each, with φ' from h = φ(a + u)."""
+    one = h.dtype.type(1)
+    for j in range(len(h)):
+        if not relu:
+            alpha[j] = dh[j] * (one - h[j] * h[j])
+        elif h[j] <= 0:
+            alpha[j] = 0
+        else:
+            alpha[j] = dh[j]
+
+
+@_jit
+def _gru_row(gates: Array, u: Array, bias_n: Array, u_n: Array, h: Array) -> None:
+    """One sequence, one step. gates, u (3·H,); the others (H,)."""
+    H = len(h)
+    r, z, n = gates[:H], gates[H : 2 * H], gates[2 * H :]
+    for j in range(H):
+        r[j] = sigmoid(r[j] + u[j])
+        z[j] = sigmoid(z[j] + u[H + j])
+        u_n[j] = u[2 * H + j] + bias_n[j]
+        n[j] = math.tanh(n[j] + r[j] * u_n[j])
+        h[j] = n[j] + z[j] * (h[j] - n[j])
+
+
+@_jit
+def _gru_row_backward(
+    gates: Array, u_n: Array, h: Array, dh: Array, alpha: Array, mu: Array, bypass: Array
+) -> None:
+    """One sequence, one step; h is h_{t−1}. gates, alpha, mu (3·H,); the others (H,)."""
+    H = len(h)
+    one = h.dtype.type(1)
+    r, z, n = gates[:H], gates[H : 2 * H], gates[2 * H :]
+    for j in range(H):
+        alpha_n = dh[j] * (one - z[j]) * (one - n[j] * n[j])
+        alpha_z = dh[j] * (h[j] - n[j]) * z[j] * (one - z[j])
+        alpha_r = alpha_n * u_n[j] * r[j] * (one - r[j])
+        bypass[j] = dh[j] * z[j]
+        alpha[j] = mu[j] = alpha_r
+        alpha[H + j] = mu[H + j] = alpha_z
+        alpha[2 * H + j] = alpha_n
+        mu[2 * H + j] = alpha_n * r[j]
+
+
+@_jit
+def _lstm_row(gates: Array, u: Array, c: Array, tanh_c: Array, m: Array) -> None:
+    """One sequence, one step; m = o ⊙ tanh c. gates, u (4·H,); the others (H,)."""
+    H = len(c)
+    i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
+    for j in range(H):
+        i[j] = sigmoid(i[j] + u[j])
+        f[j] = sigmoid(f[j] + u[H + j])
+        g[j] = math.tanh(g[j] + u[2 * H + j])
+        o[j] = sigmoid(o[j] + u[3 * H + j])
+        c[j] = f[j] * c[j] + i[j] * g[j]
+        tanh_c[j] = math.tanh(c[j])
+        m[j] = o[j] * tanh_c[j]
+
+
+@_jit
+def _lstm_row_backward(
+    gates: Array, c: Array, tanh_c: Array, dm: Array, dc: Array, alpha: Array
+) -> None:
+    """One sequence, one step; c is c_{t−1}. gates, alpha (4·H,); the others (H,)."""
+    H = len(c)
+    one = c.dtype.type(1)
+    i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
+    for j in range(H):
+        dc_t = dc[j] + dm[j] * o[j] * (one - tanh_c[j] * tanh_c[j])
+        alpha[j] = dc_t * g[j] * i[j] * (one - i[j])
+        alpha[H + j] = dc_t * c[j] * f[j] * (one - f[j])
+        alpha[2 * H + j] = dc_t * i[j] * (one - g[j] * g[j])
+        alpha[3 * H + j] = dm[j] * tanh_c[j] * o[j] * (one - o[j])
+        dc[j] = dc_t * f[j]
+
+
+@_jit
+def rnn_forward(
+    steps: Array,
+    keep: bool,
+    relu: bool,
+    w_hh: Array,
+    gates: Array,
+    h: Array,
+    y: Array,
+    h_before: Array,
+) -> None:
+    u = np.empty_like(h)
+    for t in range(len(steps)):
+        start, b = steps[t, 0], steps[t, 1]
+        first = start if keep else 0
+        h_before[first : first + b] = h[:b]
+        np.dot(h[:b], w_hh.T, u[:b])
+        for k in range(b):
+            _rnn_row(gates[start + k], u[k], relu)
+            h[k] = gates[start + k]
+        y[start : start + b] = h[:b]
+
+
+@_jit
+def rnn_backward(
+    steps: Array, relu: bool, w_hh: Array, gates: Array, dy: Array, dh: Array, alpha: Array
+) -> None:
+    for t in range(len(steps)):
+        start, b = steps[t, 0], steps[t, 1]
+        _add(dh[:b], dy[start : start + b], dh[:b])
+        for k in range(b):
+            _rnn_row_backward(gates[start + k], dh[k], alpha[start + k], relu)
+        np.dot(alpha[start : start + b], w_hh, dh[:b])
+
+
+@_jit
+def gru_forward(
+    steps: Array,
+    keep: bool,
+    w_hh: Array,
+    bias_n: Array,
+    gates: Array,
+    h: Array,
+    y: Array,
+    h_before: Array,
+    u_n: Array,
+) -> None:
+    """bias_n (H,): the part of bias_hh behind the reset gate."""
+    u = np.empty((len(h), len(w_hh)), h.dtype)
+    for t in range(len(steps)):
+        start, b = steps[t, 0], steps[t, 1]
+        first = start if keep else 0
+        h_before[first : first + b] = h[:b]
+        np.dot(h[:b], w_hh.T, u[:b])
+        for k in range(b):
+            _gru_row(gates[start + k], u[k], bias_n, u_n[first + k], h[k])
+        y[start : start + b] = h[:b]
+
+
+@_jit
+def gru_backward(
+    steps: Array,
+    w_hh: Array,
+    gates: Array,
+    h_before: Array,
+    u_n: Array,
+    dy: Array,
+    dh: Array,
+    alpha: Array,
+    mu: Array,
+) -> None:
+    bypass = np.empty_like(dh)
+    for t in range(len(steps)):
+        start, b = steps[t, 0], steps[t, 1]
+        _add(dh[:b], dy[start : start + b], dh[:b])
+        for k in range(b):
+            row = start + k
+            _gru_row_backward(
+                gates[row], u_n[row], h_before[row], dh[k], alpha[row], mu[row], bypass[k]
+            )
+        np.dot(mu[start : start + b], w_hh, dh[:b])
+        _add(dh[:b], bypass[:b], dh[:b])
+
+
+@_jit
+def lstm_forward(
+    steps: Array,
+    keep: bool,
+    w_hh: Array,
+    w_hr: Array,
+    gates: Array,
+    h: Array,
+    c: Array,
+    y: Array,
+    h_before: Array,
+    c_before: Array,
+    tanh_c: Array,
+) -> None:
+    """w_hr (P, H): the projection, or (0, H) for none."""
+    projected = len(w_hr) > 0
+    u = np.empty((len(h), len(w_hh)), h.dtype)
+    m = np.empty_like(c) if projected else h
+    for t in range(len(steps)):
+        start, b = steps[t, 0], steps[t, 1]
+        first = start if keep else 0
+        h_before[first : first + b] = h[:b]
+        c_before[first : first + b] = c[:b]
+        np.dot(h[:b], w_hh.T, u[:b])
+        for k in range(b):
+            _lstm_row(gates[start + k], u[k], c[k], tanh_c[first + k], m[k])
+        if projected:
+            np.dot(m[:b], w_hr.T, h[:b])
+        y[start : start + b] = h[:b]
+
+
+@_jit
+def lstm_backward(
+    steps: Array,
+    w_hh: Array,
+    w_hr: Array,
+    gates: Array,
+    c_before: Array,
+    tanh_c: Array,
+    dy: Array,
+    dh: Array,
+    dc: Array,
+    alpha: Array,
+    dh_all: Array,
+) -> None:
+    """dh_all: with projection (N, P), on return dh of every row; (0, H) without."""
+    projected = len(w_hr) > 0
+    dm = np.empty_like(dc) if projected else dh
+    for t in range(len(steps)):
+        start, b = steps[t, 0], steps[t, 1]
+        _add(dh[:b], dy[start : start + b], dh[:b])
+        if projected:
+            dh_all[start : start + b] = dh[:b]
+            np.dot(dh[:b], w_hr, dm[:b])
+        for k in range(b):
+            row = start + k
+            _lstm_row_backward(gates[row], c_before[row], tanh_c[row], dm[k], dc[k], alpha[row])
+        np.dot(alpha[start : start + b], w_hh, dh[:b])
