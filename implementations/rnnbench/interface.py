@@ -174,9 +174,7 @@ def check_inputs(
         )
         if wrong:
             wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-            raise InputError(
-                f"{name} must have shape {wanted}{meaning}; got {tuple(tensor.shape)}"
-            )
+            raise InputError(f"{name} must have shape {wanted}{meaning}; got {tuple(tensor.shape)}")
         if tensor.dtype != dtype:
             raise InputError(f"{name} must have dtype {spec.dtype}; got {tensor.dtype}")
         if tensor.device != x.device:

@@ -62,7 +62,7 @@ def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
 
 
 def choose(backend: str, spec: Spec, x: Tensor, *, packed: bool) -> str:
-    """``backend`` itself, or for "auto" the first of `interface.AUTO_ORDER` that can do the case."""
+    """``backend``, or for "auto" the first of `interface.AUTO_ORDER` that can do the case."""
     if backend != AUTO:
         return backend
     conditions = interface.Conditions(device=x.device.type, packed=packed)

@@ -41,11 +41,12 @@ from scipy.special import expit as sigmoid
 
 from rnnbench.spec import Spec
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]  # float64 or longdouble
+State = Any  # an Array, or None for a cell without c
 Weights = Mapping[str, Array]
 
 
-def _step(cell: str, a: Array, h: Array, c: Array | None, w: Weights) -> tuple[Any, ...]:
+def _step(cell: str, a: Array, h: Array, c: State, w: Weights) -> tuple[Any, ...]:
     """h_t, c_t and what the step's backward needs; rows are sequences."""
     u = h @ w["weight_hh"].T + w.get("bias_hh", 0.0)
     if cell == "rnn_tanh":
@@ -67,7 +68,7 @@ def _step(cell: str, a: Array, h: Array, c: Array | None, w: Weights) -> tuple[A
     return (m @ w["weight_hr"].T if "weight_hr" in w else m), new_c, (i, f, g, o, c, new_c, m)
 
 
-def _unstep(cell: str, tape: Any, dh: Array, dc: Array | None, w: Weights) -> tuple[Any, ...]:
+def _unstep(cell: str, tape: Any, dh: Array, dc: State, w: Weights) -> tuple[Any, ...]:
     """α, μ, the part of dh_{t−1} that bypasses W_hh, dc_{t−1} and this step's dW_hr."""
     if cell.startswith("rnn"):
         delta = dh * tape[0]
@@ -89,8 +90,8 @@ def _unstep(cell: str, tape: Any, dh: Array, dc: Array | None, w: Weights) -> tu
 
 
 def _layer_forward(
-    cell: str, x: Array, h: Array, c: Array | None, w: Weights
-) -> tuple[Array, Array, Array | None, list[Any]]:
+    cell: str, x: Array, h: Array, c: State, w: Weights
+) -> tuple[Array, Array, State, list[Any]]:
     """y (T, B, P or H), final h and c, and the tape of all steps."""
     ys, tapes = [], []
     for x_t in x:
@@ -103,8 +104,8 @@ def _layer_forward(
 
 
 def _layer_backward(
-    cell: str, tapes: list[Any], w: Weights, dy: Array, dh: Array, dc: Array | None
-) -> tuple[Array, Array, Array | None, dict[str, Array]]:
+    cell: str, tapes: list[Any], w: Weights, dy: Array, dh: Array, dc: State
+) -> tuple[Array, Array, State, dict[str, Array]]:
     """dx (T, B, I), dh0, dc0 and the gradient of each weight, by name."""
     dw: dict[str, Any] = dict.fromkeys(w, 0.0)
     dxs = []

@@ -180,12 +180,12 @@ class Case:
         _one_of("phase", self.phase, PHASES)
         _positive("T", self.T)
         _positive("B", self.B)
-        if self.lengths is not None:
-            if len(self.lengths) != self.B or max(self.lengths) != self.T or min(self.lengths) < 1:
-                raise InputError(
-                    f"lengths must be {self.B} ints between 1 and T={self.T}, the longest of them "
-                    f"T; got {self.lengths!r}"
-                )
+        n = self.lengths
+        if n is not None and (len(n) != self.B or max(n) != self.T or min(n) < 1):
+            raise InputError(
+                f"lengths must be {self.B} ints between 1 and T={self.T}, the longest of them T; "
+                f"got {n!r}"
+            )
 
     @property
     def training(self) -> bool:

@@ -141,7 +141,7 @@ def sum_of_outer(delta: Tensor, rows: Tensor) -> Tensor:
 
     Summed in blocks of `BLOCK` rows. One product over all rows adds N terms one after the other,
     and its rounding error grows like √N; with blocks it grows like √BLOCK + √(N/BLOCK). Measured in
-    float32 at T=128, B=5: 2.2 times the error of torch's own step-by-step sum without, about 1 with.
+    float32 at T=128, B=5: 2.2 times the error of torch's step-by-step sum without, 1 with.
     """
     total = delta[:BLOCK].T @ rows[:BLOCK]
     for start in range(BLOCK, len(delta), BLOCK):
@@ -153,8 +153,8 @@ def _weights_of(spec: Spec, weights: Sequence[Tensor], layer: int, direction: in
     n = spec.parameters_per_layer
     start = n * (layer * spec.directions + direction)
     own = list(weights[start : start + n])
-    biases = (own[2], own[3]) if spec.bias else (None, None)
-    return LayerWeights(own[0], own[1], *biases, own[-1] if spec.proj_size else None)
+    bias_ih, bias_hh = own[2:4] if spec.bias else (None, None)
+    return LayerWeights(own[0], own[1], bias_ih, bias_hh, own[-1] if spec.proj_size else None)
 
 
 class _Tape(NamedTuple):
@@ -267,9 +267,7 @@ class _Stack(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         n = 2 if spec.has_cell_state else 1
         state, weights = tensors[:n], tensors[n:]
-        y, final, tape = _forward(
-            recurrence, spec, layout, x, state, weights, masks, keep=True
-        )
+        y, final, tape = _forward(recurrence, spec, layout, x, state, weights, masks, keep=True)
         ctx.static = (recurrence, spec, layout, len(weights), len(masks or ()))
         ctx.saved_per_layer = [len(saved) for saved in tape.saved]
         ctx.state_shapes = [part.shape for part in state]
@@ -336,7 +334,7 @@ def run_stack(
         masks = draw_masks(spec, rows, inputs.dropout)
     tensors = (rows, *inputs.state, *inputs.weights)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        y, *final = _Stack.apply(recurrence, spec, layout, masks, *tensors)
+        y, *final = _Stack.apply(recurrence, spec, layout, masks, *tensors)  # type: ignore[no-untyped-call]
     else:
         y, final, _ = _forward(
             recurrence, spec, layout, rows, inputs.state, inputs.weights, masks, keep=False

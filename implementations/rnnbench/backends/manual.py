@@ -31,6 +31,7 @@ Schmidhuber and Cummins 2000; Cho et al. 2014; Sak, Senior and Beaufays 2014.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -59,27 +60,46 @@ class StepGradients(NamedTuple):
     dc: Tensor | None  # ∂L/∂c_{t−1}, (b, H)
 
 
-class RNNCell:
+State = Any  # c as a (b, H) tensor; None for a cell that has none
+
+
+class Cell(ABC):
+    """One time step, forward and backward; a, u are (b, G·H), h (b, P or H), hr W_hr or None."""
+
+    @abstractmethod
+    def forward(
+        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
+    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+        """h_t, c_t and what the backward step needs."""
+
+    @abstractmethod
+    def backward(
+        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
+    ) -> StepGradients:
+        """From ∂L/∂h_t and the part of ∂L/∂c_t that came from step t+1."""
+
+
+class RNNCell(Cell):
     """h_t = φ(a + u), with φ tanh or relu; φ' is 1 − h² or [h > 0], so h_t is all to be kept."""
 
     def __init__(self, nonlinearity: str) -> None:
         self.tanh = nonlinearity == "tanh"
 
     def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: Tensor | None, hr: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
+    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
         new = torch.tanh(a + u) if self.tanh else torch.relu(a + u)
         return new, None, (new,)
 
     def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: Tensor | None, hr: Tensor | None
+        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
     ) -> StepGradients:
         (h,) = kept
         delta = dh * (1 - h * h) if self.tanh else dh * (h > 0)
         return StepGradients(delta, delta, None, None)
 
 
-class GRUCell:
+class GRUCell(Cell):
     """r, z = σ(a + u); n = tanh(a_n + r ⊙ u_n); h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}.
 
     α_n = dh ⊙ (1 − z) ⊙ (1 − n²)          μ_n = α_n ⊙ r   (u_n sits behind the reset gate)
@@ -88,8 +108,8 @@ class GRUCell:
     """
 
     def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: Tensor | None, hr: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
+    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
         a_r, a_z, a_n = a.chunk(3, dim=1)
         u_r, u_z, u_n = u.chunk(3, dim=1)
         r, z = torch.sigmoid(a_r + u_r), torch.sigmoid(a_z + u_z)
@@ -97,7 +117,7 @@ class GRUCell:
         return n + z * (h - n), None, (r, z, n, u_n, h)
 
     def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: Tensor | None, hr: Tensor | None
+        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
     ) -> StepGradients:
         r, z, n, u_n, h = kept
         alpha_n = dh * (1 - z) * (1 - n * n)
@@ -108,7 +128,7 @@ class GRUCell:
         return StepGradients(alpha, mu, dh * z, None)
 
 
-class LSTMCell:
+class LSTMCell(Cell):
     """i, f, o = σ(a + u); g = tanh(a_g + u_g); c_t = f ⊙ c_{t−1} + i ⊙ g; m = o ⊙ tanh c_t;
     h_t = m W_hrᵀ with projection, else m.
 
@@ -118,17 +138,17 @@ class LSTMCell:
     """
 
     def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: Tensor | None, hr: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
+    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
         i, f, g, o = (a + u).chunk(4, dim=1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
         new_c = f * c + i * g
         tanh_c = torch.tanh(new_c)
         m = o * tanh_c
-        return (m if hr is None else m @ hr.T), new_c, (i, f, g, o, c, tanh_c)  # type: ignore[return-value]
+        return (m if hr is None else m @ hr.T), new_c, (i, f, g, o, c, tanh_c)
 
     def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: Tensor | None, hr: Tensor | None
+        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
     ) -> StepGradients:
         i, f, g, o, c, tanh_c = kept
         dm = dh if hr is None else dh @ hr
@@ -141,7 +161,7 @@ class LSTMCell:
         return StepGradients(alpha, alpha, None, dc * f)
 
 
-CELLS = {
+CELLS: dict[str, Cell] = {
     "rnn_tanh": RNNCell("tanh"),
     "rnn_relu": RNNCell("relu"),
     "gru": GRUCell(),

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import _VF as functional
 
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
@@ -46,7 +45,7 @@ class Native(Backend):
 def _call(
     spec: Spec, inputs: Inputs, layers: int, dropout: float
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    function = getattr(functional, spec.cell)
+    function = getattr(torch._VF, spec.cell)
     state = inputs.state if spec.has_cell_state else inputs.state[0]
     settings = (spec.bias, layers, dropout, dropout > 0, spec.directions == 2)
     if inputs.batch_sizes is None:

@@ -1,0 +1,17 @@
+"""The command ``rnnbench``: one file per subcommand; they print and decide nothing."""
+
+from __future__ import annotations
+
+import typer
+
+from rnnbench.cli import check, serve
+
+app = typer.Typer(
+    name="rnnbench",
+    help="Recurrent networks: is it right, is it fast, and did it just get slower?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("check")(check.check)
+app.command("serve")(serve.serve)
