@@ -31,6 +31,6 @@ def cell(request: pytest.FixtureRequest) -> str:
 
 def skip_unless_supported(backend: str, spec: Spec, **conditions: object) -> None:
     """Skip with the backend's own reason."""
-    reason = rnnbench.get(backend).supports(spec, Conditions(**conditions))
+    reason = rnnbench.get_backend(backend).supports(spec, Conditions(**conditions))
     if reason is not None:
         pytest.skip(f"{backend}: {reason}")

@@ -46,7 +46,10 @@ BAD = {
         lambda x, s, w: (x, replaced(s, 0, torch.zeros(2, 2, 64)), w),
         r"h0 must have shape \(2, 2, 4\) = \(layers·directions, B, size\) .*; got \(2, 2, 64\)",
     ),
-    "c0 left out": (lambda x, s, w: (x, s[:1], w), r"state must be \(h0, c0\) for cell 'lstm'; got 1"),
+    "c0 left out": (
+        lambda x, s, w: (x, s[:1], w),
+        r"state must be \(h0, c0\) for cell 'lstm'; got 1",
+    ),
     "c0 of another dtype": (
         lambda x, s, w: (x, replaced(s, 1, s[1].double()), w),
         "c0 must have dtype float32; got torch.float64",

@@ -15,7 +15,7 @@ from rnnbench.backends.manual import Manual
 
 def test_public_names():
     assert set(rnnbench.__all__) == {
-        "RNN", "GRU", "LSTM", "check", "backends", "register", "get", "run", "Backend",
+        "RNN", "GRU", "LSTM", "check", "backends", "register", "get_backend", "run", "Backend",
         "Conditions", "Inputs", "Spec", "Case", "InputError", "ParityError", "UnsupportedError",
     }  # fmt: skip
     for name in rnnbench.__all__:
@@ -32,7 +32,7 @@ def test_built_in_backends_come_first():
     ("statement", "absent"),
     [
         ("import rnnbench; rnnbench.backends()", ("torch", "numba", "numpy", "pandas", "typer")),
-        ("import rnnbench; rnnbench.get('manual')", ("numba", "pandas", "torch._inductor")),
+        ("import rnnbench; rnnbench.get_backend('manual')", ("numba", "pandas", "torch._inductor")),
         ("import rnnbench.cli", ("torch", "numba", "pandas")),
     ],
 )
@@ -87,7 +87,7 @@ class FakeEntryPoint:
 def test_backend_from_an_entry_point(monkeypatch):
     monkeypatch.setattr(interface, "_third_party", lambda: {"plugged": FakeEntryPoint()})
     assert "plugged" in rnnbench.backends()
-    assert isinstance(rnnbench.get("plugged"), Lazy)
+    assert isinstance(rnnbench.get_backend("plugged"), Lazy)
     interface._load.cache_clear()
 
 
@@ -98,7 +98,7 @@ def test_identity_says_which_kernel_ran():
         x = torch.zeros(5, 2, 3, dtype=dtype)
         weights = [torch.zeros(p.shape, dtype=dtype) for p in spec.parameters]
         inputs = interface.check_inputs(spec, x, None, weights)
-        return rnnbench.get("native").identity(spec, inputs)["kernel"]
+        return rnnbench.get_backend("native").identity(spec, inputs)["kernel"]
 
     assert kernel("lstm") == "oneDNN (mkldnn_rnn_layer)"
     assert kernel("lstm", dtype="float64") == "ATen loop"
@@ -111,7 +111,7 @@ def test_identity_on_cuda_is_cudnn():
     spec = Spec("lstm", 3, 4)
     weights = [torch.zeros(p.shape, device="cuda") for p in spec.parameters]
     inputs = interface.check_inputs(spec, torch.zeros(5, 2, 3, device="cuda"), None, weights)
-    assert rnnbench.get("native").identity(spec, inputs)["kernel"] == "cuDNN (_cudnn_rnn)"
+    assert rnnbench.get_backend("native").identity(spec, inputs)["kernel"] == "cuDNN (_cudnn_rnn)"
 
 
 def test_conditions_default_to_dense_training_on_the_cpu():

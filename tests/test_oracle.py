@@ -81,7 +81,9 @@ def test_gradients_agree_with_finite_differences(spec, lengths):
     rng = np.random.default_rng(0)
     gradients = answers(problem)
     step = {"x": rng.standard_normal(problem.x.shape)}
-    step |= {n: rng.standard_normal(s.shape) for n, s in zip(("h0", "c0"), problem.state, strict=False)}
+    step |= {
+        n: rng.standard_normal(s.shape) for n, s in zip(("h0", "c0"), problem.state, strict=False)
+    }
     step |= {n: rng.standard_normal(w.shape) for n, w in problem.weights.items()}
 
     def loss(h):

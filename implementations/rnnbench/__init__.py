@@ -16,7 +16,7 @@ _PUBLIC = {
     "check": "parity",
     "backends": "interface",
     "register": "interface",
-    "get": "interface",
+    "get_backend": "interface",
     "run": "interface",
     "Backend": "interface",
     "Conditions": "interface",

@@ -1,8 +1,11 @@
 """What rnnbench raises: each error is a subclass of the builtin that is nearest in meaning."""
 
 
-class InputError(ValueError):
-    """An argument is wrong; the sentence names it, says what it was and what it must be."""
+class InputError(ValueError, RuntimeError):
+    """An argument is wrong; the sentence names it, says what it was and what it must be.
+
+    Also a RuntimeError: that is what torch.nn raises for a wrong shape, and what programs catch.
+    """
 
 
 class UnsupportedError(NotImplementedError):

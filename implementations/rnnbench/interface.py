@@ -131,7 +131,7 @@ def _load(name: str) -> Backend:
     return backend
 
 
-def get(name: str) -> Backend:
+def get_backend(name: str) -> Backend:
     """The backend called ``name``; raises InputError that lists the known ones."""
     if name in _registered:
         return _registered[name]
@@ -143,7 +143,7 @@ def get(name: str) -> Backend:
 
 def require(name: str, spec: Spec, conditions: Conditions) -> Backend:
     """The backend called ``name``, or UnsupportedError with its reason if it cannot do the case."""
-    backend = get(name)
+    backend = get_backend(name)
     reason = backend.supports(spec, conditions)
     if reason is not None:
         raise UnsupportedError(f"backend {name!r} does not support this case: {reason}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,31 @@ from rnnbench import interface
 from rnnbench.spec import CELLS, GATES, Spec
 
 AUTO = "auto"
+
+
+class _Arguments(NamedTuple):
+    """What torch.nn hands to its kernels, dense or packed, by name."""
+
+    x: Tensor
+    batch_sizes: Tensor | None
+    state: tuple[Tensor, ...]
+    weights: Sequence[Tensor]
+    bias: bool
+    layers: int
+    dropout: float
+    training: bool
+    bidirectional: bool
+    batch_first: bool
+
+
+def _named(args: Sequence[Any]) -> _Arguments:
+    if isinstance(args[2], Sequence):  # dense: x, state, weights, …, batch_first
+        x, hx, *rest = args
+        batch_sizes = None
+    else:  # packed: x, batch_sizes, state, weights, …
+        x, batch_sizes, hx, *rest = (*args, False)
+    state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    return _Arguments(x, batch_sizes, state, *rest)
 
 
 @cache
@@ -36,29 +61,67 @@ def _spec(
     )  # fmt: skip
 
 
+def _spec_of(cell: str, a: _Arguments) -> Spec:
+    rows, inputs = a.weights[0].shape
+    return _spec(
+        cell, rows, inputs, a.weights[1].shape[1], a.layers, 1 + a.bidirectional, a.bias,
+        a.weights[0].dtype, float(a.dropout),
+    )  # fmt: skip
+
+
 def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
     """What stands in for ``torch._VF.<cell>``: the same arguments, dense or packed."""
-    if isinstance(args[2], Sequence):
-        x, hx, weights, bias, layers, dropout, training, bidirectional, batch_first = args
-        batch_sizes = None
-    else:
-        x, batch_sizes, hx, weights, bias, layers, dropout, training, bidirectional = args
-        batch_first = False
-    if batch_first:
-        x = x.transpose(0, 1)
-    if batch_sizes is None and x.shape[0] == 0:
-        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    rows, inputs = weights[0].shape
-    spec = _spec(
-        cell, rows, inputs, weights[1].shape[1], layers, 1 + bidirectional, bias,
-        weights[0].dtype, float(dropout),
-    )  # fmt: skip
-    state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-    name = choose(backend, spec, x, packed=batch_sizes is not None)
-    y, final = interface.run(
-        name, spec, x, state, weights, batch_sizes=batch_sizes, training=training
+    a = _named(args)
+    _check(a, _spec_of(cell, a))
+    if torch.is_autocast_enabled(a.x.device.type) and backend not in (AUTO, "native"):
+        a = _lowered(cell, a)
+    spec = _spec_of(cell, a)
+    name = choose(backend, spec, a.x, packed=a.batch_sizes is not None)
+    if name == "native":
+        return getattr(torch._VF, cell)(*args)  # type: ignore[no-any-return]
+    x = a.x.transpose(0, 1) if a.batch_first else a.x
+    with torch.autocast(x.device.type, enabled=False):
+        y, final = interface.run(
+            name, spec, x, a.state, a.weights, batch_sizes=a.batch_sizes, training=a.training
+        )
+    return (y.transpose(0, 1) if a.batch_first else y, *final)
+
+
+def _check(a: _Arguments, spec: Spec) -> None:
+    """What torch checks inside its kernels, and what it does not check for a packed LSTM."""
+    if a.x.device != a.weights[0].device:
+        raise RuntimeError(
+            "Input and parameter tensors are not at the same device, found input tensor at "
+            f"{a.x.device} and parameter tensor at {a.weights[0].device}"
+        )
+    if a.batch_sizes is None:
+        if a.x.shape[1 if a.batch_first else 0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        return
+    if a.x.shape[-1] != spec.input_size:
+        raise RuntimeError(
+            "input.size(-1) must be equal to input_size. "
+            f"Expected {spec.input_size}, got {a.x.shape[-1]}"
+        )
+    expected = spec.state_shapes(int(a.batch_sizes[0])).values()
+    for part, shape in zip(a.state, expected, strict=True):
+        if part.shape != shape:
+            raise RuntimeError(f"Expected hidden size {shape}, got {list(part.shape)}")
+
+
+def _lowered(cell: str, a: _Arguments) -> _Arguments:
+    """The arguments in the dtype that torch's own module returns under autocast.
+
+    RNN and LSTM run in autocast's dtype. torch's GRU lowers its products alone and returns the
+    dtype of its state, so it is computed in that dtype here.
+    """
+    lower = torch.get_autocast_dtype(a.x.device.type)
+    dtype = a.state[0].dtype if cell == "gru" else lower
+    return a._replace(
+        x=a.x.to(dtype),
+        state=tuple(part.to(dtype) for part in a.state),
+        weights=[weight.to(dtype) for weight in a.weights],
     )
-    return (y.transpose(0, 1) if batch_first else y, *final)
 
 
 def choose(backend: str, spec: Spec, x: Tensor, *, packed: bool) -> str:
@@ -69,7 +132,7 @@ def choose(backend: str, spec: Spec, x: Tensor, *, packed: bool) -> str:
     return next(
         name
         for name in interface.AUTO_ORDER
-        if interface.get(name).supports(spec, conditions) is None
+        if interface.get_backend(name).supports(spec, conditions) is None
     )
 
 
@@ -90,7 +153,7 @@ class _Backed(torch_rnn.RNNBase):
 
     def __init__(self, *args: Any, backend: str = AUTO, **kwargs: Any) -> None:
         if backend != AUTO:
-            interface.get(backend)
+            interface.get_backend(backend)
         super().__init__(*args, **kwargs)
         self.backend = backend
 

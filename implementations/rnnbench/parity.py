@@ -440,7 +440,9 @@ def _excuse_chaos(rows: list[Row], amplification: Mapping[str, float]) -> list[R
         explained = A > FLOOR and row.error <= 2 * FLOOR * A
         if row.status != "over budget" or not explained:
             return row
-        return replace(row, status="chaotic", detail=f"one eps in all that is given makes {A:.3g} eps here")
+        return replace(
+            row, status="chaotic", detail=f"one eps in all that is given makes {A:.3g} eps here"
+        )
 
     return [judged(row) for row in rows]
 
@@ -502,7 +504,7 @@ def check(
     if the candidate or what it must do is not known.
     """
     if isinstance(candidate, str):
-        interface.get(candidate)
+        interface.get_backend(candidate)
         name = candidate
     elif callable(candidate):
         name = getattr(candidate, "__name__", type(candidate).__name__)
@@ -536,4 +538,4 @@ def _unsupported(candidate: Candidate, case: Case) -> str | None:
         packed=case.lengths is not None,
         masks_given=bool(case.spec.dropout) and case.training and case.spec.layers > 1,
     )
-    return interface.get(candidate).supports(case.spec, conditions)
+    return interface.get_backend(candidate).supports(case.spec, conditions)

@@ -27,9 +27,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from rnnbench.interface import Inputs
+from rnnbench.interface import Inputs, get_backend
 from rnnbench.spec import Spec
 
 
@@ -268,28 +267,36 @@ class _Stack(torch.autograd.Function):
         n = 2 if spec.has_cell_state else 1
         state, weights = tensors[:n], tensors[n:]
         y, final, tape = _forward(recurrence, spec, layout, x, state, weights, masks, keep=True)
-        ctx.static = (recurrence, spec, layout, len(weights), len(masks or ()))
-        ctx.saved_per_layer = [len(saved) for saved in tape.saved]
-        ctx.state_shapes = [part.shape for part in state]
+        ctx.static = (recurrence, spec, layout)
         ctx.set_materialize_grads(False)
         flat = [tensor for saved in tape.saved for tensor in saved]
-        ctx.save_for_backward(*weights, *(masks or ()), *tape.layer_inputs, *flat)
+        groups = (state, weights, masks or (), tape.layer_inputs, flat)
+        ctx.group_sizes = [len(group) for group in groups]
+        ctx.saved_per_layer = [len(saved) for saved in tape.saved]
+        # all of it through autograd's own store: a tensor changed in place before the backward
+        # pass is then detected, and the memory is freed after it
+        ctx.save_for_backward(*(tensor for group in groups for tensor in group))
         return (y, *final)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, *dfinal: Tensor | None) -> tuple[Any, ...]:
-        recurrence, spec, layout, n_weights, n_masks = ctx.static
+        recurrence, spec, layout = ctx.static
         tensors = iter(ctx.saved_tensors)
-        weights = [next(tensors) for _ in range(n_weights)]
-        masks = [next(tensors) for _ in range(n_masks)] or None
-        layer_inputs = [next(tensors) for _ in range(spec.layers)]
-        saved = [tuple(next(tensors) for _ in range(n)) for n in ctx.saved_per_layer]
+        groups = [[next(tensors) for _ in range(size)] for size in ctx.group_sizes]
+        state, weights, masks, layer_inputs, flat = groups
+        if torch.is_grad_enabled():
+            x = layer_inputs[0]
+            gradients = _differentiable_backward(
+                spec, layout, (x, *state, *weights), masks, (dy, *dfinal), ctx.needs_input_grad[4:]
+            )
+            return (None, None, None, None, *gradients)
+        parts = iter(flat)
+        saved = [tuple(next(parts) for _ in range(n)) for n in ctx.saved_per_layer]
         if dy is None:
             dy = weights[0].new_zeros(layout.N, spec.output_size)
         dstate = [
-            weights[0].new_zeros(shape) if d is None else d
-            for d, shape in zip(dfinal, ctx.state_shapes, strict=True)
+            torch.zeros_like(part) if d is None else d
+            for d, part in zip(dfinal, state, strict=True)
         ]
         dx, dinitial, dweights = _backward(
             recurrence,
@@ -297,12 +304,43 @@ class _Stack(torch.autograd.Function):
             layout,
             _Tape(layer_inputs, saved),
             weights,
-            masks,
+            masks or None,
             dy,
             dstate,
             needs_dx=ctx.needs_input_grad[4],
         )
         return (None, None, None, None, dx, *dinitial, *dweights)
+
+
+def _differentiable_backward(
+    spec: Spec,
+    layout: Layout,
+    sources: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    upstream: Sequence[Tensor | None],
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """The same gradients as a graph of their own, for second derivatives (``create_graph=True``).
+
+    A hand-derived backward pass has no derivative of its own; torch's step-by-step kernels, which
+    packed rows always take, can be differentiated any number of times.
+    """
+    n = 2 if spec.has_cell_state else 1
+    x, state, weights = sources[0], tuple(sources[1 : 1 + n]), tuple(sources[1 + n :])
+    inputs = Inputs(x, state, weights, torch.tensor(layout.batch_sizes), 0.0, tuple(masks) or None)
+    y, final = get_backend("native").run(spec, inputs)
+    asked = [(o, up) for o, up in zip((y, *final), upstream, strict=True) if up is not None]
+    wanted = [source for source, need in zip(sources, needed, strict=True) if need]
+    gradients = iter(
+        torch.autograd.grad(
+            [output for output, _ in asked],
+            wanted,
+            [up for _, up in asked],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return [next(gradients) if need else None for need in needed]
 
 
 def draw_masks(spec: Spec, x: Tensor, p: float) -> tuple[Tensor, ...]:
