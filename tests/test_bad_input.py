@@ -115,7 +115,7 @@ def test_impossible_case_is_refused(change, message):
 
 
 def test_unknown_backend_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="backend must be one of 'manual', .*; got 'cudnn'"):
+    with pytest.raises(InputError, match=r"backend must be one of 'manual', .*; got 'cudnn'"):
         rnnbench.run("cudnn", SPEC, *arguments())
     with pytest.raises(InputError, match="got 'cudnn'"):
         rnnbench.GRU(3, 4, backend="cudnn")

@@ -63,7 +63,7 @@ def test_registered_backend_is_checked_and_used_like_any_other(third_party):
 
 
 def test_unsupported_case_says_why_and_never_falls_back(third_party):
-    with pytest.raises(UnsupportedError, match="'lazy' does not support .*: only GRUs are"):
+    with pytest.raises(UnsupportedError, match=r"'lazy' does not support .*: only GRUs are"):
         rnnbench.LSTM(3, 4, backend=third_party)(torch.zeros(5, 2, 3))
     result = rnnbench.check(third_party, [rnnbench.Case(Spec("lstm", 3, 4), 5, 2)])
     assert not result.passed

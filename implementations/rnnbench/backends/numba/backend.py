@@ -6,7 +6,7 @@ place. Backward, the kernel gives α and μ of all rows (see `rnnbench.backends.
     dW_ih = αᵀ x    dW_hh = μᵀ h_before    db_ih = Σ α    db_hh = Σ μ    dx = α W_ih
     dW_hr = dhᵀ (o ⊙ tanh c)               (LSTM with projection)
 
-are one product or sum each after it.
+follow after it, over all rows at once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rnnbench.stack import (
     Layout,
     Recurrence,
     run_stack,
+    sum_of_outer,
 )
 
 DTYPES = ("float32", "float64")
@@ -110,15 +111,15 @@ class NumbaRecurrence(Recurrence):
         kept: tuple[Tensor, ...]
         if c is not None:
             kept = tuple(x.new_empty(2, rows, spec.hidden_size))
-            constants = _arrays(weights.hh, _projection(spec, weights))
+            constants = _arrays(weights.hh.T, _projection(spec, weights).T)
             kernel(*loop, *constants, *_arrays(gates, h, c, y, h_before, *kept))
         elif spec.cell == "gru":
             kept = (x.new_empty(rows, spec.hidden_size),)
-            constants = _arrays(weights.hh, _bias_n(spec, weights))
+            constants = _arrays(weights.hh.T, _bias_n(spec, weights))
             kernel(*loop, *constants, *_arrays(gates, h, y, h_before, *kept))
         else:
             kept = ()
-            kernel(*loop, spec.cell == "rnn_relu", *_arrays(weights.hh, gates, h, y, h_before))
+            kernel(*loop, spec.cell == "rnn_relu", *_arrays(weights.hh.T, gates, h, y, h_before))
         return LayerResult(y, h, c, (h_before, gates, *kept) if keep else ())
 
     def backward(
@@ -146,7 +147,8 @@ class NumbaRecurrence(Recurrence):
             constants = _arrays(weights.hh, _projection(spec, weights))
             kernel(steps, *constants, *_arrays(gates, *kept, dy, dh, dc, alpha, dh_all))
             if weights.hr is not None:
-                dw_hr = dh_all.T @ (gates[:, -spec.hidden_size :] * kept[1])
+                o, tanh_c = gates[:, -spec.hidden_size :], kept[1]
+                dw_hr = sum_of_outer(dh_all, o * tanh_c)
         elif spec.cell == "gru":
             mu = torch.empty_like(alpha)
             kernel(steps, *_arrays(weights.hh, gates, h_before, *kept, dy, dh, alpha, mu))
@@ -157,8 +159,8 @@ class NumbaRecurrence(Recurrence):
             dh0=dh,
             dc0=dc,
             weights=LayerWeights(
-                ih=alpha.T @ x,
-                hh=mu.T @ h_before,
+                ih=sum_of_outer(alpha, x),
+                hh=sum_of_outer(mu, h_before),
                 bias_ih=None if weights.bias_ih is None else alpha.sum(0),
                 bias_hh=None if weights.bias_hh is None else mu.sum(0),
                 hr=dw_hr,
@@ -177,7 +179,7 @@ def _compiled(kernel: Any, dtype: str) -> str:
 
 
 class Numba(Backend):
-    """Numba kernels on the CPU, one thread; float32 and float64."""
+    """Numba kernels on the CPU, the time loop on one thread; float32 and float64."""
 
     def supports(self, spec: Spec, conditions: Conditions) -> str | None:
         if conditions.device != "cpu":
@@ -192,8 +194,7 @@ class Numba(Backend):
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
         """Runs the case, in training both ways, and reads the dispatchers of its kernels.
 
-        threads are the kernels'; the products in them and around them run in SciPy's BLAS and in
-        torch, whose thread pools have settings of their own.
+        threads are the time loop's; the products around it run in torch, on torch's threads.
         """
         y, _ = self.run(spec, inputs)
         used = KERNELS[spec.cell][: 1 + y.requires_grad]

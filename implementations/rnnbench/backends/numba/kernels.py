@@ -2,7 +2,7 @@ r"""The time loops that Numba compiles, one pair for each family of cells.
 
 A kernel runs one layer in one direction over steps whose input projection is already there, and
 backward gives what the weight gradients need, so that all products but h W_hhᵀ, μ W_hh and the
-projection's stand outside, one each for all rows. The equations are those of the oracle's docstring.
+projection's stand outside, over all rows at once. The equations are in the oracle's docstring.
 
 Arguments, all C-contiguous and of one dtype, so that each dtype has one compiled signature:
 
@@ -10,6 +10,7 @@ Arguments, all C-contiguous and of one dtype, so that each dtype has one compile
                a reverse direction or a backward pass is the same loop over other steps
     keep       whether a backward pass follows: then kept arrays have all N rows, otherwise they
                hold the B rows of the step at hand only
+    w_hh, w_hr (G·H, P or H), (P, H); forward transposed, so that products run along rows
     gates      (N, G·H): on entry x W_ihᵀ with its biases, on return the values of the gates
     h, c       (B, P or H), (B, H): on entry the initial, on return the final state
     y          (N, P or H): output
@@ -59,9 +60,50 @@ def _jit(function: Callable[..., Any]) -> Any:
 
 @_jit
 def sigmoid(x: float) -> float:
-    """1 / (1 + e^−x), from e^−|x| so that nothing overflows and small values keep their digits."""
+    """1 / (1 + e^−x), from e^−|x|, so that nothing overflows and small values keep their digits."""
     e = math.exp(-abs(x))
     return (1 if x >= 0 else e) / (1 + e)
+
+
+@_jit
+def tanh(x: float) -> float:
+    """tanh in float64 whatever x is, so that in float32 only the last rounding counts.
+
+    Half the time of the C library's, and closer (1.3 ulp against 2 in float64). Near 0, where
+    1 − 2/(e^2x + 1) would cancel, the eighth convergent of Lambert's continued fraction
+    x / (1 + x²/(3 + x²/(5 + …))), whose own error is below 0.1 ulp up to 0.625.
+    """
+    a = abs(np.float64(x))
+    if a >= 0.625:
+        t = 1 - 2 / (math.exp(2 * a) + 1)
+    else:
+        z = a * a
+        p = 675675 + z * (45045 + z * (594 + z))
+        q = 2027025 + z * (945945 + z * (51975 + z * (630 + z)))
+        t = a - a * z * p / q
+    return math.copysign(t, x)
+
+
+@_jit
+def _product(x: Array, w: Array, out: Array) -> None:
+    """out = x w: (b, K)·(K, M) → (b, M), on this thread.
+
+    Not np.dot: SciPy's BLAS starts its own threads for products of this size, and 128 steps of a
+    GRU (B=16, H=128) then took 74 ms instead of 16. Four rows of w stay in the cache for all of x.
+    """
+    K = len(w)
+    out[:] = 0
+    for k in range(0, K - 3, 4):
+        w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
+        for i in range(len(x)):
+            x0, x1, x2, x3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
+            row = out[i]
+            for j in range(len(row)):
+                row[j] += x0 * w0[j] + x1 * w1[j] + x2 * w2[j] + x3 * w3[j]
+    for k in range(K - K % 4, K):
+        for i in range(len(x)):
+            for j in range(w.shape[1]):
+                out[i, j] += x[i, k] * w[k, j]
 
 
 @_jit
@@ -79,7 +121,7 @@ def _rnn_row(a: Array, u: Array, relu: bool) -> None:
     for j in range(len(a)):
         a[j] += u[j]
         if not relu:
-            a[j] = math.tanh(a[j])
+            a[j] = tanh(a[j])
         elif a[j] < 0:  # false for NaN, which so remains
             a[j] = 0
 
@@ -106,7 +148,7 @@ def _gru_row(gates: Array, u: Array, bias_n: Array, u_n: Array, h: Array) -> Non
         r[j] = sigmoid(r[j] + u[j])
         z[j] = sigmoid(z[j] + u[H + j])
         u_n[j] = u[2 * H + j] + bias_n[j]
-        n[j] = math.tanh(n[j] + r[j] * u_n[j])
+        n[j] = tanh(n[j] + r[j] * u_n[j])
         h[j] = n[j] + z[j] * (h[j] - n[j])
 
 
@@ -137,10 +179,10 @@ def _lstm_row(gates: Array, u: Array, c: Array, tanh_c: Array, m: Array) -> None
     for j in range(H):
         i[j] = sigmoid(i[j] + u[j])
         f[j] = sigmoid(f[j] + u[H + j])
-        g[j] = math.tanh(g[j] + u[2 * H + j])
+        g[j] = tanh(g[j] + u[2 * H + j])
         o[j] = sigmoid(o[j] + u[3 * H + j])
         c[j] = f[j] * c[j] + i[j] * g[j]
-        tanh_c[j] = math.tanh(c[j])
+        tanh_c[j] = tanh(c[j])
         m[j] = o[j] * tanh_c[j]
 
 
@@ -166,7 +208,7 @@ def rnn_forward(
     steps: Array,
     keep: bool,
     relu: bool,
-    w_hh: Array,
+    w_hh_t: Array,
     gates: Array,
     h: Array,
     y: Array,
@@ -177,7 +219,7 @@ def rnn_forward(
         start, b = steps[t, 0], steps[t, 1]
         first = start if keep else 0
         h_before[first : first + b] = h[:b]
-        np.dot(h[:b], w_hh.T, u[:b])
+        _product(h[:b], w_hh_t, u[:b])
         for k in range(b):
             _rnn_row(gates[start + k], u[k], relu)
             h[k] = gates[start + k]
@@ -193,14 +235,14 @@ def rnn_backward(
         _add(dh[:b], dy[start : start + b], dh[:b])
         for k in range(b):
             _rnn_row_backward(gates[start + k], dh[k], alpha[start + k], relu)
-        np.dot(alpha[start : start + b], w_hh, dh[:b])
+        _product(alpha[start : start + b], w_hh, dh[:b])
 
 
 @_jit
 def gru_forward(
     steps: Array,
     keep: bool,
-    w_hh: Array,
+    w_hh_t: Array,
     bias_n: Array,
     gates: Array,
     h: Array,
@@ -209,12 +251,12 @@ def gru_forward(
     u_n: Array,
 ) -> None:
     """bias_n (H,): the part of bias_hh behind the reset gate."""
-    u = np.empty((len(h), len(w_hh)), h.dtype)
+    u = np.empty((len(h), w_hh_t.shape[1]), h.dtype)
     for t in range(len(steps)):
         start, b = steps[t, 0], steps[t, 1]
         first = start if keep else 0
         h_before[first : first + b] = h[:b]
-        np.dot(h[:b], w_hh.T, u[:b])
+        _product(h[:b], w_hh_t, u[:b])
         for k in range(b):
             _gru_row(gates[start + k], u[k], bias_n, u_n[first + k], h[k])
         y[start : start + b] = h[:b]
@@ -241,7 +283,7 @@ def gru_backward(
             _gru_row_backward(
                 gates[row], u_n[row], h_before[row], dh[k], alpha[row], mu[row], bypass[k]
             )
-        np.dot(mu[start : start + b], w_hh, dh[:b])
+        _product(mu[start : start + b], w_hh, dh[:b])
         _add(dh[:b], bypass[:b], dh[:b])
 
 
@@ -249,8 +291,8 @@ def gru_backward(
 def lstm_forward(
     steps: Array,
     keep: bool,
-    w_hh: Array,
-    w_hr: Array,
+    w_hh_t: Array,
+    w_hr_t: Array,
     gates: Array,
     h: Array,
     c: Array,
@@ -259,20 +301,20 @@ def lstm_forward(
     c_before: Array,
     tanh_c: Array,
 ) -> None:
-    """w_hr (P, H): the projection, or (0, H) for none."""
-    projected = len(w_hr) > 0
-    u = np.empty((len(h), len(w_hh)), h.dtype)
+    """w_hr_t (H, P): the projection, or (H, 0) for none."""
+    projected = w_hr_t.shape[1] > 0
+    u = np.empty((len(h), w_hh_t.shape[1]), h.dtype)
     m = np.empty_like(c) if projected else h
     for t in range(len(steps)):
         start, b = steps[t, 0], steps[t, 1]
         first = start if keep else 0
         h_before[first : first + b] = h[:b]
         c_before[first : first + b] = c[:b]
-        np.dot(h[:b], w_hh.T, u[:b])
+        _product(h[:b], w_hh_t, u[:b])
         for k in range(b):
             _lstm_row(gates[start + k], u[k], c[k], tanh_c[first + k], m[k])
         if projected:
-            np.dot(m[:b], w_hr.T, h[:b])
+            _product(m[:b], w_hr_t, h[:b])
         y[start : start + b] = h[:b]
 
 
@@ -290,7 +332,10 @@ def lstm_backward(
     alpha: Array,
     dh_all: Array,
 ) -> None:
-    """dh_all: with projection (N, P), on return dh of every row; (0, H) without."""
+    """w_hr (P, H): the projection, or (0, H) for none.
+
+    dh_all: with projection (N, P), on return dh of every row; (0, H) without.
+    """
     projected = len(w_hr) > 0
     dm = np.empty_like(dc) if projected else dh
     for t in range(len(steps)):
@@ -298,8 +343,8 @@ def lstm_backward(
         _add(dh[:b], dy[start : start + b], dh[:b])
         if projected:
             dh_all[start : start + b] = dh[:b]
-            np.dot(dh[:b], w_hr, dm[:b])
+            _product(dh[:b], w_hr, dm[:b])
         for k in range(b):
             row = start + k
             _lstm_row_backward(gates[row], c_before[row], tanh_c[row], dm[k], dc[k], alpha[row])
-        np.dot(alpha[start : start + b], w_hh, dh[:b])
+        _product(alpha[start : start + b], w_hh, dh[:b])
