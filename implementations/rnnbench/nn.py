@@ -39,11 +39,11 @@ class _Arguments(NamedTuple):
 
 
 def _named(args: Sequence[Any]) -> _Arguments:
-    if isinstance(args[2], Sequence):  # dense: x, state, weights, …, batch_first
+    if isinstance(args[3], Sequence):  # packed: x, batch_sizes, state, weights, …
+        x, batch_sizes, hx, *rest = (*args, False)
+    else:  # dense: x, state, weights, …, batch_first
         x, hx, *rest = args
         batch_sizes = None
-    else:  # packed: x, batch_sizes, state, weights, …
-        x, batch_sizes, hx, *rest = (*args, False)
     state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
     return _Arguments(x, batch_sizes, state, *rest)
 

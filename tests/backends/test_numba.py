@@ -222,8 +222,8 @@ def test_one_signature_per_dtype_whatever_the_layout_of_the_tensors(batch, proj_
         ("float32", Conditions(), None),
         ("float64", Conditions(phase="inference", packed=True, masks_given=True), None),
         ("float32", Conditions(device="cuda"), "runs on the CPU only; got cuda"),
-        ("float16", Conditions(), "is compiled for float32 and float64 only; got float16"),
-        ("bfloat16", Conditions(), "is compiled for float32 and float64 only; got bfloat16"),
+        ("float16", Conditions(), None),
+        ("bfloat16", Conditions(), None),
     ],
 )
 def test_supports_gives_its_reason(dtype, conditions, reason):
@@ -237,7 +237,7 @@ from rnnbench.spec import Spec
 spec = Spec("rnn_tanh", 3, 4)
 weights = [torch.ones(p.shape) for p in spec.parameters]
 inputs = interface.check_inputs(spec, torch.ones(2, 1, 3), None, weights)
-cache = interface.get("numba").identity(spec, inputs)["cache"]
+cache = interface.get_backend("numba").identity(spec, inputs)["cache"]
 print(cache["hits"], cache["misses"], cache["path"])
 """
 

@@ -95,7 +95,7 @@ class RNNCell(Cell):
         self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
     ) -> StepGradients:
         (h,) = kept
-        delta = dh * (1 - h * h) if self.tanh else dh * (h > 0)
+        delta = dh * (1 - h * h) if self.tanh else torch.where(h <= 0, 0, dh)
         return StepGradients(delta, delta, None, None)
 
 

@@ -12,6 +12,7 @@ follow after it, over all rows at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ from rnnbench.stack import (
     sum_of_outer,
 )
 
-DTYPES = ("float32", "float64")
+WIDENED = ("float16", "bfloat16")
+"""Dtypes that the CPU cannot compute in: run in float32, and only results are rounded to them."""
 KERNELS: dict[str, tuple[Any, Any]] = {
     "rnn_tanh": (kernels.rnn_forward, kernels.rnn_backward),
     "rnn_relu": (kernels.rnn_forward, kernels.rnn_backward),
@@ -178,17 +180,35 @@ def _compiled(kernel: Any, dtype: str) -> str:
     return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)
 
 
+def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
+    """The same case in float32."""
+
+    def wide(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(tensor.float() for tensor in tensors)
+
+    return replace(spec, dtype="float32"), inputs._replace(
+        x=inputs.x.float(),
+        state=wide(inputs.state),
+        weights=wide(inputs.weights),
+        masks=None if inputs.masks is None else wide(inputs.masks),
+    )
+
+
 class Numba(Backend):
-    """Numba kernels on the CPU, the time loop on one thread; float32 and float64."""
+    """Numba kernels on the CPU, the time loop on one thread.
+
+    float32 and float64; float16 and bfloat16 are computed in float32 inside.
+    """
 
     def supports(self, spec: Spec, conditions: Conditions) -> str | None:
         if conditions.device != "cpu":
             return f"runs on the CPU only; got {conditions.device}"
-        if spec.dtype not in DTYPES:
-            return f"is compiled for {' and '.join(DTYPES)} only; got {spec.dtype}"
         return None
 
     def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if spec.dtype in WIDENED:
+            y, final = run_stack(NumbaRecurrence(), *_widened(spec, inputs))
+            return y.to(inputs.x.dtype), tuple(part.to(inputs.x.dtype) for part in final)
         return run_stack(NumbaRecurrence(), spec, inputs)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
@@ -198,12 +218,14 @@ class Numba(Backend):
         """
         y, _ = self.run(spec, inputs)
         used = KERNELS[spec.cell][: 1 + y.requires_grad]
+        computed = "float32" if spec.dtype in WIDENED else spec.dtype
         if y.requires_grad:
             tensors = (inputs.x, *inputs.state, *inputs.weights)
             torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
         return {
             "kernel": f"numba njit ({', '.join(kernel.__name__ for kernel in used)})",
-            "signature": "; ".join(_compiled(kernel, spec.dtype) for kernel in used),
+            "signature": "; ".join(_compiled(kernel, computed) for kernel in used),
+            "computed in": computed,
             "threads": 1,
             "device": str(inputs.x.device),
             "cache": {
