@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import rnnbench
-from rnnbench.interface import Conditions
-from rnnbench.spec import CELLS, Spec
+from rnnbench.spec import CELLS
 
 torch.set_num_threads(1)
 
@@ -27,10 +26,3 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=CELLS, scope="session")
 def cell(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-def skip_unless_supported(backend: str, spec: Spec, **conditions: object) -> None:
-    """Skip with the backend's own reason."""
-    reason = rnnbench.get_backend(backend).supports(spec, Conditions(**conditions))
-    if reason is not None:
-        pytest.skip(f"{backend}: {reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import skip_unless_supported
+from support import skip_unless_supported
 
 import rnnbench
 from rnnbench import Case, InputError, Spec

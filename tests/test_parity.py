@@ -9,9 +9,9 @@ import numpy as np
 import planted
 import pytest
 import torch
-from conftest import skip_unless_supported
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import skip_unless_supported
 
 import rnnbench
 from rnnbench import Case, Spec, check, parity

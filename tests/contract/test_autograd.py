@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import torch
-from conftest import assert_same, make, tensors  # type: ignore[attr-defined]
+from contract.modules import assert_same, make, tensors
 from torch.nn.utils import parametrizations
 
 import rnnbench
@@ -88,7 +88,7 @@ def test_output_changed_in_place_gives_the_right_gradient_or_an_error(pair):
         y.mul_(0)
         got = torch.autograd.grad(doubled.sum(), list(ours.parameters()))
     except RuntimeError as error:
-        assert "inplace" in str(error)
+        assert "inplace" in str(error)  # noqa: PT017 (either outcome is right)
     else:
         assert_same(got, expected, factor=10)
 
