@@ -57,7 +57,7 @@ def check(
     try:
         names = backend or list(interface.backends())
         for name in names:
-            interface.get(name)
+            interface.get_backend(name)
         if not set(bias) <= {"yes", "no"}:
             raise InputError(f"--bias must be 'yes' or 'no'; got {bias!r}")
         cases = [
