@@ -10,8 +10,8 @@ Budget.  Derived, not guessed; the smaller of two:
 1. 4 · (1 + backward) · ⌈log₂(k·T)⌉, oneDNN's rule for its RNN tests (benchdnn, rnn): rounding
    errors of a sum of depth n, added as a tree or at random, grow like log n; k is the longest sum
    of one step, T steps follow each other, and the backward pass adds as much again.
-2. max(4, 2 · error of torch's own module in that dtype on the same case, 2 · A). torch is exact by
-   luck on tiny cases, hence the floor of 4 and A.
+2. max(4·A, 2 · error of torch's own module in that dtype on the same case). torch is exact by luck
+   on tiny cases, hence the floor: 4, times the conditioning A ≥ 1 of the quantity.
 
 A(q), the conditioning of q, is measured: x, state and weights are perturbed by one u, relative and
 of random sign, and A is the largest error that this alone makes in the oracle in 8 draws. It is 1
@@ -448,7 +448,7 @@ def _rejudged(row: Row, limit: float, conditioning: Mapping[str, float]) -> Row:
         return row
     A = conditioning[row.quantity]
     detail = f"one eps in all that is given makes {A:.3g} eps here"
-    budget = min(limit, max(row.budget, 2 * A))
+    budget = min(limit, max(row.budget, FLOOR * A))
     if row.error <= budget:
         return replace(row, status="ok", budget=budget, detail=detail)
     if A > FLOOR and row.error <= 2 * FLOOR * A:
