@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnnbench.oracle import oracle
-from rnnbench.parity import pose
+from rnnbench.problem import pose
 from rnnbench.spec import CELLS, Case, Spec
 
 SPECS = [

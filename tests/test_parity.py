@@ -14,7 +14,7 @@ from support import skip_unless_supported
 
 import rnnbench
 from rnnbench import Case, Spec, check, parity
-from rnnbench.parity import FLOOR, rule
+from rnnbench.budget import FLOOR, rule
 
 INPUT, H = 7, 16
 

@@ -39,8 +39,9 @@ class _Arguments(NamedTuple):
 
 
 def _named(args: Sequence[Any]) -> _Arguments:
+    rest: list[Any]
     if isinstance(args[3], Sequence):  # packed: x, batch_sizes, state, weights, …
-        x, batch_sizes, hx, *rest = (*args, False)
+        x, batch_sizes, hx, *rest = [*args, False]
     else:  # dense: x, state, weights, …, batch_first
         x, hx, *rest = args
         batch_sizes = None

