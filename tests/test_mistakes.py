@@ -16,7 +16,7 @@ import rnnbench
 from rnnbench import Case, Spec, check
 from rnnbench.mistakes import CATALOGUE, answers, applicable, candidate, variant
 from rnnbench.oracle import oracle
-from rnnbench.parity import pose
+from rnnbench.problem import pose
 from rnnbench.spec import CELLS
 
 DTYPES = ("float32", "float64")
@@ -44,19 +44,6 @@ def cases_of(cell: str, dtype: str) -> list[Case]:
 
 ALL_CASES = [case for cell in CELLS for dtype in DTYPES for case in cases_of(cell, dtype)]
 UNSORTED = [Case(Spec(cell, 3, 4, 2, 2), 6, 4, lengths=(4, 6, 2, 5)) for cell in CELLS]
-
-
-def for_check(case: Case, *mistakes: str):
-    """A candidate that brings lengths and masks itself: `check` may not hand them over."""
-    run = candidate(case.spec, *mistakes)
-    masks = pose(case).masks
-
-    def call(x, state, weights):
-        own = masks and [torch.tensor(mask.astype(float)).to(x.dtype) for mask in masks]
-        return run(x, state, weights, lengths=case.lengths, masks=own)
-
-    call.__name__ = run.__name__
-    return call
 
 
 @cache
@@ -89,7 +76,7 @@ def departures(case: Case, *mistakes: str, tolerance: float = 1e-12) -> set[str]
 @pytest.mark.parametrize("case", ALL_CASES, ids=lambda c: c.name)
 def test_no_mistake_no_failure(case):
     for one in (case, replace(case, phase="inference")):
-        result = check(for_check(one), [one])
+        result = check(candidate(one.spec), [one])
         assert result.passed, result
 
 
@@ -125,7 +112,7 @@ def tried() -> list[tuple[Case, str]]:
 )
 def test_mistake_is_red_in_the_quantities_that_it_claims(case, mistake):
     """In each of them: in at least one layer and direction, where it stands for several."""
-    result = check(for_check(case, mistake), [case])
+    result = check(candidate(case.spec, mistake), [case])
     red = {row.quantity for row in result.failures}
     known = CATALOGUE[mistake]
     assert known.touched(case)

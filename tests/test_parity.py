@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 
-import planted
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,8 +12,9 @@ from hypothesis import strategies as st
 from support import skip_unless_supported
 
 import rnnbench
-from rnnbench import Case, Spec, check, parity
+from rnnbench import Case, Spec, check, mistakes, parity
 from rnnbench.budget import FLOOR, rule
+from rnnbench.spec import CELLS
 
 INPUT, H = 7, 16
 
@@ -65,7 +65,7 @@ def test_projected_lstm_is_within_budget(backend):
 @given(data=st.data())
 def test_any_shape_is_within_budget(backend, data):
     draw = data.draw
-    cell = draw(st.sampled_from(rnnbench.spec.CELLS))
+    cell = draw(st.sampled_from(CELLS))
     # compile builds one graph per hidden size: one size keeps this a test of shapes, not of g++
     hidden = H if backend == "compile" else draw(st.integers(2, 20))
     spec = Spec(
@@ -81,30 +81,42 @@ def test_any_shape_is_within_budget(backend, data):
 
 
 MISTAKES = {
-    "transposed_w_hh": ("output", CELLS := rnnbench.spec.CELLS),
-    "one_bias_missing": ("output", CELLS),
-    "gates_in_another_order": ("output", ("gru", "lstm")),
-    "reverse_not_turned_back": ("output", CELLS),
-    "gradient_of_h0_dropped": ("grad_h0", CELLS),
+    "transposed_w_hh": (CELLS, "output"),
+    "bias_hh_missing": (CELLS, "output"),
+    "gru_gates_zrn": (("gru",), "output"),
+    "lstm_gates_figo": (("lstm",), "output"),
+    "reverse_not_turned_back": (CELLS, "output"),
+    "gradient_of_h0_dropped": (CELLS, "grad_h0"),
 }
 
 
 @pytest.mark.parametrize(
-    ("mistake", "cell"),
-    [(name, cell) for name, (_, cells) in MISTAKES.items() for cell in cells],
+    ("mistake", "cell"), [(name, cell) for name, (cells, _) in MISTAKES.items() for cell in cells]
 )
 def test_planted_mistake_is_red_and_names_quantity_and_case(mistake, cell):
     spec = Spec(cell, 3, 4, layers=2, directions=2)
     case = Case(spec, T=6, B=3)
-    result = check(getattr(planted, mistake)(spec), [case])
+    result = check(mistakes.candidate(spec, mistake), [case])
     assert not result.passed
     red = {row.quantity for row in result.failures}
-    assert MISTAKES[mistake][0] in red
+    assert MISTAKES[mistake][1] in red
     assert all(row.case == case.name for row in result.failures)
     assert case.name in str(result)
     if mistake == "gradient_of_h0_dropped":
         assert red == {"grad_h0"}
         assert result.failures[0].status == "missing"
+
+
+def test_function_without_lengths_is_not_asked_about_packed_sequences():
+    result = check(right, [Case(CASE.spec, 5, 2, lengths=(5, 3))])
+    assert not result.passed
+    assert "takes no argument lengths" in str(result)
+
+
+def test_lengths_of_a_case_may_come_in_any_order(backend):
+    spec = Spec("lstm", INPUT, H, layers=2, directions=2)
+    skip_unless_supported(backend, spec, packed=True)
+    assert check(backend, [Case(spec, 6, 4, lengths=(4, 6, 4, 5))]).passed
 
 
 def right(x, state, weights):
@@ -231,7 +243,7 @@ def test_expansive_weights_are_chaotic_and_not_gated_in_torch_neither(expansive,
 
 def test_mistake_in_expansive_weights_is_still_red(expansive):
     spec = Spec("rnn_tanh", 3, 32)
-    assert not check(planted.transposed_w_hh(spec), [Case(spec, 8, 2)]).passed
+    assert not check(mistakes.candidate(spec, "transposed_w_hh"), [Case(spec, 8, 2)]).passed
 
 
 def test_budget_is_the_rule_capped_by_torch():

@@ -28,10 +28,12 @@ _PUBLIC = {
     "UnsupportedError": "errors",
 }
 
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605 (a list all the same)
+__all__ = sorted([*_PUBLIC, "mistakes"])  # noqa: PLE0605 (a list all the same)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "mistakes":
+        return importlib.import_module("rnnbench.mistakes")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'rnnbench' has no attribute {name!r}")
     return getattr(importlib.import_module(f"rnnbench.{_PUBLIC[name]}"), name)

@@ -45,6 +45,7 @@ CONDITIONING_DRAWS = 8
 
 
 def relative_error(got: Array, expected: Array, unit: float) -> float:
+    """e(q), norm-wise in units of ``unit``; infinite if only the oracle is zero."""
     scale = math.sqrt(float(np.sum(expected**2)))
     distance = math.sqrt(float(np.sum((got - expected) ** 2)))
     if scale == 0.0:
@@ -96,9 +97,14 @@ def conditioning_of(problem: Problem, expected: Mapping[str, Array]) -> dict[str
 
 
 def ulps(got: Array, expected: Array, dtype: str) -> tuple[float, float]:
-    """Median and 99th percentile of |got − oracle| in units of the oracle's last place."""
-    unit = UNIT_ROUNDOFF[dtype]
-    spacing = 2 * unit * np.exp2(np.floor(np.log2(np.maximum(np.abs(expected), 1e-300))))
-    ulps = np.abs(got - expected) / spacing
-    median, p99 = np.percentile(ulps.astype(float), [50, 99]) if ulps.size else (0.0, 0.0)
+    """Median and 99th percentile of |got − oracle| in units of the oracle's last place.
+
+    Over the elements where the oracle is not zero: zero has no last place.
+    """
+    there = expected != 0
+    if not there.any():
+        return 0.0, 0.0
+    last_place = 2 * UNIT_ROUNDOFF[dtype] * np.exp2(np.floor(np.log2(np.abs(expected[there]))))
+    distance = np.abs(got[there] - expected[there]) / last_place
+    median, p99 = np.percentile(distance.astype(float), [50, 99])
     return float(median), float(p99)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -34,37 +35,44 @@ class _Call:
         self.state = tuple(tensor(part) for part in problem.state)
         self.weights = {name: tensor(values) for name, values in problem.weights.items()}
 
-    def pack(self, x: Tensor) -> PackedSequence:
-        order = sorted(range(self.case.B), key=lambda b: -self.case.lengths[b])  # type: ignore[index]
-        if order != list(range(self.case.B)):
-            raise InputError("lengths of a case must be sorted, longest first")
-        return pack_padded_sequence(x, torch.tensor(self.case.lengths))
+    def packed(self, x: Tensor) -> PackedSequence:
+        """x (T, B, ·) without its padding; unsorted lengths are sorted, and remembered."""
+        lengths = torch.tensor(self.case.lengths)
+        return pack_padded_sequence(x, lengths, enforce_sorted=False)
+
+    def masks(self) -> tuple[Tensor, ...] | None:
+        """The problem's dropout masks as tensors."""
+        if self.problem.masks is None:
+            return None
+        return tuple(torch.tensor(as_float64(m), dtype=self.x.dtype) for m in self.problem.masks)
 
 
 def _run_backend(name: str, call: _Call) -> tuple[Tensor, tuple[Tensor, ...]]:
-    spec, x, batch_sizes = call.case.spec, call.x, None
-    masks: list[Tensor] | None = None
-    if call.problem.masks is not None:
-        masks = [torch.tensor(as_float64(mask), dtype=x.dtype) for mask in call.problem.masks]
-    if call.case.lengths is not None:
-        packed = call.pack(x)
-        x, batch_sizes = packed.data, packed.batch_sizes
-        masks = masks and [call.pack(mask).data for mask in masks]
+    spec, masks, training = call.case.spec, call.masks(), call.case.training
+    state = call.state if call.case.initial_state else None
+    weights = tuple(call.weights.values())
+    if call.case.lengths is None:
+        return interface.run(name, spec, call.x, state, weights, masks=masks, training=training)
+    rows = call.packed(call.x)
     y, final = interface.run(
-        name, spec, x, call.state if call.case.initial_state else None,
-        tuple(call.weights.values()), batch_sizes=batch_sizes,
-        training=call.case.training, masks=masks,
-    )  # fmt: skip
-    if batch_sizes is not None:
-        y, _ = pad_packed_sequence(PackedSequence(y, batch_sizes), total_length=call.case.T)
-    return y, final
+        name,
+        spec,
+        rows.data,
+        state and [part[:, rows.sorted_indices] for part in state],
+        weights,
+        batch_sizes=rows.batch_sizes,
+        masks=masks and [call.packed(mask).data for mask in masks],
+        training=training,
+    )
+    padded, _ = pad_packed_sequence(rows._replace(data=y), total_length=call.case.T)
+    return padded, tuple(part[:, rows.unsorted_indices] for part in final)
 
 
 def _run_module(module: torch.nn.Module, call: _Call) -> tuple[Any, Any]:
     batch_first = bool(getattr(module, "batch_first", False))
     x: Any = call.x.transpose(0, 1) if batch_first else call.x
     if call.case.lengths is not None:
-        x = call.pack(call.x)
+        x = call.packed(call.x)
     args = (x, call.state if len(call.state) > 1 else call.state[0])
     y, final = torch.func.functional_call(
         module, call.weights, args if call.case.initial_state else args[:1]
@@ -81,8 +89,14 @@ def _run(candidate: Candidate, call: _Call) -> tuple[Any, Any]:
         return _run_backend(candidate, call)
     if isinstance(candidate, torch.nn.Module):
         return _run_module(candidate, call)
-    y, final = candidate(call.x, call.state, call.weights)
+    y, final = candidate(call.x, call.state, call.weights, **_taken(call))
     return y, final
+
+
+def _taken(call: _Call) -> dict[str, Any]:
+    """lengths and masks of the case, where it has them; `unsupported` saw to it that they fit."""
+    own = {"lengths": call.case.lengths, "masks": call.masks()}
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def answers(candidate: Candidate, problem: Problem) -> dict[str, Any]:
@@ -140,11 +154,28 @@ def spec_of(candidate: torch.nn.Module) -> Spec:
 
 
 def unsupported(candidate: Candidate, case: Case) -> str | None:
+    """Why the candidate cannot be asked this case, as one sentence, or None."""
+    if isinstance(candidate, torch.nn.Module):
+        return "a module draws its own dropout masks" if _masked(case) else None
     if not isinstance(candidate, str):
-        return None
+        return _untaken(candidate, case)
     conditions = interface.Conditions(
         phase=case.phase,
         packed=case.lengths is not None,
-        masks_given=bool(case.spec.dropout) and case.training and case.spec.layers > 1,
+        masks_given=_masked(case),
     )
     return interface.get_backend(candidate).supports(case.spec, conditions)
+
+
+def _masked(case: Case) -> bool:
+    return bool(case.spec.dropout) and case.training and case.spec.layers > 1
+
+
+def _untaken(function: Callable[..., Any], case: Case) -> str | None:
+    """Why a function cannot be asked: it has no argument for what the case needs."""
+    takes = inspect.signature(function).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+        return None
+    needs = {"lengths": case.lengths is not None, "masks": _masked(case)}
+    missing = [name for name, needed in needs.items() if needed and name not in takes]
+    return f"the function takes no argument {' or '.join(missing)}" if missing else None

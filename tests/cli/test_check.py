@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 
-import planted
 import pytest
 import torch
 from typer.testing import CliRunner
 
 import rnnbench
-from rnnbench import Spec, interface
+from rnnbench import Spec, interface, mistakes
 from rnnbench.backends.manual import Manual
 from rnnbench.cli import app
 
@@ -26,7 +25,7 @@ class Wrong(Manual):
 
     def run(self, spec, inputs):
         weights = dict(zip((p.name for p in spec.parameters), inputs.weights, strict=True))
-        return planted.transposed_w_hh(spec)(inputs.x, inputs.state, weights)
+        return mistakes.candidate(spec, "transposed_w_hh")(inputs.x, inputs.state, weights)
 
 
 class Refusing(Manual):
@@ -138,6 +137,6 @@ def test_the_spec_of_a_planted_mistake_is_right_without_the_mistake():
     x, h0 = torch.randn(4, 2, 3), torch.randn(1, 2, 4)
     blocks = weights["weight_hh_l0"].reshape(-1, 4, 4)
     symmetric = weights | {"weight_hh_l0": (blocks + blocks.mT).reshape(-1, 4)}
-    y, _ = planted.transposed_w_hh(spec)(x, (h0,), symmetric)
+    y, _ = mistakes.candidate(spec, "transposed_w_hh")(x, (h0,), symmetric)
     right, _ = rnnbench.run("manual", spec, x, (h0,), tuple(symmetric.values()))
     torch.testing.assert_close(y, right)

@@ -1,0 +1,159 @@
+"""What a mistake is, and the conditions under which one can be made at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rnnbench.mistakes.network import Hook
+from rnnbench.spec import Case
+
+Condition = Callable[[Case], bool]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One slip, planted in `rnnbench.mistakes.network`.
+
+    id        snake_case, unique
+    sentence  what is wrong
+    where     where people make it
+    wrong     the line of mathematics as they write it
+    right     the same line as it must be
+    touches   quantities that it changes first, as the oracle calls them; ``grad_weight_ih`` and the
+              like stand for that gradient in any layer and direction
+    places    points of the network at which `act` changes the value
+    needs     conditions on the case: where one fails, the mistake cannot be made or changes nothing
+    """
+
+    id: str
+    sentence: str
+    where: str
+    wrong: str
+    right: str
+    touches: tuple[str, ...]
+    places: tuple[str, ...]
+    needs: tuple[Condition, ...]
+    act: Hook
+
+    @property
+    def family(self) -> str:
+        """The module that it is written in, such as ``cells`` or ``gradients``."""
+        return self.act.__module__.rpartition(".")[2]
+
+    @property
+    def backward_only(self) -> bool:
+        """Whether output and final state are right, and only gradients are wrong."""
+        return all(quantity.startswith("grad_") for quantity in self.touches)
+
+    def applies(self, case: Case) -> bool:
+        """Whether the mistake can be made in this case, and changes its numbers."""
+        return (case.training or not self.backward_only) and all(need(case) for need in self.needs)
+
+    def touched(self, case: Case) -> dict[str, tuple[str, ...]]:
+        """For each entry of `touches` that the case has, the quantities that it stands for."""
+        names = self._quantities(case)
+        found = {
+            touched: tuple(n for n in names if n == touched or n.startswith(f"{touched}_l"))
+            for touched in self.touches
+        }
+        return {touched: stands_for for touched, stands_for in found.items() if stands_for}
+
+    @staticmethod
+    def _quantities(case: Case) -> list[str]:
+        """What the oracle answers in this case, less what is zero there whatever one does."""
+        states = ["h", "c"][: 1 + case.spec.has_cell_state]
+        names = ["output", *(f"{part}_n" for part in states)]
+        if case.training:
+            names += ["grad_x", *(f"grad_{part}0" for part in states if case.initial_state)]
+            names += [f"grad_{p.name}" for p in case.spec.parameters]
+        return [n for n in names if recurs(case) or "weight_hh" not in n]
+
+
+def mistake(
+    sentence: str,
+    *,
+    where: str,
+    wrong: str,
+    right: str,
+    at: str,
+    touches: str,
+    needs: tuple[Condition, ...] = (),
+) -> Callable[[Hook], Mistake]:
+    """Make a mistake of a function ``(value, At) -> value``, whose name becomes its id.
+
+    at, touches: one or several names, separated by blanks.
+    """
+
+    def made(act: Hook) -> Mistake:
+        name: str = getattr(act, "__name__", "")
+        places, touched = tuple(at.split()), tuple(touches.split())
+        return Mistake(name, sentence, where, wrong, right, touched, places, needs, act)
+
+    return made
+
+
+def cells(*names: str) -> Condition:
+    return lambda case: case.spec.cell in names
+
+
+rnn = cells("rnn_tanh", "rnn_relu")
+gru = cells("gru")
+lstm = cells("lstm")
+
+
+def several_steps(case: Case) -> bool:
+    return case.T > 1
+
+
+def several_sequences(case: Case) -> bool:
+    return case.B > 1
+
+
+def several_layers(case: Case) -> bool:
+    return case.spec.layers > 1
+
+
+def two_directions(case: Case) -> bool:
+    return case.spec.directions == 2
+
+
+def bias(case: Case) -> bool:
+    return case.spec.bias
+
+
+def projected(case: Case) -> bool:
+    return case.spec.proj_size > 0
+
+
+def recurs(case: Case) -> bool:
+    """Some step begins with a state other than zero."""
+    return case.T > 1 or case.initial_state
+
+
+def square(case: Case) -> bool:
+    """W_hh's blocks are square, more than a single number, and not multiplied by zero alone."""
+    return case.spec.proj_size == 0 and case.spec.hidden_size > 1 and recurs(case)
+
+
+def state_given(case: Case) -> bool:
+    return case.initial_state
+
+
+def dense(case: Case) -> bool:
+    return case.lengths is None
+
+
+def padded(case: Case) -> bool:
+    """Some sequence is shorter than the longest."""
+    return case.lengths is not None and min(case.lengths) < case.T
+
+
+def unsorted(case: Case) -> bool:
+    lengths = list(case.lengths or ())
+    return lengths != sorted(lengths, reverse=True)
+
+
+def masked(case: Case) -> bool:
+    """Dropout between layers is in force and leaves something over."""
+    return 0 < case.spec.dropout < 1 and case.training and case.spec.layers > 1

@@ -1,0 +1,222 @@
+"""Mistakes in how weights and biases are read: transposed, missing, in another library's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnbench.mistakes.catalogue import (
+    Condition,
+    Mistake,
+    bias,
+    gru,
+    lstm,
+    mistake,
+    several_layers,
+    square,
+    two_directions,
+)
+from rnnbench.mistakes.network import At
+from rnnbench.spec import Case
+
+Weights = dict[str, Tensor]
+
+
+def _changed(weights: Weights, kind: str, change: Callable[[Tensor], Tensor]) -> Weights:
+    """The weights with every one of a kind changed, in all layers and directions."""
+    return {n: change(w) if n.startswith(kind) else w for n, w in weights.items()}
+
+
+def _blocks_transposed(weight: Tensor) -> Tensor:
+    """Each gate's square block transposed."""
+    H = weight.shape[1]
+    return weight.reshape(-1, H, H).transpose(1, 2).reshape(-1, H)
+
+
+def _square_input(case: Case) -> bool:
+    sizes = {case.spec.layer_input_size(layer) for layer in range(case.spec.layers)}
+    return case.spec.hidden_size in sizes and case.spec.hidden_size > 1
+
+
+def _reshape_is_not_transpose(case: Case) -> bool:
+    """Some weight_ih is neither a single row or column nor, with one gate, square."""
+    spec = case.spec
+    sizes = {spec.layer_input_size(layer) for layer in range(spec.layers)} - {1}
+    single = spec.gates * spec.hidden_size == 1
+    return not single and bool(sizes - {spec.hidden_size} if spec.gates == 1 else sizes)
+
+
+def _layers_of_one_shape(case: Case) -> bool:
+    """At least two layers could be the same object."""
+    return len({case.spec.layer_input_size(k) for k in range(case.spec.layers)}) < case.spec.layers
+
+
+@mistake(
+    "The recurrent weight is multiplied from the wrong side: each gate's block is transposed.",
+    where="hand-written cells that take x @ W instead of x @ W.T, ports from row-vector libraries",
+    wrong="u = W_hhᵀ h_{t−1} + b_hh",
+    right="u = W_hh h_{t−1} + b_hh",
+    at="weights",
+    touches="output h_n grad_weight_hh",
+    needs=(square,),
+)
+def transposed_w_hh(weights: Weights, at: At) -> Weights:
+    return _changed(weights, "weight_hh", _blocks_transposed)
+
+
+@mistake(
+    "The input weight is transposed where it happens to be square, so no shape complains.",
+    where="layers whose input size equals the hidden size, second layers first of all",
+    wrong="a = W_ihᵀ x_t + b_ih",
+    right="a = W_ih x_t + b_ih",
+    at="weights",
+    touches="output grad_weight_ih",
+    needs=(_square_input,),
+)
+def transposed_w_ih(weights: Weights, at: At) -> Weights:
+    def turned(weight: Tensor) -> Tensor:
+        return _blocks_transposed(weight) if weight.shape[1] == at.spec.hidden_size else weight
+
+    return _changed(weights, "weight_ih", turned)
+
+
+@mistake(
+    "The input weight is reshaped to (I, G·H) where it must be transposed: its numbers are mixed.",
+    where="loading another library's kernel, whose layout is (I, G·H), with view or reshape",
+    wrong="a = x_t · reshape(W_ih, (I, G·H))",
+    right="a = x_t · W_ihᵀ",
+    at="weights",
+    touches="output grad_weight_ih",
+    needs=(_reshape_is_not_transpose,),
+)
+def reshaped_w_ih(weights: Weights, at: At) -> Weights:
+    return _changed(weights, "weight_ih", lambda w: w.reshape(w.shape[1], w.shape[0]).T)
+
+
+@mistake(
+    "The bias of the input, b_ih, is left out.",
+    where="cells that have one bias vector, as most textbooks print them",
+    wrong="a = W_ih x_t",
+    right="a = W_ih x_t + b_ih",
+    at="weights",
+    touches="output grad_bias_ih",
+    needs=(bias,),
+)
+def bias_ih_missing(weights: Weights, at: At) -> Weights:
+    return _changed(weights, "bias_ih", torch.zeros_like)
+
+
+@mistake(
+    "The bias of the recurrent product, b_hh, is left out.",
+    where="cells that have one bias vector, as most textbooks print them",
+    wrong="u = W_hh h_{t−1}",
+    right="u = W_hh h_{t−1} + b_hh",
+    at="weights",
+    touches="output grad_bias_hh",
+    needs=(bias,),
+)
+def bias_hh_missing(weights: Weights, at: At) -> Weights:
+    return _changed(weights, "bias_hh", torch.zeros_like)
+
+
+@mistake(
+    "The two biases are merged into one, and b_hh is added once more.",
+    where="exporters that fold b_ih + b_hh into the input projection and keep the loop as it was",
+    wrong="a + u = W_ih x_t + (b_ih + b_hh) + W_hh h_{t−1} + b_hh",
+    right="a + u = W_ih x_t + b_ih + W_hh h_{t−1} + b_hh",
+    at="weights",
+    touches="output h_n grad_bias_hh",
+    needs=(bias,),
+)
+def bias_hh_added_twice(weights: Weights, at: At) -> Weights:
+    return weights | {
+        name: weight + weights[name.replace("_ih", "_hh")]
+        for name, weight in weights.items()
+        if name.startswith("bias_ih")
+    }
+
+
+def _gate_order(theirs: str, order: str, where: str, cell: Condition) -> Callable[[Any], Mistake]:
+    return mistake(
+        f"The gates' blocks are read in the order {', '.join(theirs)}, where torch's is "
+        f"{', '.join(order)}.",
+        where=where,
+        wrong=f"{', '.join(theirs)} = chunks of (a + u)",
+        right=f"{', '.join(order)} = chunks of (a + u)",
+        at="weights",
+        touches="output h_n c_n grad_weight_ih grad_weight_hh",
+        needs=(cell,),
+    )
+
+
+def _reordered(weights: Weights, theirs: str, order: str) -> Weights:
+    """Weights such that the network, which reads torch's order, meets what the other would."""
+
+    def moved(weight: Tensor) -> Tensor:
+        blocks = weight.chunk(len(order))
+        return torch.cat([blocks[theirs.index(gate)] for gate in order])
+
+    gated = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return {n: moved(w) if n.startswith(gated) else w for n, w in weights.items()}
+
+
+@_gate_order("zrn", "rzn", "weights in the order of Keras and ONNX, update gate first", gru)
+def gru_gates_zrn(weights: Weights, at: At) -> Weights:
+    return _reordered(weights, "zrn", "rzn")
+
+
+@_gate_order("ifog", "ifgo", "cells that take all three sigmoids in one slice", lstm)
+def lstm_gates_ifog(weights: Weights, at: At) -> Weights:
+    return _reordered(weights, "ifog", "ifgo")
+
+
+@_gate_order("iofg", "ifgo", "weights in the order of ONNX", lstm)
+def lstm_gates_iofg(weights: Weights, at: At) -> Weights:
+    return _reordered(weights, "iofg", "ifgo")
+
+
+@_gate_order("igfo", "ifgo", "weights of TensorFlow's BasicLSTMCell (i, j, f, o)", lstm)
+def lstm_gates_igfo(weights: Weights, at: At) -> Weights:
+    return _reordered(weights, "igfo", "ifgo")
+
+
+@_gate_order("figo", "ifgo", "cells written after a text that begins with the forget gate", lstm)
+def lstm_gates_figo(weights: Weights, at: At) -> Weights:
+    return _reordered(weights, "figo", "ifgo")
+
+
+@mistake(
+    "The reverse direction runs with the weights of the forward direction.",
+    where="one cell object called for both directions",
+    wrong="reverse: a = W_ih x_t, u = W_hh h_{t+1}",
+    right="reverse: a = W_ih^reverse x_t, u = W_hh^reverse h_{t+1}",
+    at="weights",
+    touches="output h_n grad_weight_ih grad_weight_hh",
+    needs=(two_directions,),
+)
+def reverse_with_forward_weights(weights: Weights, at: At) -> Weights:
+    return {name: weights[name.removesuffix("_reverse")] for name in weights}
+
+
+@mistake(
+    "Layers of one shape share one set of weights.",
+    where="lists of layers built as [cell] * n: n references to one object",
+    wrong="layer l: W of the first layer of that shape",
+    right="layer l: its own W",
+    at="weights",
+    touches="output h_n grad_weight_ih grad_weight_hh",
+    needs=(several_layers, _layers_of_one_shape),
+)
+def layers_share_weights(weights: Weights, at: At) -> Weights:
+    first = 0 if at.spec.input_size == at.spec.output_size else 1
+
+    def source(name: str) -> str:
+        kind, _, rest = name.rpartition("_l")
+        layer, _, reverse = rest.partition("_")
+        shared = 0 if int(layer) < first else first
+        return f"{kind}_l{shared}" + (f"_{reverse}" if reverse else "")
+
+    return {name: weights[source(name)] for name in weights}
