@@ -46,6 +46,8 @@ def run(
     if cells:
         parser.add_argument("--cell", choices=cells, default=cells[0])
     options = vars(parser.parse_args(arguments))
+    # the products are so small that a second thread costs more than it gives
+    torch.set_num_threads(1)
     chosen = options.pop("recurrent")
     if chosen is not None:
         recurrent = importlib.import_module(MODULES[chosen])

@@ -30,7 +30,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 SEED = 21
 BATCH = 16
 EMBEDDING, HIDDEN, LAYERS, DROPOUT = 16, 64, 2, 0.3
-LEARNING_RATE = 0.01
+LEARNING_RATE = 0.02
 
 TAGS = ("space", "keyword", "name", "number", "string", "operator", "comment")
 TOKENS = {
@@ -119,4 +119,4 @@ def train(
 
 
 if __name__ == "__main__":
-    run(train, recurrent, steps=60)
+    run(train, recurrent, steps=50)
