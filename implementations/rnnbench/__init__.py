@@ -7,9 +7,11 @@ commits. Names are imported when first used: importing rnnbench itself imports n
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
-_PUBLIC = {
+_HOME = {
     "RNN": "nn",
     "GRU": "nn",
     "LSTM": "nn",
@@ -27,17 +29,31 @@ _PUBLIC = {
     "ParityError": "errors",
     "UnsupportedError": "errors",
 }
+"""Public name → the module that it is imported from."""
 
-__all__ = sorted([*_PUBLIC, "mistakes"])  # noqa: PLE0605 (a list all the same)
+__all__ = sorted([*_HOME, "mistakes"])
 
 
 def __getattr__(name: str) -> Any:
     if name == "mistakes":
         return importlib.import_module("rnnbench.mistakes")
-    if name not in _PUBLIC:
+    if name not in _HOME:
         raise AttributeError(f"module 'rnnbench' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"rnnbench.{_PUBLIC[name]}"), name)
+    return getattr(importlib.import_module(f"rnnbench.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(ModuleType):
+    """Keeps a public name what it is: importing the sub-package `rnnbench.backends` would put the
+    sub-package in the place of the function `rnnbench.backends`.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOME or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
