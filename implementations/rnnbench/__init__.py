@@ -26,12 +26,11 @@ _HOME = {
     "Spec": "spec",
     "Case": "spec",
     "InputError": "errors",
-    "ParityError": "errors",
     "UnsupportedError": "errors",
 }
 """Public name → the module that it is imported from."""
 
-__all__ = sorted([*_HOME, "mistakes"])
+__all__ = sorted(_HOME) + ["mistakes"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,3 @@ class InputError(ValueError, RuntimeError):
 
 class UnsupportedError(NotImplementedError):
     """A backend cannot do this case; the sentence is what its ``supports`` answered."""
-
-
-class ParityError(AssertionError):
-    """A result differs from the float64 oracle by more than its budget."""

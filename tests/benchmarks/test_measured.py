@@ -71,7 +71,7 @@ def planted(monkeypatch):
 def test_a_right_backend_has_a_time_and_a_record(suite, planted, monkeypatch):
     clocks = suite.folder / "clocks"
     clocks.mkdir()
-    monkeypatch.setenv("RNNBENCH_CLOCKS", str(clocks))
+    monkeypatch.setenv("RNNBENCH_RUN_DIR", str(clocks))
     planted(type("Right", (Manual,), {}), speed.Training)
     answer = suite.run("speed.Training.time_training")
     assert min(answer["samples"]) > 0

@@ -20,11 +20,11 @@ MARKUP = "<script>alert(1)</script>"
 NAMES = ["backend", "cell", "T", "layers", "directions", "shape"]
 AXES: dict[str, list[Any]] = {
     "backend": ["native", "manual", "numba", "compile"],
-    "cell": ["rnn_tanh", "gru", "lstm"],
+    "cell": ["rnn_tanh", "rnn_relu", "gru", "lstm"],
     "T": [16, 128],
     "layers": [1, 2],
-    "directions": [1],
-    "shape": ["small", "medium"],
+    "directions": [1, 2],
+    "shape": ["medium"],
 }
 FIRST_CALL: dict[str, list[Any]] = {
     "backend": AXES["backend"],
@@ -309,7 +309,9 @@ def write_json(path: Path, data: Any) -> None:
 def git(path: Path, *arguments: str, at: str = "1750000000 +0000") -> str:
     """Run git with a name and a date of our own."""
     who = {"NAME": "A", "EMAIL": "a@example.invalid", "DATE": at}
-    environment = {f"GIT_{role}_{key}": v for role in ("AUTHOR", "COMMITTER") for key, v in who.items()}
+    environment = {
+        f"GIT_{role}_{key}": v for role in ("AUTHOR", "COMMITTER") for key, v in who.items()
+    }
     done = subprocess.run(
         ["git", *arguments],
         cwd=path,

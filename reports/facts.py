@@ -1,0 +1,162 @@
+"""Everything that is not a figure of speed: what ran, where, what has no number, the control."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from . import text
+from .commits import Commit
+from .rows import FAILED, MEASURED, Status, groups
+from .speed import BAD, WORDS
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Cases of one backend and cell that have no number for the same reason."""
+
+    words: str
+    bad: bool
+    benchmark: str
+    backend: str
+    cell: str
+    cases: list[str]
+    reason: str
+
+
+@dataclass
+class Counts:
+    """How many cases were measured, skipped and failed; ``parity`` is among ``failed``."""
+
+    measured: int
+    unrecorded: int
+    skipped: int
+    failed: int
+    parity: int
+
+
+@dataclass
+class Visit:
+    """One commit on one machine, for the history; ``first`` where the commit is met first."""
+
+    commit: Commit
+    machine: str
+    date: float
+    measured_at: float
+    counts: Counts
+    first: bool = False
+
+
+def counts(rows: pd.DataFrame) -> Counts:
+    """Count the rows by status."""
+    status = rows["status"]
+    return Counts(
+        measured=int(status.isin(MEASURED).sum()),
+        unrecorded=int((status == Status.UNRECORDED).sum()),
+        skipped=int((status == Status.UNSUPPORTED).sum()),
+        failed=int(status.isin(FAILED).sum()),
+        parity=int((status == Status.PARITY).sum()),
+    )
+
+
+def absences(rows: pd.DataFrame) -> list[Absence]:
+    """What was skipped or failed and why, failures first."""
+    without = rows[~rows["status"].isin(MEASURED)]
+    keys = ("status", "benchmark", "backend", "cell", "reason")
+    found = [
+        Absence(WORDS[status], status in BAD, benchmark, backend, cell, list(group["case"]), reason)
+        for (status, benchmark, backend, cell, reason), group in groups(without, *keys)
+    ]
+    return sorted(found, key=lambda absence: (not absence.bad, absence.words))
+
+
+def identities(rows: pd.DataFrame, series: Mapping[str, int]) -> tuple[list[str], list[Any]]:
+    """What really ran: the identity's keys, and per backend and cell the values met for each."""
+    known = rows[rows["identity"].notna() & rows["backend"].notna()]
+    names = list(dict.fromkeys(key for identity in known["identity"] for key in identity))
+    lines = []
+    for (backend, cell), group in groups(known, "backend", "cell"):
+        met = [
+            _met([entry[name] for entry in group["identity"] if name in entry]) for name in names
+        ]
+        lines.append((backend, cell, len(group), met))
+    return names, sorted(lines, key=lambda line: (series[line[0]], line[1]))
+
+
+def environment(rows: pd.DataFrame, machine: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The machine in full: asv's description first, the records' own facts over it."""
+    met: dict[str, list[Any]] = {
+        f"asv machine: {name}": [value]
+        for name, value in machine.items()
+        if value not in ("", None)
+    }
+    for facts in rows["facts"].dropna():
+        for name, value in facts.items():
+            if value not in (None, ""):
+                met.setdefault(name, []).append(value)
+    return [(name, _met(values)) for name, values in met.items()]
+
+
+def control(rows: pd.DataFrame, machine: str, commits: Mapping[str, Commit]) -> list[Any]:
+    """The frozen kernel on this machine, commit by commit, against the median of all of them."""
+    own = rows[(rows["group"] == "control") & (rows["machine"] == machine) & rows["value"].notna()]
+    lines = own.sort_values(["date", "started_at"], ascending=False).to_dict("records")
+    medians = own.groupby(["benchmark", "case"])["value"].median()
+    found = []
+    for line in lines:
+        drift = line["value"] / medians[(line["benchmark"], line["case"])] - 1
+        value = text.quantity(line["value"], line["unit"])
+        span = text.interval(line["ci_a"], line["ci_b"], line["unit"])
+        found.append((commits[line["commit"]], line, value, span, f"{drift:+.1%}"))
+    return found
+
+
+def history(rows: pd.DataFrame, commits: Mapping[str, Commit]) -> list[Visit]:
+    """Every measured commit of every machine, newest first."""
+    visits = [
+        Visit(
+            commit=commits[commit],
+            machine=machine,
+            date=_first(group["date"]),
+            measured_at=_last(group["started_at"]),
+            counts=counts(group),
+        )
+        for (commit, machine), group in groups(rows, "commit", "machine")
+    ]
+    visits.sort(key=lambda visit: (visit.date, visit.measured_at), reverse=True)
+    met: set[str] = set()
+    for visit in visits:
+        visit.first = visit.commit.hash not in met
+        met.add(visit.commit.hash)
+    return visits
+
+
+def _first(dates: pd.Series[float]) -> float:
+    return float(dates.iloc[0]) if dates.notna().any() else -math.inf
+
+
+def _last(moments: pd.Series[float]) -> float:
+    return float(moments.max()) if moments.notna().any() else -math.inf
+
+
+def _met(values: list[Any]) -> str:
+    """Equal values once; numbers that vary as a span; else all, in the order met."""
+    distinct = list(dict.fromkeys(_plain(value) for value in values))
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(distinct) > 1 and len(numbers) == len(values):
+        return text.interval(min(numbers), max(numbers))
+    return ", ".join(distinct)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(_plain(entry) for entry in value)
+    if isinstance(value, float):
+        return text.number(value)
+    return str(value)
