@@ -111,7 +111,9 @@ def control(rows: pd.DataFrame, machine: str, commits: Mapping[str, Commit]) -> 
         drift = line["value"] / medians[(line["benchmark"], line["case"])] - 1
         value = text.quantity(line["value"], line["unit"])
         span = text.interval(line["ci_a"], line["ci_b"], line["unit"])
-        found.append((commits[line["commit"]], line, value, span, f"{drift:+.1%}"))
+        found.append(
+            (commits[line["commit"]], line, value, span, f"{drift:+.1%}".replace("-", "−"))
+        )
     return found
 
 

@@ -46,11 +46,19 @@ class Worst:
 
 
 @dataclass
-class Matrix:
-    """Columns (phase, cell) and lines (backend, dtype, figures)."""
+class Table:
+    """One phase: the cells, and lines (backend, dtype, a figure per cell)."""
 
-    columns: list[tuple[str, str]]
+    phase: str
+    cells: list[str]
     lines: list[tuple[str, str, list[Figure]]]
+
+
+@dataclass
+class Matrix:
+    """A table per phase, and every case behind them."""
+
+    tables: list[Table]
     cases: list[Worst]
 
 
@@ -61,27 +69,34 @@ def parities(rows: pd.DataFrame) -> list[Worst]:
 
 
 def matrix(rows: pd.DataFrame, series: Mapping[str, int]) -> Matrix:
-    """The table of one machine and commit."""
+    """The tables of one machine and commit."""
     lines = _checkable(rows)
     cases = parities(rows)
-    phases = [phase for phase in ("inference", "training") if any(c.phase == phase for c in cases)]
     cells = list(dict.fromkeys(line["cell"] for line in lines))
-    columns = [(phase, cell) for phase in phases for cell in cells]
     absent = {
         (line["backend"], PHASES[line["kind"]], line["cell"]): line["status"]
         for line in lines
         if line["parity"] is None and line["status"] in WORDS
     }
-    keys = dict.fromkeys((case.backend, case.dtype) for case in cases)
-    for backend in dict.fromkeys(line["backend"] for line in lines):
-        if not any(backend == key[0] for key in keys):
-            keys[(backend, "")] = None
-    ordered = sorted(keys, key=lambda key: (series[key[0]], key[1]))
-    table = [
-        (name, dtype, [_figure(name, dtype, column, cases, absent) for column in columns])
-        for name, dtype in ordered
-    ]
-    return Matrix(columns, table, cases)
+    keys = _keys(cases, [line["backend"] for line in lines], series)
+    tables = []
+    for phase in ("inference", "training"):
+        own = [case for case in cases if case.phase == phase]
+        table = [
+            (name, dtype, [_figure((name, dtype, phase, cell), own, absent) for cell in cells])
+            for name, dtype in keys
+        ]
+        tables += [Table(phase, cells, table)] if own else []
+    return Matrix(tables, cases)
+
+
+def _keys(
+    cases: list[Worst], backends: list[str], series: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    """Backend and dtype of each line; a backend whose parity was never checked has one, too."""
+    keys = {(case.backend, case.dtype) for case in cases}
+    keys |= {(name, "") for name in set(backends) - {name for name, _ in keys}}
+    return sorted(keys, key=lambda key: (series[key[0]], key[1]))
 
 
 def _checkable(rows: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -146,27 +161,20 @@ def _float(value: Any) -> float:
 
 
 def _figure(
-    backend: str,
-    dtype: str,
-    column: tuple[str, str],
+    place: tuple[str, str, str, str],
     cases: list[Worst],
     absent: Mapping[tuple[str, str, str], Status],
 ) -> Figure:
-    own = [
-        case
-        for case in cases
-        if (case.backend, case.dtype, case.phase, case.cell) == (backend, dtype, *column)
-    ]
+    backend, _, phase, cell = place
+    own = [case for case in cases if (case.backend, case.dtype, case.phase, case.cell) == place]
     if not own:
-        status = absent.get((backend, *column))
+        status = absent.get((backend, phase, cell))
         return Figure(WORDS[status] if status else text.NONE, look="muted")
     worst = max(own, key=_rank)
     failed = sum(not case.passed for case in own)
     share = f"{text.number(worst.error)} of {text.number(worst.budget)} eps"
-    quantity = f"{worst.quantity} · " if worst.quantity else ""
+    note = f"{share}\n{worst.quantity}".rstrip()
     if failed:
-        note = f"{share}\n{quantity}{failed} of {text.plural(len(own), 'case')}"
-        return Figure("✖ FAIL", note, worst.used, "bad")
-    used = f" {text.number(worst.used * 100, 2)} %" if math.isfinite(worst.used) else ""
-    note = f"{share}\n{quantity}{text.plural(len(own), 'case')}"
-    return Figure(f"✔ ok{used}", note, worst.used, "good")
+        return Figure(f"✖ FAIL {failed} of {len(own)}", note, worst.used, "bad")
+    used = f" · {text.number(worst.used * 100, 2)} %" if math.isfinite(worst.used) else ""
+    return Figure(f"✔ {len(own)} ok{used}", note, worst.used, "good")

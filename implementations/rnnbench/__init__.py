@@ -30,7 +30,24 @@ _HOME = {
 }
 """Public name → the module that it is imported from."""
 
-__all__ = sorted(_HOME) + ["mistakes"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Backend",
+    "Case",
+    "Conditions",
+    "InputError",
+    "Inputs",
+    "Spec",
+    "UnsupportedError",
+    "backends",
+    "check",
+    "get_backend",
+    "mistakes",
+    "register",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

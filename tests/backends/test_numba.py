@@ -237,8 +237,8 @@ from rnnbench.spec import Spec
 spec = Spec("rnn_tanh", 3, 4)
 weights = [torch.ones(p.shape) for p in spec.parameters]
 inputs = interface.check_inputs(spec, torch.ones(2, 1, 3), None, weights)
-cache = interface.get_backend("numba").identity(spec, inputs)["cache"]
-print(cache["hits"], cache["misses"], cache["path"])
+found = interface.get_backend("numba").identity(spec, inputs)
+print(found["cache hits"], found["cache misses"], found["cache path"])
 """
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
@@ -21,6 +22,18 @@ KERNELS = {
     "miopen_rnn": "MIOpen (miopen_rnn)",
 }
 """Operator that only one library runs → its name in reports; none of them: the ATen loop."""
+
+
+class _Operators(TorchDispatchMode):
+    """Notes the name of every operator that is dispatched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 class Native(Backend):
@@ -35,10 +48,9 @@ class Native(Backend):
         return _layer_by_layer(spec, inputs, inputs.masks)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        with torch.profiler.profile() as recording:
+        with _Operators() as seen:
             self.run(spec, inputs)
-        names = {event.name.removeprefix("aten::") for event in recording.events()}
-        kernel = next((text for name, text in KERNELS.items() if name in names), "ATen loop")
+        kernel = next((text for name, text in KERNELS.items() if name in seen.names), "ATen loop")
         return {"kernel": kernel, "device": str(inputs.x.device)}
 
 

@@ -228,9 +228,7 @@ class Numba(Backend):
             "computed in": computed,
             "threads": 1,
             "device": str(inputs.x.device),
-            "cache": {
-                "path": used[0].stats.cache_path,
-                "hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
-                "misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
-            },
+            "cache path": used[0].stats.cache_path,
+            "cache hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
+            "cache misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
         }
