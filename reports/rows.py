@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,7 @@ from .records import Record, Records, case_key, plain, read_records
 
 PARAMETERS = ["backend", "cell", "T", "layers", "directions", "shape"]
 NUMBERS = {"T", "layers", "directions"}
+RESULT_FILE = re.compile(r"[0-9a-f]{8}-")
 MEASURES = ["date", "value", "ci_a", "ci_b", "n", "started_at", "setup_seconds"]
 COLUMNS = [
     *["machine", "commit", "date", "environment", "python"],
@@ -106,9 +108,9 @@ def read_results(results_dir: Path, benchmarks_json: Path | None = None) -> Load
 
 
 def _result_files(results_dir: Path) -> Iterator[Path]:
-    """asv's result files, ``<machine>/<commit>-<environment>.json``."""
-    for path in sorted(results_dir.glob("*/*.json")):
-        if path.name != "machine.json":
+    """asv's result files, ``<machine>/<commit>-<environment>.json``; other tools keep theirs."""
+    for path in sorted(results_dir.glob("*/*-*.json")):
+        if RESULT_FILE.match(path.name):
             yield path
 
 

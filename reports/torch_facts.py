@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,7 +108,7 @@ def allow_rnn_loses_dropout() -> tuple[bool, str]:
         dynamo.reset()
         module = _module(kind, 3, dropout=0.9).train()
         with dynamo.config.patch(allow_rnn=True), torch.no_grad():
-            compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+            compiled: Any = torch.compile(module, backend="aot_eager", fullgraph=True)
             first, second = compiled(_x())[0], compiled(_x())[0]
             evaluated = module.eval()(_x())[0]
         if torch.equal(first, second) and torch.allclose(first, evaluated):
@@ -128,7 +129,7 @@ def allow_rnn_refuses_packed_sequences() -> tuple[bool, str]:
 
     dynamo.reset()
     with dynamo.config.patch(allow_rnn=True):
-        compiled = torch.compile(_module("GRU"), backend="aot_eager", fullgraph=True)
+        compiled: Any = torch.compile(_module("GRU"), backend="aot_eager", fullgraph=True)
         seen = _complaint(lambda: compiled(pack_padded_sequence(_x(), [5, 3])))
     return bool(seen), seen or "it compiled"
 
@@ -163,7 +164,7 @@ def packed_lstm_is_not_validated() -> tuple[bool, str]:
     from torch.nn.utils.rnn import pack_padded_sequence
 
     wide = pack_padded_sequence(_x().repeat(1, 1, 2), [5, 3])
-    seen = {kind: _complaint(lambda kind=kind: _module(kind)(wide)) for kind in ("GRU", "LSTM")}
+    seen = {kind: _complaint(partial(_module(kind), wide)) for kind in ("GRU", "LSTM")}
     holds = "input.size(-1)" in seen["GRU"] and "cannot be multiplied" in seen["LSTM"]
     return holds, f"GRU: {seen['GRU']} — LSTM: {seen['LSTM']}"
 
@@ -180,7 +181,7 @@ def float16_autocast_cannot_train_an_lstm() -> tuple[bool, str]:
         with torch.autocast("cpu", dtype=torch.float16):
             _module(kind)(_x())
 
-    seen = {kind: _complaint(lambda kind=kind: train(kind)) for kind in KINDS}
+    seen = {kind: _complaint(partial(train, kind)) for kind in KINDS}
     holds = bool(seen["LSTM"]) and not seen["RNN"] and not seen["GRU"]
     return holds, f"LSTM: {seen['LSTM'][:120] or 'no error'}"
 
@@ -262,8 +263,8 @@ def state_dtype_is_not_validated() -> tuple[bool, str]:
     import torch
 
     h = torch.zeros(1, 2, 4, dtype=torch.float64)
-    seen = {kind: _complaint(lambda kind=kind: _module(kind)(_x(), (h, h) if kind == "LSTM" else h))
-            for kind in KINDS}  # fmt: skip
+    states = {"RNN": h, "GRU": h, "LSTM": (h, h)}
+    seen = {kind: _complaint(partial(_module(kind), _x(), hx)) for kind, hx in states.items()}
     holds = all(seen.values()) and not any("h0" in text or "hx" in text for text in seen.values())
     return holds, "; ".join(f"{kind}: {text}" for kind, text in seen.items())
 
