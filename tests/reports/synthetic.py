@@ -231,7 +231,9 @@ def value_of(name: str, case: Case, noise: random.Random) -> float | None:
         return math.nan
     if name.startswith("speed."):
         work = int(case["T"]) * int(case["layers"]) * (1 if case["shape"] == "small" else 6)
-        gain = SPEED_UP[backend] * (0.55 if case["cell"] == "lstm" and backend == "numba" else 1)
+        gain = SPEED_UP.get(backend, 1.3) * (
+            0.55 if case["cell"] == "lstm" and backend == "numba" else 1
+        )
         return 4e-6 * work * (3 if "Training" in name else 1) / gain * jitter
     if name.startswith("memory."):
         return 3e6 * int(case["layers"]) * (1 + AXES["backend"].index(backend)) * jitter
