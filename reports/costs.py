@@ -130,24 +130,24 @@ def _extra(first: pd.DataFrame, backend: str, cell: str) -> float:
 
 
 def _pays_off(ratios: pd.DataFrame, extra: float, backend: str) -> Figure:
-    """After how many calls the first call's cost is won back: best case, and how often never."""
+    """After how many calls the first call's cost is won back, in the best case and beyond noise."""
     lines = ratios[ratios["group"] == "speed"].to_dict("records")
-    needed = [
-        (
-            break_even(extra, line["baseline_value"], line["value"]),
-            f"{line['shape']} {short_case(line)}",
-        )
-        for line in lines
-    ]
-    known = [entry for entry in needed if not math.isnan(entry[0])]
-    if backend == BASELINE or not known:
+    if backend == BASELINE or not lines or math.isnan(extra):
         return Figure(text.NONE, look="muted")
-    least, case = min(known)
-    never = sum(math.isinf(calls) for calls, _ in known)
-    if never == len(known):
-        return Figure("never", f"in {text.plural(never, 'case')}", math.inf, "slower")
-    note = case + (f" · never in {never} of {len(known)}" if never else "")
+    faster = [line for line in lines if line["verdict"] == "faster"]
+    if not faster:
+        slower = all(line["verdict"] == "slower" for line in lines)
+        words, look = ("never", "slower") if slower else ("not shown", "muted")
+        return Figure(words, f"0 of {text.plural(len(lines), 'case')} faster", math.inf, look)
+    least, case = min(
+        (break_even(extra, line["baseline_value"], line["value"]), _label(line)) for line in faster
+    )
+    note = f"{case}\n{len(faster)} of {text.plural(len(lines), 'case')} faster"
     return Figure(text.calls(least), note, least)
+
+
+def _label(line: Mapping[Any, Any]) -> str:
+    return f"{line['shape']} {short_case(line)}"
 
 
 def _chart(first: pd.DataFrame, series: Mapping[str, int]) -> Markup | None:

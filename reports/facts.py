@@ -14,6 +14,8 @@ from .commits import Commit
 from .rows import FAILED, MEASURED, Status, groups
 from .speed import BAD, WORDS
 
+SHORT = 60
+
 
 @dataclass(frozen=True)
 class Absence:
@@ -26,6 +28,18 @@ class Absence:
     cell: str
     cases: list[str]
     reason: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What really ran for one backend and cell; ``long`` values are shown on request."""
+
+    backend: str
+    cell: str
+    results: int
+    kernel: str
+    short: dict[str, str]
+    long: dict[str, str]
 
 
 @dataclass
@@ -74,31 +88,41 @@ def absences(rows: pd.DataFrame) -> list[Absence]:
     return sorted(found, key=lambda absence: (not absence.bad, absence.words))
 
 
-def identities(rows: pd.DataFrame, series: Mapping[str, int]) -> tuple[list[str], list[Any]]:
-    """What really ran: the identity's keys, and per backend and cell the values met for each."""
+def identities(rows: pd.DataFrame, series: Mapping[str, int]) -> list[Identity]:
+    """What really ran, per backend and cell."""
     known = rows[rows["identity"].notna() & rows["backend"].notna()]
-    names = list(dict.fromkeys(key for identity in known["identity"] for key in identity))
-    lines = []
+    found = []
     for (backend, cell), group in groups(known, "backend", "cell"):
-        met = [
-            _met([entry[name] for entry in group["identity"] if name in entry]) for name in names
-        ]
-        lines.append((backend, cell, len(group), met))
-    return names, sorted(lines, key=lambda line: (series[line[0]], line[1]))
+        values: dict[str, list[Any]] = {}
+        for identity in group["identity"]:
+            for name, value in identity.items():
+                values.setdefault(name, []).append(value)
+        met = {name: _met(entries) for name, entries in values.items()}
+        kernel = met.pop("kernel", text.NONE)
+        short = {name: value for name, value in met.items() if len(value) <= SHORT}
+        long = {name: value for name, value in met.items() if len(value) > SHORT}
+        found.append(Identity(backend, cell, len(group), kernel, short, long))
+    return sorted(found, key=lambda identity: series[identity.backend])
 
 
 def environment(rows: pd.DataFrame, machine: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The machine in full: asv's description first, the records' own facts over it."""
     met: dict[str, list[Any]] = {
-        f"asv machine: {name}": [value]
+        f"asv machine: {name}": [_readable(name, value)]
         for name, value in machine.items()
-        if value not in ("", None)
+        if value not in ("", None) and name != "version"
     }
     for facts in rows["facts"].dropna():
         for name, value in facts.items():
             if value not in (None, ""):
                 met.setdefault(name, []).append(value)
     return [(name, _met(values)) for name, values in met.items()]
+
+
+def _readable(name: str, value: Any) -> str:
+    """asv keeps the memory as a number of bytes, unless somebody wrote it by hand."""
+    bytes_of = name == "ram" and str(value).isdecimal()
+    return text.quantity(float(value), "bytes") if bytes_of else str(value)
 
 
 def control(rows: pd.DataFrame, machine: str, commits: Mapping[str, Commit]) -> list[Any]:
@@ -150,7 +174,7 @@ def _met(values: list[Any]) -> str:
     distinct = list(dict.fromkeys(_plain(value) for value in values))
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(distinct) > 1 and len(numbers) == len(values):
-        return text.interval(min(numbers), max(numbers))
+        return f"{_plain(min(numbers))}–{_plain(max(numbers))}"
     return ", ".join(distinct)
 
 

@@ -47,7 +47,7 @@ class Section:
     cold: costs.Cold
     memory: costs.Memory
     absences: list[facts.Absence]
-    identity: tuple[list[str], list[Any]]
+    identity: list[facts.Identity]
     control: list[Any]
     facts: list[tuple[str, str]]
     cases: list[tuple[dict[Any, Any], speed.Figure, speed.Figure]]

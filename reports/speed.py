@@ -67,10 +67,12 @@ class Losses:
 
 
 def phases(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) -> list[Phase]:
-    """The section's speed, phase by phase; the charts of a phase share their axis."""
-    speed = rows[rows["group"] == "speed"]
-    kinds = sorted(set(speed["kind"]), key=lambda kind: (kind not in PHASES, kind))
-    return [_phase(kind, speed[speed["kind"] == kind], ratios, series) for kind in kinds]
+    """The section's speed, a phase per benchmark; the charts of a phase share their axis."""
+    found = [
+        _phase(kind, group, ratios[ratios["benchmark"] == benchmark], series)
+        for (kind, benchmark), group in groups(rows[rows["group"] == "speed"], "kind", "benchmark")
+    ]
+    return sorted(found, key=lambda phase: (phase.kind not in PHASES, phase.kind))
 
 
 def losses(ratios: pd.DataFrame, series: Mapping[str, int]) -> list[Losses]:
@@ -111,10 +113,7 @@ def _sentence(line: Mapping[Any, Any]) -> str:
     )
 
 
-def _phase(
-    kind: str, rows: pd.DataFrame, all_ratios: pd.DataFrame, series: Mapping[str, int]
-) -> Phase:
-    ratios = all_ratios[(all_ratios["group"] == "speed") & (all_ratios["kind"] == kind)]
+def _phase(kind: str, rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) -> Phase:
     axis = charts.ratio_axis(ratios["ratio"])
     cells = list(dict.fromkeys(rows["cell"].dropna()))
     panels = [

@@ -1,26 +1,22 @@
 "use strict";
 // Sorting and filtering of the tables marked "tools". Without it the page is whole all the same.
 const shown = (cell) => cell.dataset.sort ?? cell.textContent.trim();
-
-function compare(a, b) {
-  const numbers = [a, b].map((text) => (/^[-+]?(\d|inf|∞)/i.test(text) ? parseFloat(text.replace(/,/g, "").replace(/inf.*|∞/i, "Infinity")) : NaN));
-  const missing = numbers.map(Number.isNaN);
-  if (missing[0] && missing[1]) return a.localeCompare(b);
-  return missing[0] - missing[1] || numbers[0] - numbers[1] || 0;
-}
+const number = (text) => (/^inf/.test(text) ? Infinity : parseFloat(text.replace(/,/g, "").replace("−", "-")));
 
 function sortBy(table, header, column) {
   const up = header.getAttribute("aria-sort") !== "ascending";
   for (const other of header.parentNode.children) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => [shown(row.cells[column]), row]);
-  rows.sort(([a], [b]) => {
-    // Cells without a figure stay at the end, whichever way the column is sorted.
-    const empty = (a === "" || a === "—") - (b === "" || b === "—");
-    return empty || (up ? compare(a, b) : compare(b, a));
+  const numeric = header.classList.contains("num");
+  const rows = [...table.tBodies[0].rows].map((row) => {
+    const text = shown(row.cells[column]);
+    const key = numeric ? number(text) : text;
+    return { row, key, empty: numeric ? Number.isNaN(key) : text === "" || text === "—" };
   });
-  body.append(...rows.map(([, row]) => row));
+  const order = (a, b) => (numeric ? a - b || 0 : a.localeCompare(b));
+  // What has no figure stays at the end, whichever way the column is sorted.
+  rows.sort((a, b) => a.empty - b.empty || (a.empty ? 0 : up ? order(a.key, b.key) : order(b.key, a.key)));
+  table.tBodies[0].append(...rows.map(({ row }) => row));
 }
 
 function addSorting(table) {

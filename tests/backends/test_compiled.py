@@ -79,15 +79,16 @@ def test_packed_sequences_run_through_the_same_graphs(spec, lengths):
 
 
 @needs_compiler
-def test_graph_size_and_compile_seconds_do_not_depend_on_length():
-    spec = Spec("rnn_tanh", 3, 5)
+def test_graph_depends_neither_on_length_nor_on_what_was_compiled_before():
     records = []
-    for T in (16, 1024):
+    for hidden, T in ((5, 16), (6, 16), (5, 1024)):
         compiled._chunks.pop(compiled.ChunkKey("inference", "rnn_tanh", 5, 0, "float32"), None)
+        spec = Spec("rnn_tanh", 3, hidden)
         inputs = make_inputs(spec, T, 2)
         Compiled().run(spec, inputs)
         records.append(Compiled().identity(spec, inputs))
-    assert records[0]["graph_nodes"] == records[1]["graph_nodes"] > STEPS
+    assert len({record["graph_nodes"] for record in records}) == 1
+    assert records[0]["graph_nodes"] > STEPS
     assert all(record["compile_seconds"] > 0 for record in records)
 
 

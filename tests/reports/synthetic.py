@@ -31,6 +31,11 @@ FIRST_CALL: dict[str, list[Any]] = {
     "cell": AXES["cell"],
     "cache": ["empty", "warm"],
 }
+COMPILE: dict[str, list[Any]] = {
+    "backend": AXES["backend"],
+    "cell": AXES["cell"],
+    "T": [16, 1024],
+}
 SPEED_UP = {"native": 1.0, "manual": 0.14, "numba": 2.1, "compile": 1.15}
 FIRST = {"native": 0.02, "manual": 0.03, "numba": 4.9, "compile": 7.5}
 KERNELS = {
@@ -192,7 +197,8 @@ def standard_benchmarks() -> dict[str, dict[str, Any]]:
         benchmark("parity.Forward.track_error", "eps", AXES),
         benchmark("parity.Gradient.track_error", "eps", AXES),
         benchmark("cold.FirstCall.track_first_call", "seconds", FIRST_CALL),
-        benchmark("cold.Import.track_import_seconds", "seconds", {"backend": AXES["backend"]}),
+        benchmark("cold.Compile.track_compile_seconds", "seconds", COMPILE),
+        benchmark("cold.Import.track_import_seconds", "seconds", {"package": ["ours", "torch"]}),
         benchmark("control.Control.time_matmul", "seconds", {}),
     ]
     return {entry["name"]: entry for entry in entries}
@@ -241,6 +247,8 @@ def value_of(name: str, case: Case, noise: random.Random) -> float | None:
         return 2.4 * jitter
     if name.startswith("cold.FirstCall"):
         return FIRST[backend] * (1 if case["cache"] == "empty" else 0.3) * jitter
+    if name.startswith("cold.Compile"):
+        return FIRST[backend] * 0.9 * jitter
     return 0.8 * jitter if name.startswith("cold.") else 2.3e-3 * jitter
 
 

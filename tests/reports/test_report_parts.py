@@ -100,7 +100,9 @@ def test_costs_are_won_back_in_the_best_case(rows: pd.DataFrame) -> None:
     lines = {(cell, name): figures for cell, name, figures in found.lines}
     manual, numba = lines["gru", "manual"], lines["gru", "numba"]
     assert numba[0].text.endswith(" s")
+    assert numba[2].note == "2 cases"
     assert manual[3].text == "never"
+    assert [name for name, _ in found.imports] == ["ours", "torch"]
     assert numba[3].text.endswith(" calls")
     assert numba[3].note.startswith("medium L2 ")
     assert "8 of 8 cases faster" in numba[3].note

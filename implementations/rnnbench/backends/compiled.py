@@ -240,6 +240,7 @@ def _function(key: ChunkKey) -> Callable[..., Any]:
 def _compile(key: ChunkKey) -> Chunk:
     """Compile ahead of time: `ChunkKey` fixes all but the batch, so no guard is to be checked in a
     call, nothing can recompile, and a call does not go through Dynamo (15 µs a chunk)."""
+    from torch._dynamo import config as dynamo_config
     from torch._dynamo.aot_compile_types import SerializableCallable
     from torch._dynamo.utils import counters
     from torch._functorch import config as functorch_config
@@ -257,8 +258,10 @@ def _compile(key: ChunkKey) -> Chunk:
 
     broken = sum(counters["graph_break"].values())
     start = time.perf_counter()
-    # Whatever mode the caller is in, the examples must be ordinary tensors.
-    with torch.inference_mode(False), torch.no_grad():
+    # Whatever mode the caller is in, the examples must be ordinary tensors. And Dynamo must not
+    # make H dynamic because it met another H before.
+    ordinary = dynamo_config.patch(automatic_dynamic_shapes=False)
+    with torch.inference_mode(False), torch.no_grad(), ordinary:
         function: Any = torch.compile(
             _function(key),
             fullgraph=True,
