@@ -17,6 +17,14 @@ torch.set_num_threads(1)
 BACKENDS = rnnbench.backends()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one cell on the compile backend share a worker, so that no graph is built twice."""
+    for item in items:
+        if "compile" in item.nodeid:
+            gated = any(name in item.nodeid.lower() for name in ("gru", "lstm"))
+            item.add_marker(pytest.mark.xdist_group("compile-gated" if gated else "compile-plain"))
+
+
 @pytest.fixture(params=BACKENDS, scope="session")
 def backend(request: pytest.FixtureRequest) -> str:
     """Each registered backend in turn: a new one is tested by registering it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -55,7 +56,7 @@ def test_no_graph_is_kept_without_gradients(pair, mode):
 
 def test_nothing_is_saved_without_gradients_and_something_with(pair, backend):
     """Counted where autograd stores tensors; native saves inside torch and is left to torch."""
-    _, ours = pair(3, 16, num_layers=2)
+    _, ours = pair(3, 4, num_layers=2)
     saved = []
     hooks = torch.autograd.graph.saved_tensors_hooks(
         lambda t: saved.append(t.numel()) or t, lambda t: t
@@ -132,8 +133,8 @@ def test_second_derivatives_where_torch_has_them(pair):
 
 
 def test_gradcheck(backend, kind):
-    module = make(rnnbench, kind, 2, 3, 2, bidirectional=True, backend=backend, dtype=torch.float64)
-    x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    module = make(rnnbench, kind, 3, 4, 2, bidirectional=True, backend=backend, dtype=torch.float64)
+    x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
     names = [n for n, _ in module.named_parameters()]
 
     def function(x, *weights):
@@ -224,7 +225,9 @@ def test_shared_memory(pair):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_as_torch(pair, dtype):
+def test_half_precision_as_torch(pair, backend, kind, dtype):
+    if backend == "compile" and kind != "GRU" and os.environ.get("RNNBENCH_PROFILE") != "full":
+        pytest.skip("18 graphs to compile; the GRU shows it, RNNBENCH_PROFILE=full runs all")
     theirs, ours = pair(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
     x = X.to(dtype)
     assert_same(ours(x), theirs(x))
