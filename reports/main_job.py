@@ -28,7 +28,7 @@ from asv.machine import Machine, MachineCollection  # type: ignore[import-untype
 from asv.util import UserError  # type: ignore[import-untyped]
 from benchmarks import cases, records
 
-from reports import summary
+from reports import summary, torch_facts
 from reports.records import plain
 from reports.rows import load_rows
 from rnnbench.cli.exits import BROKEN, USAGE, leave
@@ -94,6 +94,7 @@ def main(
     with _alone():
         _register_machine()
         run = _measure(commit, bench or [])
+        torch_facts.collect(records.results_dir())
         _publish()
     rows = load_rows(records.results_dir())
     found = summary.summarise(

@@ -1,29 +1,22 @@
 """The landing page: rows to what the template shows, and the template to one HTML file.
 
-The page carries its style and script inside and forbids itself every request by its content
-security policy, so that it reads from ``file://`` and can be mailed as one file.
+How a page is put together is in `site`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
-from . import charts, costs, facts, matrix, ratios, speed, text
+from . import costs, facts, matrix, ratios, site, speed, text
 from .commits import Commit
 from .rows import Loaded, groups, latest
 from .verdict import Verdict, verdict
 
-HERE = Path(__file__).parent
 FIRST_BACKENDS = ["native", "manual", "numba", "compile"]
 
 
@@ -62,51 +55,15 @@ def render(loaded: Loaded, commits: Mapping[str, Commit], project: str) -> str:
             groups(latest(rows), "machine", "environment")
         )
     ]
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
-    return (
-        _templates()
-        .get_template("index.html.j2")
-        .render(
-            project=project,
-            sections=sections,
-            problems=loaded.problems,
-            history=facts.history(rows, commits),
-            nothing=verdict(rows) if not sections else None,
-            published=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            style=style,
-            script=script,
-            policy=_policy(style, script),
-        )
+    return site.page(
+        "index.html.j2",
+        project=project,
+        sections=sections,
+        problems=loaded.problems,
+        history=facts.history(rows, commits),
+        nothing=verdict(rows) if not sections else None,
+        published=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(key=charts.legend_mark)
-    environment.filters.update(moment=text.moment, number=text.number, count=text.count)
-    return environment
-
-
-def _asset(name: str) -> Markup:
-    """A file of ours to be put into the page as it is."""
-    return Markup((HERE / "assets" / name).read_text(encoding="utf-8"))  # noqa: S704
-
-
-def _policy(style: str, script: str) -> str:
-    """Only this very style and script may work on the page, and nothing may be fetched."""
-    ours = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    return f"default-src 'none'; img-src data:; {ours}"
-
-
-def _digest(content: str) -> str:
-    digest = hashlib.sha256(content.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _section(

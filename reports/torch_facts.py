@@ -291,7 +291,10 @@ def observe(chosen: Fact) -> dict[str, Any]:
 
 
 def collect(results_dir: Path) -> Path:
-    """Run all and keep what was seen; a fact whose program breaks is kept as that."""
+    """Run all and keep what was seen, a line a fact; one whose program breaks is kept as that.
+
+    Not as .json: asv takes every such file below its results for a result of its own.
+    """
     found = []
     for chosen in FACTS.values():
         try:
@@ -300,10 +303,10 @@ def collect(results_dir: Path) -> Path:
             broken = {key: value for key, value in asdict(chosen).items() if key != "look"}
             seen = f"the program broke: {type(error).__name__}: {error}".splitlines()[0]
             found.append(broken | {"holds": None, "seen": seen})
-    target = results_dir / FOLDER / f"{platform.node()}.json"
+    target = results_dir / FOLDER / f"{platform.node()}.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    part.write_text("".join(json.dumps(one) + "\n" for one in found), encoding="utf-8")
     part.replace(target)
     return target
 

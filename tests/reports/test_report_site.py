@@ -21,6 +21,7 @@ SITE = {
     "favicon.svg",
     "graphs",
     "index.html",
+    "torch.html",
     "index.json",
     "info.json",
     "profiles.json",
