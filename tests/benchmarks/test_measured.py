@@ -127,8 +127,8 @@ def test_an_unsupported_case_is_skipped_with_the_backends_reason(suite, planted)
 
 def test_a_commit_without_a_name_says_which(suite, planted, monkeypatch):
     planted(type("Early", (Manual,), {}), speed.Inference)
-    monkeypatch.delitem(rnnbench._PUBLIC, "check")
-    monkeypatch.setattr(rnnbench, "__all__", sorted(rnnbench._PUBLIC))
+    monkeypatch.delitem(rnnbench._HOME, "check")
+    monkeypatch.setattr(rnnbench, "__all__", sorted(rnnbench._HOME))
     assert math.isnan(suite.run("speed.Inference.time_inference"))
     (record,) = suite.records()
     assert record["reason"] == "this commit has no rnnbench.check"
