@@ -6,6 +6,7 @@ kernel torch dispatched to is not assumed but read off a recording of the operat
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,15 +25,15 @@ KERNELS = {
 """Operator that only one library runs → its name in reports; none of them: the ATen loop."""
 
 
-class _Operators(TorchDispatchMode):
-    """Notes the name of every operator that is dispatched."""
+class Operators(TorchDispatchMode):
+    """Counts every operator that is dispatched, by its name without ``aten::``."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.names: set[str] = set()
+        self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(func.overloadpacket.__name__)
+        self.counts[func.overloadpacket.__name__] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -48,9 +49,9 @@ class Native(Backend):
         return _layer_by_layer(spec, inputs, inputs.masks)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        with _Operators() as seen:
+        with Operators() as seen:
             self.run(spec, inputs)
-        kernel = next((text for name, text in KERNELS.items() if name in seen.names), "ATen loop")
+        kernel = next((text for name, text in KERNELS.items() if name in seen.counts), "ATen loop")
         return {"kernel": kernel, "device": str(inputs.x.device)}
 
 
