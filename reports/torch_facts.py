@@ -79,7 +79,8 @@ def _operators(call: Callable[[], Any]) -> Counter[str]:
 
     with Operators() as seen:
         call()
-    return seen.counts
+    counts: Counter[str] = seen.counts
+    return counts
 
 
 @fact(
