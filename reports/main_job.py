@@ -34,6 +34,7 @@ from reports.rows import load_rows
 from rnnbench.cli.exits import BROKEN, USAGE, leave
 from rnnbench.cli.progress import progress
 
+CONFIG = Path("asv.conf.json")
 LOG = Path(".asv/bench.log")
 LOCK = Path(".asv/lock")
 POLL_SECONDS = 0.2
@@ -91,7 +92,7 @@ def main(
         os.environ[records.WARM] = "0"  # for a few cases it would take longer than they do
     elif profile in BENCH_OF:
         bench = [BENCH_OF[profile]]
-    with _alone():
+    with _alone(), _configured():
         _register_machine()
         run = _measure(commit, bench or [])
         torch_facts.collect(records.results_dir())
@@ -121,9 +122,6 @@ def _checkout() -> tuple[str, bool]:
             USAGE,
             "this folder is no git checkout with a commit, which asv stores results under",
         )
-    for branch in _conf().branches:
-        if _git("rev-parse", "--verify", branch) is None:
-            leave(USAGE, f"asv.conf.json names the branch {branch!r}, which this checkout lacks")
     return head, bool(_git("status", "--porcelain"))
 
 
@@ -133,7 +131,32 @@ def _git(*arguments: str) -> str | None:
 
 
 def _conf() -> Any:
-    return Config.load()
+    return Config.load(str(CONFIG))
+
+
+@contextmanager
+def _configured() -> Iterator[None]:
+    """A configuration whose branches this checkout has.
+
+    A clone of a pull request or a tag has no local main; asv then places the results on HEAD.
+    """
+    global CONFIG  # noqa: PLW0603 (one run a process, and every call of asv must name it)
+    named = CONFIG
+    conf = Config.load(str(named))
+    if all(_git("rev-parse", "--verify", branch) is not None for branch in conf.branches):
+        yield
+        return
+    text = json.dumps(
+        {k: v for k, v in vars(conf).items() if v is not None} | {"branches": ["HEAD"]}
+    )
+    with tempfile.NamedTemporaryFile("w", suffix=".json", prefix=".asv-", dir=".") as own:
+        own.write(text)
+        own.flush()
+        CONFIG = Path(own.name)
+        try:
+            yield
+        finally:
+            CONFIG = named
 
 
 @contextmanager
@@ -160,7 +183,7 @@ def _asv(*arguments: str) -> subprocess.Popen[bytes]:
     """Start asv, its output to the log."""
     with LOG.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "asv", *arguments],
+            [sys.executable, "-m", "asv", "--config", str(CONFIG), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -70,6 +70,52 @@ BAD = {
 }
 
 
+def packed(sizes, **changes):
+    """Arguments for packed rows of these batch sizes."""
+    x, state, weights = arguments(B=2)
+    return {"x": x[:, 0], "state": state, "weights": weights, "batch_sizes": sizes} | changes
+
+
+BAD_OPTIONS = {
+    "batch sizes that grow": (
+        packed(torch.tensor([2, 1, 2])),
+        r"batch_sizes must hold at least one step and never grow or be negative; got \[2, 1, 2\]",
+    ),
+    "batch sizes without a step": (
+        packed(torch.tensor([], dtype=torch.int64)),
+        "at least one step",
+    ),
+    "batch sizes of another dtype": (packed(torch.tensor([2.0, 2.0, 1.0])), "must be int64"),
+    "batch sizes as a list": (packed([2, 2, 1]), "batch_sizes must be a torch.Tensor; got list"),
+    "masks too few": (
+        dict(zip(("x", "state", "weights"), arguments(), strict=True)) | {"masks": ()},
+        "masks must be 1 tensors; got 0",
+    ),
+    "masks of another shape": (
+        dict(zip(("x", "state", "weights"), arguments(), strict=True)) | {"masks": [torch.ones(4)]},
+        r"masks\[0\] must have shape \(5, 2, 4\) and dtype float32; got \(4,\)",
+    ),
+    "a bare state": (
+        dict(zip(("x", "state", "weights"), arguments(), strict=True))
+        | {"state": torch.zeros(2, 2, 4)},
+        "state must be a sequence of tensors; got Tensor",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_OPTIONS)
+def test_bad_option_is_named_before_a_kernel_sees_it(backend, what):
+    given, message = BAD_OPTIONS[what]
+    with pytest.raises(InputError, match=message):
+        rnnbench.run(backend, SPEC, **given)
+
+
+def test_a_packed_sequence_that_grows_reaches_no_kernel(backend):
+    bad = torch.nn.utils.rnn.PackedSequence(torch.zeros(33, 3), torch.tensor([1, 2, 30]))
+    with pytest.raises(RuntimeError):
+        rnnbench.GRU(3, 4, backend=backend)(bad)
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_bad_argument_is_named_with_what_it_was_and_must_be(backend, what):
     change, message = BAD[what]
@@ -91,7 +137,12 @@ def test_bad_argument_is_named_with_what_it_was_and_must_be(backend, what):
         (("gru", 3, 4, 1, 1, True, "int8"), "dtype must be one of .*; got 'int8'"),
         (("gru", 3, 4, 1, 1, True, "float32", 2), "proj_size must be 0 for cell 'gru'; got 2"),
         (("lstm", 3, 4, 1, 1, True, "float32", 4), "smaller than hidden_size=4; got 4"),
-        (("gru", 3, 4, 1, 1, True, "float32", 0, 1.5), r"dropout must lie in \[0, 1\]; got 1.5"),
+        (
+            ("gru", 3, 4, 1, 1, True, "float32", 0, 1.5),
+            r"dropout must be a number in \[0, 1\]; got 1.5",
+        ),
+        (("gru", 3, 4, 1, True), "directions must be an int of at least 1; got True"),
+        (("lstm", 3, 4, 1, 1, True, "float32", 1.5), "proj_size must be an int .*; got 1.5"),
     ],
 )
 def test_impossible_network_is_refused(arguments, message):
@@ -105,8 +156,8 @@ def test_impossible_network_is_refused(arguments, message):
         ({"T": 0}, "T must be an int of at least 1; got 0"),
         ({"B": 0}, "B must be an int of at least 1; got 0"),
         ({"phase": "eval"}, "phase must be one of 'inference', 'training'; got 'eval'"),
-        ({"lengths": (3,)}, "lengths must be 2 ints between 1 and T=5"),
-        ({"lengths": (6, 5)}, "lengths must be 2 ints between 1 and T=5"),
+        ({"lengths": (3,)}, "lengths must be a tuple of 2 ints between 1 and T=5"),
+        ({"lengths": (6, 5)}, "lengths must be a tuple of 2 ints between 1 and T=5"),
     ],
 )
 def test_impossible_case_is_refused(change, message):
@@ -135,3 +186,21 @@ def test_nan_and_inf_in_x_go_through_as_in_torch(backend, cell, poison):
         expected, expected_state = rnnbench.run("native", spec, x, None, weights)
     for a, b in zip((got, *got_state), (expected, *expected_state), strict=True):
         torch.testing.assert_close(a, b, equal_nan=True, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
+def test_nan_and_inf_reach_the_same_gradients_as_in_torch(backend, cell, poison):
+    spec = Spec(cell, 3, 4)
+    skip_unless_supported(backend, spec)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 2, 3, generator=generator)
+    x[2, 1, 0] = poison
+    values = [torch.randn(p.shape, generator=generator) for p in spec.parameters]
+    found = []
+    for name in (backend, "native"):
+        weights = [w.clone().requires_grad_() for w in values]
+        y, _ = rnnbench.run(name, spec, x, None, weights)
+        found.append(torch.autograd.grad(y.sum(), weights))
+    for got, expected in zip(*found, strict=True):
+        assert torch.equal(got.isnan(), expected.isnan())
+        assert torch.equal(got.isinf(), expected.isinf())

@@ -280,3 +280,10 @@ def test_unknown_mistake_is_refused_by_name():
             {},
             mistakes=["nosuch"],
         )
+
+
+@pytest.mark.parametrize("case", UNSORTED, ids=lambda case: case.name)
+def test_state_not_permuted_is_red_on_unsorted_lengths(case):
+    result = check(candidate(case.spec, "state_not_permuted"), [case])
+    assert "h_n" in {row.quantity for row in result.failures}
+    assert check(candidate(case.spec), [case]).passed

@@ -262,12 +262,24 @@ def test_truth_value_of_a_result_is_refused():
         bool(check("manual", []))
 
 
+class Wrapped(torch.nn.Module):
+    """Has what describes a GRU, but its parameters' names have a prefix."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.cell = torch.nn.GRU(*sizes)
+        for name in ("mode", "dropout", "input_size", "hidden_size", "num_layers", "bias"):
+            setattr(self, name, getattr(self.cell, name))
+        self.bidirectional = False
+
+
 @pytest.mark.parametrize(
     ("candidate", "message"),
     [
         ("nosuch", "backend must be one of 'manual', 'numba', 'native', 'compile'"),
         (right, "spec or cases must be given to check 'right'"),
         (torch.nn.Linear(2, 2), "or come with spec=Spec"),
+        (Wrapped(3, 4), "must name its parameters as torch.nn does; weight_ih_l0"),
         (42, "candidate must be a backend's name, a module or a function; got int"),
         (torch.nn.GRU(3, 4, 2, dropout=0.5), "eval mode or have dropout=0"),
     ],

@@ -68,6 +68,18 @@ def _run_backend(name: str, call: _Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     return padded, tuple(part[:, rows.unsorted_indices] for part in final)
 
 
+def check_names(module: torch.nn.Module, spec: Spec) -> None:
+    """Refuse a module whose parameters are not named as torch's: weights could not be handed in."""
+    own = {name for name, _ in module.named_parameters()}
+    missing = [parameter.name for parameter in spec.parameters if parameter.name not in own]
+    if missing:
+        raise InputError(
+            f"candidate must name its parameters as torch.nn does; {', '.join(missing[:4])} "
+            f"not among {', '.join(sorted(own)[:4]) or 'none'}. Wrap it in a function "
+            "f(x, state, weights) that hands the weights over by your names"
+        )
+
+
 def _run_module(module: torch.nn.Module, call: _Call) -> tuple[Any, Any]:
     batch_first = bool(getattr(module, "batch_first", False))
     x: Any = call.x.transpose(0, 1) if batch_first else call.x

@@ -125,7 +125,13 @@ def _load(name: str) -> Backend:
         module, attribute = BUILT_IN[name].split(":")
         backend = getattr(importlib.import_module(module), attribute)()
     else:
-        backend = _third_party()[name].load()()
+        try:
+            backend = _third_party()[name].load()()
+        except Exception as error:
+            raise InputError(
+                f"the entry point of backend {name!r} cannot be loaded: "
+                f"{type(error).__name__}: {error}"
+            ) from error
     if not isinstance(backend, Backend):
         raise InputError(f"entry point {name!r} must name a subclass of rnnbench's Backend")
     return backend
@@ -180,7 +186,11 @@ def check_inputs(
         if tensor.device != x.device:
             raise InputError(f"{name} must be on x's device {x.device}; got {tensor.device}")
 
+    if not isinstance(x, torch.Tensor):
+        raise InputError(f"x must be a torch.Tensor; got {type(x).__name__}")
     size = spec.input_size
+    if batch_sizes is not None:
+        _check_batch_sizes(batch_sizes)
     if batch_sizes is None:
         check("x", x, ("T", "B", size), f" with input_size {size}")
         steps, batch = x.shape[:2]
@@ -195,14 +205,14 @@ def check_inputs(
     shapes = spec.state_shapes(batch)
     if state is None:
         state = tuple(x.new_zeros(shape) for shape in shapes.values())
-    state = tuple(state)
+    state = _tensors("state", state)
     if len(state) != len(shapes):
         wanted = "(h0, c0)" if spec.has_cell_state else "(h0,)"
         raise InputError(f"state must be {wanted} for cell {spec.cell!r}; got {len(state)} tensors")
     for (name, shape), tensor in zip(shapes.items(), state, strict=True):
         check(name, tensor, shape, f" = (layers·directions, B, size) for {spec.name}")
 
-    weights = tuple(weights)
+    weights = _tensors("weights", weights)
     if len(weights) != len(spec.parameters):
         raise InputError(
             f"weights must be {len(spec.parameters)} tensors for {spec.name}; got {len(weights)}"
@@ -210,6 +220,46 @@ def check_inputs(
     for parameter, tensor in zip(spec.parameters, weights, strict=True):
         check(parameter.name, tensor, parameter.shape, f" for {spec.name}")
     return Inputs(x, state, weights, batch_sizes)
+
+
+def _tensors(name: str, value: Any) -> tuple[Any, ...]:
+    """A sequence of tensors, which a bare tensor is not."""
+    if not isinstance(value, Sequence):
+        raise InputError(f"{name} must be a sequence of tensors; got {type(value).__name__}")
+    return tuple(value)
+
+
+def _check_batch_sizes(sizes: Any) -> None:
+    """Kernels index rows by these: they must be what a PackedSequence holds."""
+    import torch
+
+    if not isinstance(sizes, torch.Tensor):
+        raise InputError(f"batch_sizes must be a torch.Tensor; got {type(sizes).__name__}")
+    if sizes.dtype != torch.int64 or sizes.device.type != "cpu" or sizes.dim() != 1:
+        raise InputError(
+            "batch_sizes must be int64, one-dimensional and on the CPU; "
+            f"got {sizes.dtype}, shape {tuple(sizes.shape)}, on {sizes.device}"
+        )
+    if not len(sizes) or int(sizes[-1]) < 0 or bool((sizes[1:] > sizes[:-1]).any()):
+        raise InputError(
+            "batch_sizes must hold at least one step and never grow or be negative; "
+            f"got {sizes.tolist()}"
+        )
+
+
+def _check_masks(spec: Spec, x: Tensor, given: Any) -> tuple[Tensor, ...]:
+    """L−1 masks shaped like a layer's output."""
+    masks = _tensors("masks", given)
+    if len(masks) != spec.layers - 1:
+        raise InputError(f"masks must be {spec.layers - 1} tensors; got {len(masks)}")
+    shape = (*x.shape[:-1], spec.output_size)
+    for k, mask in enumerate(masks):
+        if getattr(mask, "shape", None) != shape or mask.dtype != x.dtype:
+            raise InputError(
+                f"masks[{k}] must have shape {shape} and dtype {spec.dtype}; got "
+                f"{tuple(getattr(mask, 'shape', ()))}, {getattr(mask, 'dtype', type(mask))}"
+            )
+    return masks
 
 
 def run(
@@ -246,8 +296,8 @@ def run(
         masks_given=masks is not None,
     )
     chosen = require(backend, spec, conditions)
+    if masks is not None:
+        masks = _check_masks(spec, x, masks)
     if training and spec.layers > 1:
-        inputs = inputs._replace(
-            dropout=spec.dropout, masks=None if masks is None else tuple(masks)
-        )
+        inputs = inputs._replace(dropout=spec.dropout, masks=masks)
     return chosen.run(spec, inputs)

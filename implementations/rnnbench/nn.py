@@ -9,6 +9,7 @@ unbatched input and every error sentence are torch's by construction, in any ver
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache, partial
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn.modules import rnn as torch_rnn
 
 from rnnbench import interface
-from rnnbench.spec import CELLS, GATES, Spec
+from rnnbench.spec import CELLS, DTYPES, GATES, Spec
 
 AUTO = "auto"
 
@@ -73,22 +74,24 @@ def _spec_of(cell: str, a: _Arguments) -> Spec:
 def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
     """What stands in for ``torch._VF.<cell>``: the same arguments, dense or packed."""
     a = _named(args)
-    _check(a, _spec_of(cell, a))
-    if torch.is_autocast_enabled(a.x.device.type) and backend not in (AUTO, "native"):
-        a = _lowered(cell, a)
-    spec = _spec_of(cell, a)
-    name = choose(backend, spec, a.x, packed=a.batch_sizes is not None)
+    _check(cell, a)
+    device = a.x.device.type
+    name = choose(backend, cell, a)
     if name == "native":
         return getattr(torch._VF, cell)(*args)  # type: ignore[no-any-return]
+    autocast = torch.amp.is_autocast_available(device)
+    if autocast and torch.is_autocast_enabled(device):
+        a = _lowered(cell, a)
+    spec = _spec_of(cell, a)
     x = a.x.transpose(0, 1) if a.batch_first else a.x
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         y, final = interface.run(
             name, spec, x, a.state, a.weights, batch_sizes=a.batch_sizes, training=a.training
         )
     return (y.transpose(0, 1) if a.batch_first else y, *final)
 
 
-def _check(a: _Arguments, spec: Spec) -> None:
+def _check(cell: str, a: _Arguments) -> None:
     """What torch checks inside its kernels, and what it does not check for a packed LSTM."""
     if a.x.device != a.weights[0].device:
         raise RuntimeError(
@@ -99,15 +102,16 @@ def _check(a: _Arguments, spec: Spec) -> None:
         if a.x.shape[1 if a.batch_first else 0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         return
-    if a.x.shape[-1] != spec.input_size:
+    rows, inputs = a.weights[0].shape
+    if a.x.shape[-1] != inputs:
         raise RuntimeError(
-            "input.size(-1) must be equal to input_size. "
-            f"Expected {spec.input_size}, got {a.x.shape[-1]}"
+            f"input.size(-1) must be equal to input_size. Expected {inputs}, got {a.x.shape[-1]}"
         )
-    expected = spec.state_shapes(int(a.batch_sizes[0])).values()
-    for part, shape in zip(a.state, expected, strict=True):
-        if part.shape != shape:
-            raise RuntimeError(f"Expected hidden size {shape}, got {list(part.shape)}")
+    sizes = (a.weights[1].shape[1], rows // GATES[cell])
+    for part, size in zip(a.state, sizes, strict=False):
+        expected = (a.layers * (1 + a.bidirectional), int(a.batch_sizes[0]), size)
+        if part.shape != expected:
+            raise RuntimeError(f"Expected hidden size {expected}, got {list(part.shape)}")
 
 
 def _lowered(cell: str, a: _Arguments) -> _Arguments:
@@ -118,6 +122,8 @@ def _lowered(cell: str, a: _Arguments) -> _Arguments:
     """
     lower = torch.get_autocast_dtype(a.x.device.type)
     dtype = a.state[0].dtype if cell == "gru" else lower
+    if torch.float64 in (a.x.dtype, a.weights[0].dtype):  # which autocast leaves alone
+        return a
     return a._replace(
         x=a.x.to(dtype),
         state=tuple(part.to(dtype) for part in a.state),
@@ -125,11 +131,17 @@ def _lowered(cell: str, a: _Arguments) -> _Arguments:
     )
 
 
-def choose(backend: str, spec: Spec, x: Tensor, *, packed: bool) -> str:
-    """``backend``, or for "auto" the first of `interface.AUTO_ORDER` that can do the case."""
+def choose(backend: str, cell: str, a: _Arguments) -> str:
+    """``backend``, or for "auto" the first of `interface.AUTO_ORDER` that can do the case.
+
+    A dtype that only torch knows (complex) is torch's without asking.
+    """
     if backend != AUTO:
         return backend
-    conditions = interface.Conditions(device=x.device.type, packed=packed)
+    if str(a.weights[0].dtype).removeprefix("torch.") not in DTYPES:
+        return "native"
+    spec = _spec_of(cell, a)
+    conditions = interface.Conditions(device=a.x.device.type, packed=a.batch_sizes is not None)
     return next(
         name
         for name in interface.AUTO_ORDER

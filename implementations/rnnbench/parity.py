@@ -23,7 +23,7 @@ from rnnbench.budget import (
     ulps,
     worst_of_pass,
 )
-from rnnbench.candidate import Candidate, answers, spec_of, unsupported
+from rnnbench.candidate import Candidate, answers, check_names, spec_of, unsupported
 from rnnbench.errors import InputError
 from rnnbench.oracle import Array
 from rnnbench.problem import Problem, pose
@@ -263,6 +263,12 @@ def check(
                 raise InputError(f"spec or cases must be given to check {name!r}; got neither")
             spec = spec_of(candidate)
         cases = default_cases(spec)
+    cases = list(cases)
+    for case in cases:
+        if not isinstance(case, Case):
+            raise InputError(f"cases must be rnnbench.Case objects; got {type(case).__name__}")
+        if isinstance(candidate, torch.nn.Module):
+            check_names(candidate, case.spec)
     result = Parity()
     for case in cases:
         progress(case)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeGuard
 
 from rnnbench.errors import InputError
 
@@ -39,8 +40,12 @@ class Parameter:
 
 
 def _positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not _is_int(value) or value < 1:
         raise InputError(f"{name} must be an int of at least 1; got {value!r}")
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -70,21 +75,23 @@ class Spec:
     def __post_init__(self) -> None:
         _one_of("cell", self.cell, CELLS)
         _one_of("dtype", self.dtype, DTYPES)
+        _positive("directions", self.directions)
         _one_of("directions", self.directions, (1, 2))
         _positive("input_size", self.input_size)
         _positive("hidden_size", self.hidden_size)
         _positive("layers", self.layers)
         if not isinstance(self.bias, bool):
             raise InputError(f"bias must be a bool; got {self.bias!r}")
-        if not 0 <= self.proj_size < self.hidden_size:
+        if not _is_int(self.proj_size) or not 0 <= self.proj_size < self.hidden_size:
             raise InputError(
-                f"proj_size must be at least 0 and smaller than hidden_size={self.hidden_size}; "
+                "proj_size must be an int of at least 0 and smaller than "
+                f"hidden_size={self.hidden_size}; "
                 f"got {self.proj_size!r}"
             )
         if self.proj_size and self.cell != "lstm":
             raise InputError(f"proj_size must be 0 for cell {self.cell!r}; got {self.proj_size!r}")
-        if not 0.0 <= self.dropout <= 1.0:
-            raise InputError(f"dropout must lie in [0, 1]; got {self.dropout!r}")
+        if not isinstance(self.dropout, int | float) or not 0.0 <= self.dropout <= 1.0:
+            raise InputError(f"dropout must be a number in [0, 1]; got {self.dropout!r}")
 
     @property
     def gates(self) -> int:
@@ -180,10 +187,19 @@ class Case:
         _one_of("phase", self.phase, PHASES)
         _positive("T", self.T)
         _positive("B", self.B)
+        if not _is_int(self.seed) or self.seed < 0:
+            raise InputError(f"seed must be an int of at least 0; got {self.seed!r}")
         n = self.lengths
-        if n is not None and (len(n) != self.B or max(n) != self.T or min(n) < 1):
+        if n is not None and (
+            not isinstance(n, tuple)
+            or not all(map(_is_int, n))
+            or len(n) != self.B
+            or max(n) != self.T
+            or min(n) < 1
+        ):
             raise InputError(
-                f"lengths must be {self.B} ints between 1 and T={self.T}, the longest of them T; "
+                f"lengths must be a tuple of {self.B} ints between 1 and T={self.T}, the longest "
+                "of them T; "
                 f"got {n!r}"
             )
 

@@ -71,6 +71,13 @@ def test_nothing_measured_exits_4_with_the_reason(registered):
     assert "it is not its day" in result.output
 
 
+def test_one_backend_unmeasured_beside_a_right_one_is_not_green(registered):
+    result = invoke("check", "manual", "refusing", *SMALL)
+    assert result.exit_code == 4
+    assert "NOTHING MEASURED of refusing" in result.output
+    assert "PASSED" not in result.output
+
+
 def test_backend_that_breaks_exits_5_with_its_sentence(registered):
     result = invoke("check", "broken", *SMALL)
     assert result.exit_code == 5
@@ -113,6 +120,11 @@ def test_serve_without_a_report_says_what_to_run(tmp_path):
     result = invoke("serve", str(tmp_path))
     assert result.exit_code == 2
     assert "run `asv publish`" in result.output
+
+
+@pytest.mark.parametrize("port", ["-1", "70000"])
+def test_serve_refuses_a_port_that_is_none(port):
+    assert invoke("serve", "--port", port).exit_code == 2
 
 
 def test_serve_shows_the_report_on_loopback(tmp_path):

@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 from contract.modules import assert_same, make, tensors
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations
 
 import rnnbench
@@ -132,6 +133,46 @@ def test_second_derivatives_where_torch_has_them(pair):
             torch.testing.assert_close(a, b)
 
 
+def test_first_gradients_stay_the_backends_own_with_create_graph(pair):
+    _, ours = pair(3, 4, num_layers=2)
+    sources = list(ours.parameters())
+    plain = torch.autograd.grad(ours(X)[0].pow(2).sum(), sources)
+    kept = torch.autograd.grad(ours(X)[0].pow(2).sum(), sources, create_graph=True)
+    if ours.backend == "native":  # oneDNN takes another path when the graph is kept
+        assert_same(kept, plain, factor=10)
+    else:
+        assert all(map(torch.equal, plain, kept))
+
+
+def test_forward_mode_is_refused_or_right_and_never_lost(pair, backend):
+    _, ours = pair(3, 4)
+    ours.requires_grad_(False)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(X, torch.ones_like(X))
+        if backend == "native" and ours.mode != "LSTM":
+            assert forward_ad.unpack_dual(ours(dual)[0]).tangent is not None
+        else:
+            with pytest.raises(NotImplementedError):
+                ours(dual)
+
+
+def test_gradgradcheck(backend, kind):
+    module = make(rnnbench, kind, 3, 4, 2, backend=backend, dtype=torch.float64)
+    x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: tuple(tensors(module(x))), (x,), fast_mode=True)
+
+
+def test_third_derivatives(pair):
+    found = []
+    for module in pair(3, 4, dtype=torch.float64):
+        x = X.double().requires_grad_()
+        g = module(x)[0].pow(2).sum()
+        for _ in range(2):
+            (g,) = torch.autograd.grad(g.pow(2).sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(g.sum(), x)[0])
+    torch.testing.assert_close(*found)
+
+
 def test_gradcheck(backend, kind):
     module = make(rnnbench, kind, 3, 4, 2, bidirectional=True, backend=backend, dtype=torch.float64)
     x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
@@ -251,6 +292,12 @@ def test_autocast_on_the_cpu_returns_torchs_dtypes(pair, kind, dtype):
             y, _ = ours(X)
         y.float().sum().backward()
         assert ours.weight_hh_l0.grad.dtype == torch.float32
+
+
+def test_float64_module_stays_float64_under_autocast(pair):
+    theirs, ours = pair(3, 4, dtype=torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert_same(ours(X.double()), theirs(X.double()))
 
 
 def test_conversion_to_another_dtype(pair):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from contract.modules import assert_same, gradients, state_for, tensors
+from contract.modules import assert_same, gradients, make, state_for, tensors
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
 import rnnbench
@@ -175,3 +175,35 @@ def test_packed_sizes_are_checked_with_torchs_sentences_for_the_lstm_too(backend
     }[what]
     with pytest.raises(RuntimeError, match=message):
         lstm(packed, (h, h))
+
+
+@pytest.mark.parametrize("way", ["dense", "packed", "no_grad", "half", "autocast"])
+def test_call_runs_on_the_named_backend_and_no_other(backend, kind, way, monkeypatch):
+    if backend == "native":
+        pytest.skip("native is torch's own kernel, called by torch's own forward")
+    if backend == "compile" and way in ("half", "autocast"):
+        pytest.skip("more graphs to compile; the choice of backend is the same code")
+    runs = []
+    chosen, native = rnnbench.get_backend(backend), rnnbench.get_backend("native")
+    own = chosen.run
+    monkeypatch.setattr(chosen, "run", lambda *a: runs.append(backend) or own(*a))
+    monkeypatch.setattr(native, "run", lambda *a: runs.append("native"))
+    dtype = torch.bfloat16 if way == "half" else torch.float32
+    module = make(rnnbench, kind, 3, 4, backend=backend, dtype=dtype)
+    x = torch.randn(5, 2, 3, dtype=dtype)
+    with torch.set_grad_enabled(way != "no_grad"), torch.autocast("cpu", enabled=way == "autocast"):
+        module(pack_sequence([x[:, 0], x[:3, 1]]) if way == "packed" else x)
+    assert runs == [backend]
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules:UserWarning")
+@pytest.mark.parametrize("backend", ["auto", "native"])
+def test_what_only_torch_can_do_still_runs(backend, kind):
+    if kind == "RELU":
+        pytest.skip("torch has no complex relu")
+    module = make(rnnbench, kind, 3, 4, backend=backend).to(torch.complex64)
+    assert module(torch.zeros(5, 2, 3, dtype=torch.complex64))[0].dtype == torch.complex64
+    y, _ = make(rnnbench, kind, 3, 4, backend=backend).to("meta")(
+        torch.zeros(5, 2, 3, device="meta")
+    )
+    assert y.shape == (5, 2, 4)

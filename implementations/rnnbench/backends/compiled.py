@@ -10,7 +10,7 @@ A step of BPTT is linear in dh = ∂L/∂h_t and dc = ∂L/∂c_t, and its coeff
 the step has run forward. So the forward chunk keeps the coefficients in place of the gates, and the
 backward chunk only multiplies. With the gates, α, μ and dm of `rnnbench.oracle`:
 
-    RNN    D = φ'                              α = μ = dh ⊙ D
+    RNN    D = φ' (relu keeps h itself)        α = μ = dh ⊙ D
     GRU    N = (1 − z) ⊙ (1 − n²)              α_n = dh ⊙ N
            M = N ⊙ r                           μ_n = dh ⊙ M
            Z = (h_{t−1} − n) ⊙ z ⊙ (1 − z)     α_z = μ_z = dh ⊙ Z
@@ -74,7 +74,7 @@ def _rnn_tanh(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors,
 
 def _rnn_relu(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
     h = torch.relu(torch.addmm(rows[0], state[0], weights[0].t()))
-    return (h,), (h, (h > 0).to(h.dtype))
+    return (h,), (h, h)
 
 
 def _gru(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
@@ -109,6 +109,13 @@ def _rnn_back(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors,
     return (torch.mm(delta, weights[0]),), (delta,)
 
 
+def _relu_back(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+    """Not a product with 0 or 1: an infinite gradient must vanish where the unit is off."""
+    dy, h = rows
+    delta = torch.where(h <= 0, 0, state[0] + dy)
+    return (torch.mm(delta, weights[0]),), (delta,)
+
+
 def _gru_back(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
     dy, d_r, d_z, d_m, d_n, z = rows
     dh = state[0] + dy
@@ -134,7 +141,7 @@ FORWARD: dict[str, Step] = {
 }
 BACKWARD: dict[str, Step] = {
     "rnn_tanh": _rnn_back,
-    "rnn_relu": _rnn_back,
+    "rnn_relu": _relu_back,
     "gru": _gru_back,
     "lstm": _lstm_back,
 }

@@ -49,7 +49,7 @@ def check(
     """Check outputs, states and every gradient of the backends against the float64 oracle.
 
     Every combination of the grid is a case. An error is given in eps, the unit roundoff of the
-    dtype, next to its budget; the budget is derived in the module rnnbench.parity.
+    dtype, next to its budget; the budget is derived in the module rnnbench.budget.
     """
     from rnnbench import parity
 
@@ -87,12 +87,18 @@ check.__doc__ = f"{check.__doc__}\n    {TEXT}"
 
 
 def _exit_code(result: Parity) -> int:
-    if not result.measured:
-        return NOTHING_MEASURED
     statuses = {row.status for row in result.failures}
     if statuses == {"raised"}:
         return BROKEN
-    return FAILED if statuses else GOOD
+    if statuses:
+        return FAILED
+    return NOTHING_MEASURED if _unmeasured(result) else GOOD
+
+
+def _unmeasured(result: Parity) -> list[str]:
+    """Backends of which not one quantity was gated: nothing says that they are right."""
+    gated = {row.candidate for row in result.rows if row.failed or row.status == "ok"}
+    return sorted({row.candidate for row in result.rows} - gated)
 
 
 def _groups(result: Parity) -> dict[tuple[str, str, str], list[Row]]:
@@ -130,8 +136,13 @@ def _print(result: Parity, cases: int, seconds: float) -> None:
         console.print(f"… and {len(result.failures) - SHOWN} more; --json has all of them")
     for reason in _reasons(result):
         console.print(f"unsupported: {reason}")
-    measured = "FAILED" if result.measured else "NOTHING MEASURED"
-    console.print("PASSED" if result.passed else measured)
+    unmeasured = _unmeasured(result)
+    if unmeasured:
+        console.print(Text(f"NOTHING MEASURED of {', '.join(unmeasured)}", "bold red"))
+    if result.failures:
+        console.print("FAILED")
+    elif not unmeasured:
+        console.print("PASSED")
 
 
 def _table(result: Parity, cases: int, seconds: float) -> Table:
@@ -184,8 +195,9 @@ def _as_dict(result: Parity, cases: int, seconds: float) -> dict[str, Any]:
             }
         )
     return {
-        "passed": result.passed,
+        "passed": result.passed and not _unmeasured(result),
         "measured": result.measured,
+        "unmeasured": _unmeasured(result),
         "cases": cases,
         "seconds": round(seconds, 3),
         "groups": groups,

@@ -33,7 +33,7 @@ def serve(
         "reports/html"
     ),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
 ) -> None:
     """Serve the published reports until interrupted, by default to this machine alone."""
     if not (directory / "index.html").is_file():
