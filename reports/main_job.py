@@ -146,9 +146,9 @@ def _configured() -> Iterator[None]:
     if all(_git("rev-parse", "--verify", branch) is not None for branch in conf.branches):
         yield
         return
-    text = json.dumps(
-        {k: v for k, v in vars(conf).items() if v is not None} | {"branches": ["HEAD"]}
-    )
+    own_branch = {"version": Config.api_version, "branches": ["HEAD"]}
+    known = {name: value for name, value in vars(conf).items() if value is not None}
+    text = json.dumps(known | own_branch)
     with tempfile.NamedTemporaryFile("w", suffix=".json", prefix=".asv-", dir=".") as own:
         own.write(text)
         own.flush()

@@ -129,3 +129,16 @@ def test_a_control_alone_is_nothing_measured_where_backends_were_asked_for():
 def test_asvs_cost_is_what_is_left_of_the_wall_time():
     run = main_job.Run({("a", ("1",)), ("a", ("2",))}, wall_seconds=10.0, own_seconds=9.0)
     assert run.asv_cost == 0.5
+
+
+def test_checkout_without_the_named_branch_is_measured_on_head(tmp_path, monkeypatch):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    shutil.copy(ROOT / "asv.conf.json", tmp_path)
+    for arguments in (["init", "-q", "-b", "topic"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    with main_job._configured():
+        assert main_job._conf().branches == ["HEAD"]
+        assert len(list(tmp_path.glob(".asv-*.json"))) == 1
+    assert main_job._conf().branches == ["main"]
+    assert not list(tmp_path.glob(".asv-*.json"))
