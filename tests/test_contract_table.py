@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnbench import contract, interface
+from rnnbench import Case, Spec, check, contract, interface
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,6 +23,24 @@ def test_every_cell_is_yes_or_a_reason(backend, feature):
     assert answer
     if answer != "yes":
         assert " " in answer
+
+
+@pytest.mark.parametrize("feature", [f for f in contract.FEATURES if "CUDA" not in f])
+def test_every_yes_is_shown_by_parity(backend, feature):
+    cells, changes, conditions = contract.FEATURES[feature]
+    if contract.support(backend, feature) != "yes":
+        pytest.skip(f"{backend}: {contract.support(backend, feature)}")
+    if backend == "compile" and changes.get("dtype") in ("float16", "bfloat16"):
+        cells = ("gru",)  # 18 graphs to compile for the others, which full contract runs have
+    cases = [
+        Case(
+            Spec(**{"cell": cell, "input_size": 3, "hidden_size": 4} | changes),
+            5, 2, conditions.phase, lengths=(5, 3) if conditions.packed else None,
+        )
+        for cell in cells
+    ]  # fmt: skip
+    result = check(backend, cases)
+    assert result.passed, result
 
 
 def test_refusal_appears_with_its_reason(monkeypatch):

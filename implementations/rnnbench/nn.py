@@ -79,6 +79,7 @@ def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
     name = choose(backend, cell, a)
     if name == "native":
         return getattr(torch._VF, cell)(*args)  # type: ignore[no-any-return]
+    hidden_dtype = a.state[-1].dtype
     autocast = torch.amp.is_autocast_available(device)
     if autocast and torch.is_autocast_enabled(device):
         a = _lowered(cell, a)
@@ -88,6 +89,8 @@ def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
         y, final = interface.run(
             name, spec, x, a.state, a.weights, batch_sizes=a.batch_sizes, training=a.training
         )
+    if spec.proj_size:  # of a projected LSTM torch lowers all but c_n
+        final = (final[0], final[1].to(hidden_dtype))
     return (y.transpose(0, 1) if a.batch_first else y, *final)
 
 
@@ -98,6 +101,12 @@ def _check(cell: str, a: _Arguments) -> None:
             "Input and parameter tensors are not at the same device, found input tensor at "
             f"{a.x.device} and parameter tensor at {a.weights[0].device}"
         )
+    for part in a.state:
+        if part.device != a.x.device:
+            raise RuntimeError(
+                "Input and hidden tensors are not at the same device, found input tensor at "
+                f"{a.x.device} and hidden tensor at {part.device}"
+            )
     if a.batch_sizes is None:
         if a.x.shape[1 if a.batch_first else 0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")

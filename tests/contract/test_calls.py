@@ -118,6 +118,10 @@ def error_of(call):
     return None
 
 
+def _pair(module, h):
+    return (h, h) if module.mode == "LSTM" else h
+
+
 def with_state(*shape, dtype=torch.float32):
     def call(module):
         h = torch.zeros(shape, dtype=dtype)
@@ -138,6 +142,9 @@ WRONG_CALLS = {
     "64 columns in the state, as in Q1": with_state(1, 2, 64),
     "state for two layers": with_state(2, 2, 4),
     "state of two dimensions": with_state(2, 4),
+    "state on another device": lambda m: m(
+        torch.zeros(5, 2, 3), _pair(m, torch.zeros(1, 2, 4, device="meta"))
+    ),
     "packed, another dtype": lambda m: m(pack_sequence([torch.zeros(2, 3, dtype=torch.float64)])),
 }
 
