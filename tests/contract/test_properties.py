@@ -120,9 +120,7 @@ def test_memory_is_kept_for_gradients_and_only_for_them(backend, kind):
     the backward pass gives back.
     """
     if backend == "compile":
-        pytest.skip(
-            "allocates past the profiler; test_autograd counts what it saves"
-        )
+        pytest.skip("allocates past the profiler; test_autograd counts what it saves")
     module = network(backend, kind, num_layers=2)
     T, B = 200, 16
     x = torch.randn(T, B, 3)
