@@ -10,8 +10,8 @@ from rnnbench import interface
 from rnnbench.backends import compiled
 from rnnbench.backends.compiled import STEPS, Blocks, Compiled, chunk_of
 from rnnbench.interface import Conditions, Inputs
+from rnnbench.recurrence import Layout
 from rnnbench.spec import Spec
-from rnnbench.stack import Layout
 
 GRU = Spec("gru", 3, 6, dtype="float64")
 LSTM = Spec("lstm", 3, 6, directions=2, dtype="float64")

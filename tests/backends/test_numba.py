@@ -17,8 +17,8 @@ from rnnbench.backends.manual import ManualRecurrence
 from rnnbench.backends.numba import kernels
 from rnnbench.backends.numba.backend import KERNELS, Numba, NumbaRecurrence
 from rnnbench.interface import Conditions, Inputs
+from rnnbench.recurrence import LayerResult, LayerWeights, Layout
 from rnnbench.spec import CELLS, Spec
-from rnnbench.stack import LayerResult, LayerWeights, Layout
 
 DTYPES = ("float32", "float64")
 

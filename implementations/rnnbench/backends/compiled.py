@@ -40,17 +40,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rnnbench.autograd import run_stack
 from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.spec import Spec
-from rnnbench.stack import (
+from rnnbench.recurrence import (
     LayerGradients,
     LayerResult,
     LayerWeights,
     Layout,
     Recurrence,
-    run_stack,
     sum_of_outer,
 )
+from rnnbench.spec import Spec
 
 STEPS = 8
 """Steps of a chunk. 16 save a tenth of the time of the smallest networks and compile 1.5 times as

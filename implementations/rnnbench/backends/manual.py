@@ -38,17 +38,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rnnbench.autograd import run_stack
 from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.spec import Spec
-from rnnbench.stack import (
+from rnnbench.recurrence import (
     LayerGradients,
     LayerResult,
     LayerWeights,
     Layout,
     Recurrence,
-    run_stack,
     sum_of_outer,
 )
+from rnnbench.spec import Spec
 
 
 class StepGradients(NamedTuple):

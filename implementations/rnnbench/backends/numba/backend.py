@@ -20,18 +20,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnbench.autograd import run_stack
 from rnnbench.backends.numba import kernels
 from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.spec import Spec
-from rnnbench.stack import (
+from rnnbench.recurrence import (
     LayerGradients,
     LayerResult,
     LayerWeights,
     Layout,
     Recurrence,
-    run_stack,
     sum_of_outer,
 )
+from rnnbench.spec import Spec
 
 WIDENED = ("float16", "bfloat16")
 """Dtypes that the CPU cannot compute in: run in float32, and only results are rounded to them."""
