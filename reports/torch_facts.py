@@ -8,6 +8,7 @@ and prints it. A fact that no longer holds is shown as such, not dropped.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -267,6 +268,41 @@ def state_dtype_is_not_validated() -> tuple[bool, str]:
     seen = {kind: _complaint(partial(_module(kind), _x(), hx)) for kind, hx in states.items()}
     holds = all(seen.values()) and not any("h0" in text or "hx" in text for text in seen.values())
     return holds, "; ".join(f"{kind}: {text}" for kind, text in seen.items())
+
+
+@fact(
+    "`scan` has the gradients of a loop in eager mode; compiled, the training of a tanh RNN "
+    "written with it raises.",
+    "The operator made for recurrences is not yet a way to compile their training.",
+)
+def compiled_scan_cannot_train_an_rnn() -> tuple[bool, str]:
+    import torch
+    from torch._higher_order_ops.scan import scan
+
+    shapes = ((5, 2, 4), (2, 4), (4, 4))
+    inputs = [torch.linspace(-1, 1, math.prod(s)).reshape(s).requires_grad_() for s in shapes]
+
+    def loop(x: Any, h: Any, w: Any) -> Any:
+        outputs = []
+        for x_t in x:
+            h = torch.tanh(x_t + h @ w)
+            outputs.append(h)
+        return torch.stack(outputs)
+
+    def scanned(x: Any, h: Any, w: Any) -> Any:
+        def step(h: Any, x_t: Any) -> tuple[Any, Any]:
+            h = torch.tanh(x_t + h @ w)
+            return h.clone(), h.clone()  # the operator refuses outputs that share memory
+
+        return scan(step, h, x, dim=0)[1]
+
+    def gradients(run: Callable[..., Any]) -> Any:
+        return torch.cat([g.flatten() for g in torch.autograd.grad(run(*inputs).sum(), inputs)])
+
+    error = float((gradients(scanned) - gradients(loop)).abs().max())
+    complaint = _complaint(lambda: gradients(torch.compile(scanned)))
+    holds = error < 1e-5 and bool(complaint)
+    return holds, f"eager: largest difference {error:.0e}; compiled: {complaint or 'runs'}"
 
 
 def observe(chosen: Fact) -> dict[str, Any]:

@@ -36,6 +36,7 @@ BUILT_IN = {
     "numba": "rnnbench.backends.numba.backend:Numba",
     "native": "rnnbench.backends.native:Native",
     "compile": "rnnbench.backends.compiled:Compiled",
+    "numba-plain": "rnnbench.backends.numba_plain.backend:NumbaPlain",
 }
 """Where each built-in backend lives; it is imported when first asked for."""
 

@@ -126,11 +126,13 @@ def _check(cell: str, a: _Arguments) -> None:
 def _lowered(cell: str, a: _Arguments) -> _Arguments:
     """The arguments in the dtype that torch's own module returns under autocast.
 
-    RNN and LSTM run in autocast's dtype. torch's GRU lowers its products alone and returns the
-    dtype of its state, so it is computed in that dtype here.
+    RNN and LSTM run in autocast's dtype. torch's GRU, and its packed LSTM without projection, lower
+    their products alone and return the dtype of their state, so they are computed in that here.
     """
     lower = torch.get_autocast_dtype(a.x.device.type)
-    dtype = a.state[0].dtype if cell == "gru" else lower
+    projected = len(a.state) > 1 and a.state[0].shape[-1] != a.state[1].shape[-1]
+    packed_lstm = cell == "lstm" and a.batch_sizes is not None and not projected
+    dtype = a.state[0].dtype if cell == "gru" or packed_lstm else lower
     if torch.float64 in (a.x.dtype, a.weights[0].dtype):  # which autocast leaves alone
         return a
     return a._replace(

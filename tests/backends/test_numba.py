@@ -1,159 +1,236 @@
-"""What is particular to the numba backend; parity over all options is tested for all backends."""
+"""The vector kernels, piece by piece; parity over all options is tested for all backends."""
 
-import importlib.util
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from backends.recurrences import assert_same_results, layers, make_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
-from numba.core.caching import CompileResultCacheImpl
 
-from rnnbench import interface
 from rnnbench.backends.manual import ManualRecurrence
-from rnnbench.backends.numba import kernels
-from rnnbench.backends.numba.backend import KERNELS, Numba, NumbaRecurrence
-from rnnbench.interface import Conditions, Inputs
+from rnnbench.backends.numba import activations, compiling, packing, products
+from rnnbench.backends.numba.backend import Numba, NumbaRecurrence
+from rnnbench.backends.numba.product import MOST_ROWS, product
+from rnnbench.backends.numba.row_order import row_order
+from rnnbench.backends.numba.vector import PROCESSORS, Lanes, emitted, processor
+from rnnbench.backends.numba_plain.backend import PlainRecurrence
+from rnnbench.interface import Conditions
 from rnnbench.recurrence import LayerResult, LayerWeights, Layout
 from rnnbench.spec import CELLS, Spec
 
 DTYPES = ("float32", "float64")
 
 
-def make_inputs(spec, T=3, B=2, *, training=False):
-    def draw(*shape):
-        return torch.randn(shape, dtype=getattr(torch, spec.dtype), requires_grad=training)
+def aligned(*shape, dtype):
+    """Zeros that begin where torch's memory does."""
+    return torch.zeros(shape, dtype=getattr(torch, dtype)).numpy()
 
-    state = tuple(draw(*shape) for shape in spec.state_shapes(B).values())
-    weights = tuple(draw(*p.shape) for p in spec.parameters)
-    return Inputs(draw(T, B, spec.input_size), state, weights)
+
+def _tanh(e, x, out):
+    e.store(activations.tanh(e.load(x)), out)
+
+
+def _sigmoid(e, x, out):
+    e.store(activations.sigmoid(e.load(x)), out)
+
+
+tanh, sigmoid = emitted(_tanh), emitted(_sigmoid)
 
 
 @njit
-def _on_all(function, x, out):
-    for i in range(len(x)):
-        out[i] = function(x[i])
+def _on_all(which, x, out, width):
+    for i in range(0, len(x), width):
+        at, to = x.ctypes.data + i * x.itemsize, out.ctypes.data + i * x.itemsize
+        if which == 0:
+            tanh(x, at, to)
+        else:
+            sigmoid(x, at, to)
 
 
-def elementwise(function, x):
+def elementwise(which, values, dtype):
+    width = Lanes.of(dtype).width
+    x = np.zeros(-(-len(values) // width) * width, dtype)
+    x[: len(values)] = values
     out = np.empty_like(x)
-    _on_all(function, x, out)
-    return out
-
-
-def ulps(got, exact):
-    return np.abs((got - exact) / np.spacing(np.abs(exact).astype(got.dtype)))
+    _on_all(("tanh", "sigmoid").index(which), x, out, width)
+    return out[: len(values)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("function", "exact"),
-    [(kernels.sigmoid, lambda x: 1 / (1 + np.exp(-x))), (kernels.tanh, np.tanh)],
+    ("which", "exact"),
+    [("sigmoid", lambda x: 1 / (1 + np.exp(-x))), ("tanh", np.tanh)],
     ids=["sigmoid", "tanh"],
 )
-def test_activations_are_within_two_ulp(function, exact, dtype):
-    small = np.logspace(-30, 1.9, 4001)
-    x = np.concatenate([-small, small, [0.625, np.nextafter(0.625, 0)]]).astype(dtype)
-    assert ulps(elementwise(function, x), exact(x.astype(np.longdouble))).max() <= 2
+def test_activations_are_within_three_ulp_of_80_bit_values(which, exact, dtype):
+    small = np.logspace(-30, 1.9, 40001)
+    x = np.concatenate([-small, small, np.linspace(-12, 12, 200001)]).astype(dtype)
+    want = exact(x.astype(np.longdouble))
+    ulp = np.spacing(np.abs(want).astype(dtype))
+    assert np.abs((elementwise(which, x, dtype) - want) / ulp).max() <= 3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_activations_at_the_ends(dtype):
     x = np.array([-1e4, 1e4, -np.inf, np.inf, np.nan, -0.0], dtype)
-    np.testing.assert_array_equal(elementwise(kernels.sigmoid, x), [0, 1, 0, 1, np.nan, 0.5])
-    tanh = elementwise(kernels.tanh, x)
-    np.testing.assert_array_equal(tanh, [-1, 1, -1, 1, np.nan, 0])
-    assert np.signbit(tanh[-1])
+    np.testing.assert_array_equal(elementwise("sigmoid", x, dtype), [0, 1, 0, 1, np.nan, 0.5])
+    found = elementwise("tanh", x, dtype)
+    np.testing.assert_array_equal(found, [-1, 1, -1, 1, np.nan, 0])
+    assert np.signbit(found[-1])
 
 
-def test_relu_of_nan_is_nan_and_its_gradient_is_torchs():
-    results = []
-    for backend in ("native", "numba"):
-        torch.manual_seed(0)
-        spec = Spec("rnn_relu", 2, 3)
-        inputs = make_inputs(spec, T=1, training=True)
-        with torch.no_grad():
-            inputs.x[0, 0, 0] = torch.nan
-        y, _ = interface.run(backend, spec, inputs.x, inputs.state, inputs.weights)
-        y.sum().backward()
-        results.append((y.detach(), inputs.state[0].grad))
-    assert results[0][0].isnan().any()
-    for native, ours in zip(*results, strict=True):
-        torch.testing.assert_close(ours, native, equal_nan=True)
+@njit
+def _one_block(like, rows, vectors, a, b, c0, c, width):
+    K = a.shape[1]
+    product(
+        like, rows, vectors, a.ctypes.data, K, 1, b.ctypes.data, c0.ctypes.data, 0, width,
+        c.ctypes.data, vectors * width, width, K,
+    )  # fmt: skip
 
 
-@st.composite
-def layers(draw):
-    """A layer in one direction with its packed layout, in float64."""
-    cell = draw(st.sampled_from(CELLS))
-    H = draw(st.integers(2, 9))
-    P = draw(st.integers(0, H - 1)) if cell == "lstm" else 0
-    I, bias = draw(st.integers(1, 6)), draw(st.booleans())  # noqa: E741
-    lengths = draw(st.lists(st.integers(1, 5), min_size=1, max_size=6))
-    sizes = [sum(length > t for length in lengths) for t in range(max(lengths))]
-    return Spec(cell, I, H, bias=bias, dtype="float64", proj_size=P), Layout(sizes)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_block_size_is_the_product(dtype):
+    width, rng = Lanes.of(dtype).width, np.random.default_rng(0)
+    for vectors, most in MOST_ROWS.items():
+        for rows in range(1, most + 1):
+            for K in (0, 1, 2, 3, 7, 8, 9, 40):
+                a = rng.standard_normal((rows, K)).astype(dtype)
+                b = rng.standard_normal((K, vectors * width)).astype(dtype)
+                c0 = rng.standard_normal(vectors * width).astype(dtype)
+                c = np.empty((rows, vectors * width), dtype)
+                _one_block(a, rows, vectors, a, b, c0, c, width)
+                error = np.abs(c - (a.astype("f8") @ b.astype("f8") + c0)).max()
+                assert error < 40 * np.finfo(dtype).eps, (rows, vectors, K)
 
 
-def assert_close(got, want):
-    """All fields of two results, by name; ``saved`` is a backend's own affair."""
-    for name, ours, theirs in zip(want._fields, got, want, strict=True):
-        if isinstance(theirs, LayerWeights):
-            assert_close(ours, theirs)
-        elif name != "saved":
-            assert (ours is None) == (theirs is None), name
-            if theirs is not None:
-                torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12, msg=name)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 5, 16, 37])
+@pytest.mark.parametrize("K", [1, 15, 16, 40])
+def test_packing_a_transposed_matrix_pads_with_zeros_and_writes_no_further(dtype, rows, K):
+    width, group = Lanes.of(dtype).width, 4
+    vectors = -(-rows // width)
+    matrix = np.random.default_rng(0).standard_normal((rows, K)).astype(dtype)
+    first = np.arange(vectors) * width
+    out = aligned(vectors * K * width + 99, dtype=dtype)
+    out[:] = 7
+    counts = np.minimum(width, rows - first)
+    packing.pack_transposed(
+        matrix, matrix.ctypes.data, K, first, counts, width, group, out.ctypes.data
+    )
+    padded = np.zeros((K, vectors * width), dtype)
+    padded[:, :rows] = matrix.T
+    panels = [
+        padded[:, start * width : min(start + group, vectors) * width].ravel()
+        for start in range(0, vectors, group)
+    ]
+    np.testing.assert_array_equal(out[:-99], np.concatenate(panels))
+    assert (out[-99:] == 7).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 700), st.integers(1, 40), st.integers(1, 40), st.sampled_from(DTYPES),
+    st.integers(0, 99),
+)  # fmt: skip
+def test_sum_of_outer_products_over_rows_of_two_sources(N, H, size, dtype, seed):
+    width, rng = Lanes.of(dtype).width, np.random.default_rng(seed)
+    delta, source, other = (
+        rng.standard_normal(shape).astype(dtype) for shape in ((N, H), (N, size), (5, size))
+    )
+    index = np.where(rng.random(N) < 0.5, rng.integers(0, N, N), ~rng.integers(0, 5, N))
+    wide = -(-size // width) * width
+    out, packed = aligned(H, wide, dtype=dtype), aligned(products.BLOCK * wide, dtype=dtype)
+    products.add_outer(
+        delta, delta.ctypes.data, H, np.zeros(1, np.int64), H, source.ctypes.data, size,
+        other.ctypes.data, index, size, width, packed.ctypes.data, out.ctypes.data, wide,
+    )  # fmt: skip
+    rows = np.where(
+        index[:, None] >= 0, source[np.maximum(index, 0)], other[~np.minimum(index, -1)]
+    )
+    want = delta.astype("f8").T @ rows.astype("f8")
+    scale = np.abs(delta).astype("f8").T @ np.abs(rows).astype("f8")
+    assert (np.abs(out[:, :size] - want) <= 12 * np.finfo(dtype).eps * scale + 1e-300).all()
 
 
 @settings(max_examples=60, deadline=None)
+@given(layers(), st.booleans())
+def test_row_order_finds_the_row_before_and_the_last_row(layer, reverse):
+    _, layout = layer
+    order = row_order(layout, reverse=reverse)
+    state, last = [~i for i in range(layout.B)], {}
+    before = {}
+    for start, b in order.steps:
+        for i in range(b):
+            before[start + i] = state[i]
+            state[i] = last[i] = start + i
+    assert order.before.tolist() == [before[n] for n in range(layout.N)]
+    assert order.last.tolist() == [last[i] for i in range(layout.B)]
+
+
+@settings(max_examples=80, deadline=None)
 @given(layers(), st.booleans(), st.booleans(), st.integers(0, 2**31))
-def test_equals_the_manual_recurrence(layer, reverse, needs_dx, seed):
-    spec, layout = layer
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return torch.randn(shape, dtype=torch.float64, generator=generator)
-
-    by_kind = {p.name.removesuffix("_l0"): draw(*p.shape) for p in spec.parameters}
-    weights = LayerWeights(
-        *(by_kind.get(kind) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
-        by_kind.get("weight_hr"),
+@pytest.mark.parametrize(
+    "reference", [ManualRecurrence(), PlainRecurrence()], ids=["manual", "plain"]
+)
+def test_equals_the_simple_recurrences(reference, layer, reverse, needs_dx, seed):
+    assert_same_results(
+        NumbaRecurrence(), reference, *layer, reverse=reverse, needs_dx=needs_dx, seed=seed
     )
-    x, dy = draw(layout.N, spec.input_size), draw(layout.N, spec.state_size)
-    h0, dh_n = draw(layout.B, spec.state_size), draw(layout.B, spec.state_size)
-    c0 = dc_n = None
-    if spec.has_cell_state:
-        c0, dc_n = draw(layout.B, spec.hidden_size), draw(layout.B, spec.hidden_size)
-    results = []
-    for recurrence in (NumbaRecurrence(), ManualRecurrence()):
-        result = recurrence.forward(spec, layout, x, h0, c0, weights, reverse=reverse, keep=True)
-        gradients = recurrence.backward(
-            spec, layout, x, weights, result.saved, dy, dh_n, dc_n,
-            reverse=reverse, needs_dx=needs_dx,
-        )  # fmt: skip
-        results.append((result, gradients))
-    for got, want in zip(*results, strict=True):
-        assert_close(got, want)
+
+
+def random_layer(cell, *, B=2, T=5, H=4, dtype=torch.float32):
+    spec = Spec(cell, 3, H, dtype=str(dtype)[6:])
+    weights = LayerWeights(*(torch.randn(p.shape, dtype=dtype) / H for p in spec.parameters), None)
+    state = [torch.randn(B, H, dtype=dtype) for _ in range(1 + spec.has_cell_state)]
+    c0 = state[1] if spec.has_cell_state else None
+    return spec, Layout([B] * T), torch.randn(T * B, 3, dtype=dtype), state[0], c0, weights
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_inference_keeps_nothing_and_equals_training(cell):
-    spec = Spec(cell, 3, 4)
-    x, h0 = torch.randn(10, 3), torch.randn(2, 4)
-    c0 = torch.randn(2, 4) if spec.has_cell_state else None
-    weights = LayerWeights(*(torch.randn(p.shape) for p in spec.parameters), None)
-    results = [
-        NumbaRecurrence().forward(
-            spec, Layout([2] * 5), x, h0, c0, weights, reverse=False, keep=keep
-        )
-        for keep in (False, True)
-    ]
-    assert results[0].saved == ()
-    inference, training = (LayerResult(*result[:3], ()) for result in results)
-    torch.testing.assert_close(inference, training, rtol=0, atol=0)
+@pytest.mark.parametrize(("T", "B"), [(5, 2), (700, 33)])
+def test_inference_keeps_nothing_and_has_the_bits_of_training(cell, T, B):
+    """700 steps are projected in several chunks in inference."""
+    layer = random_layer(cell, T=T, B=B, H=20)
+    inference, training = (
+        NumbaRecurrence().forward(*layer, reverse=True, keep=keep) for keep in (False, True)
+    )
+    assert inference.saved == ()
+    assert training.saved
+    torch.testing.assert_close(
+        LayerResult(*inference[:3], ()), LayerResult(*training[:3], ()), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_sequence_has_the_same_bits_alone_and_in_a_batch_of_one_size(cell):
+    """A row's sums do not depend on the rows beside it in its block."""
+    spec, _, x, h0, c0, weights = random_layer(cell, B=7, T=3, H=20)
+    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    swapped = x.view(3, 7, 3)[:, order].reshape(21, 3)
+    layout = Layout([7] * 3)
+    one = NumbaRecurrence().forward(spec, layout, x, h0, c0, weights, reverse=False, keep=False)
+    two = NumbaRecurrence().forward(
+        spec, layout, swapped, h0[order], None if c0 is None else c0[order], weights,
+        reverse=False, keep=False,
+    )  # fmt: skip
+    assert torch.equal(one.h_n[order], two.h_n)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_same_inputs_give_the_same_bits(cell):
+    inputs = make_inputs(Spec(cell, 3, 40, layers=2, directions=2), T=9, B=5, training=True)
+    runs = []
+    for _ in range(3):
+        y, final = Numba().run(Spec(cell, 3, 40, layers=2, directions=2), inputs)
+        loss = y.sum() + sum(part.sum() for part in final)
+        runs.append((y, *torch.autograd.grad(loss, inputs.weights)))
+    for run in runs[1:]:
+        assert all(map(torch.equal, run, runs[0]))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -175,45 +252,40 @@ def test_backward_twice_gives_the_same():
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+def test_a_weight_changed_in_place_past_autograd_is_seen():
+    spec = Spec("lstm", 3, 4)
+    inputs = make_inputs(spec)
+    before, _ = Numba().run(spec, inputs)
+    inputs.weights[1].data.mul_(2)
+    after, _ = Numba().run(spec, inputs)
+    fresh = inputs._replace(weights=tuple(w.clone() for w in inputs.weights))
+    assert not torch.equal(before, after)
+    assert torch.equal(after, Numba().run(spec, fresh)[0])
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_identity_is_read_from_the_dispatcher(cell, dtype):
     spec = Spec(cell, 3, 4, dtype=dtype)
     inputs = make_inputs(spec, training=True)
     found = Numba().identity(spec, inputs)
-    forward, backward = KERNELS[cell]
-    assert found["kernel"] == f"numba njit ({forward.__name__}, {backward.__name__})"
-    assert found["signature"].count("_forward(array(int64, 2d, C), bool, ") == 1
-    assert f"array({dtype}, 2d, C)" in found["signature"]
+    assert found["kernel"] == "numba vectors (forward, backward, add_outer)"
+    assert f"forward(array({dtype}, 1d, C)" in found["signature"]
     assert ({*DTYPES} - {dtype}).pop() not in found["signature"]
+    assert processor().name in found["vectors"]
     assert (found["threads"], found["device"]) == (1, "cpu")
     assert all(tensor.grad is None for tensor in inputs.weights)
 
 
 def test_identity_of_inference_names_the_forward_kernel_only():
     spec = Spec("lstm", 3, 4)
-    assert Numba().identity(spec, make_inputs(spec))["kernel"] == "numba njit (lstm_forward)"
+    assert Numba().identity(spec, make_inputs(spec))["kernel"] == "numba vectors (forward)"
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("proj_size", [0, 2])
-def test_one_signature_per_dtype_whatever_the_layout_of_the_tensors(batch, proj_size):
-    spec = Spec("lstm", 3, 4, directions=2, proj_size=proj_size)
-    inputs = make_inputs(spec, B=batch)
-    strided = Inputs(
-        inputs.x.transpose(0, 1).contiguous().transpose(0, 1),
-        tuple(part.mT.contiguous().mT for part in inputs.state),
-        tuple(w.repeat_interleave(2, -1)[..., ::2] for w in inputs.weights),
-    )
-    for one in (inputs, strided):
-        for weight in one.weights:
-            weight.requires_grad_()
-        y, _ = Numba().run(spec, one)
-        y.sum().backward()
-    for kernel in KERNELS["lstm"]:
-        assert len(kernel.signatures) == len(
-            {signature[2].dtype for signature in kernel.signatures}
-        )
+def test_the_blocking_follows_the_registers():
+    for vectors, most in MOST_ROWS.items():
+        assert most * vectors + vectors + 1 <= processor().registers
+    assert [p.vector_bytes for _, p in PROCESSORS] == [64, 32, 16]
 
 
 @pytest.mark.parametrize(
@@ -242,26 +314,41 @@ print(found["cache hits"], found["cache misses"], found["cache path"])
 """
 
 
-def test_the_second_process_loads_from_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", IDENTITY], capture_output=True, text=True, check=True
-        ).stdout.split()
-        for _ in range(2)
-    ]
-    assert [run[:2] for run in runs] == [["0", "1"], ["1", "0"]]
-    assert runs[0][2].startswith(str(tmp_path))
+def identity_in_a_process(folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", IDENTITY], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=os.environ | {"NUMBA_CACHE_DIR": str(folder)},
+    )  # fmt: skip
 
 
-def test_without_a_cache_folder_it_warns_once_and_runs(monkeypatch):
-    monkeypatch.setattr(CompileResultCacheImpl, "_locator_classes", [])
-    where = importlib.util.spec_from_file_location("uncached_kernels", kernels.__file__)
-    uncached = importlib.util.module_from_spec(where)
-    with pytest.warns(RuntimeWarning, match="compiled anew in every process") as warned:
-        where.loader.exec_module(uncached)
-    assert len(warned) == 1
-    assert uncached.sigmoid(0.0) == 0.5
+def test_two_processes_compile_at_once_and_a_third_loads_from_the_disk(tmp_path):
+    both = [identity_in_a_process(tmp_path) for _ in range(2)]
+    for process in both:
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+    out, err = identity_in_a_process(tmp_path).communicate()
+    assert out.split()[:2] == ["1", "0"], err
+    assert out.split()[2].startswith(str(tmp_path))
+
+
+def test_a_changed_source_file_is_compiled_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "SOURCES", tmp_path)
+    digests = []
+    for text in ("a = 1", "a = 2"):
+        (tmp_path / "cells.py").write_text(text)
+        compiling._digest.cache_clear()
+        digests.append(compiling._digest())
+    compiling._digest.cache_clear()
+    assert digests[0] != digests[1]
+
+
+def test_a_cache_folder_that_cannot_be_written_is_said_and_does_no_harm(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    process = identity_in_a_process(tmp_path / "file")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "compiled anew in every process" in err
+    assert err.count("RuntimeWarning") == 1
 
 
 def test_numba_is_imported_only_when_the_backend_is_built():

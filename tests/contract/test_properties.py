@@ -131,5 +131,5 @@ def test_memory_is_kept_for_gradients_and_only_for_them(backend, kind):
     (y, _), training = held(lambda: module(x))
     _, given_back = held(lambda: y.sum().backward())
     assert inference < 1.5 * results
-    assert training > 3 * results
+    assert training > 1.5 * inference
     assert training + given_back < 2 * results

@@ -1,1 +1,1 @@
-"""Numba's JIT: time loops compiled for the CPU, forward and by hand-derived BPTT backward."""
+"""Vector kernels for the CPU, emitted through Numba: forward and by hand-derived BPTT backward."""

@@ -1,19 +1,18 @@
-"""The numba backend: products over all rows in torch, the time loops in compiled kernels.
+"""The numba backend: our own vector kernels on the CPU, forward and by BPTT backward.
 
-Forward, x W_ihᵀ of all rows is one product before the loop; the kernel turns it into the gates, in
-place. Backward, the kernel gives α and μ of all rows (see `rnnbench.backends.numba.kernels`), and
+Forward is one compiled call a layer and direction. Backward is one for the time loop, which leaves
+δ of all rows, and then the products over all rows at once, each with the columns of δ that its
+weight sees (see `rnnbench.backends.numba.cells`):
 
-    dW_ih = αᵀ x    dW_hh = μᵀ h_before    db_ih = Σ α    db_hh = Σ μ    dx = α W_ih
-    dW_hr = dhᵀ (o ⊙ tanh c)               (LSTM with projection)
-
-follow after it, over all rows at once.
+    dW_ih = δᵀ x    dW_hh = δᵀ h_before    db = Σ δ    dx = δ W_ih    dW_hr = dhᵀ (o ⊙ tanh c)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,75 +20,104 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbench.autograd import run_stack
-from rnnbench.backends.numba import kernels
+from rnnbench.backends.numba import gate_order, layers, packing, products
+from rnnbench.backends.numba.row_order import RowOrder, row_order
+from rnnbench.backends.numba.vector import Lanes, processor
 from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.recurrence import (
-    LayerGradients,
-    LayerResult,
-    LayerWeights,
-    Layout,
-    Recurrence,
-    sum_of_outer,
-)
+from rnnbench.recurrence import LayerGradients, LayerResult, LayerWeights, Layout, Recurrence
 from rnnbench.spec import Spec
 
 WIDENED = ("float16", "bfloat16")
 """Dtypes that the CPU cannot compute in: run in float32, and only results are rounded to them."""
-KERNELS: dict[str, tuple[Any, Any]] = {
-    "rnn_tanh": (kernels.rnn_forward, kernels.rnn_backward),
-    "rnn_relu": (kernels.rnn_forward, kernels.rnn_backward),
-    "gru": (kernels.gru_forward, kernels.gru_backward),
-    "lstm": (kernels.lstm_forward, kernels.lstm_backward),
-}
-"""Cell → its compiled time loops, forward and backward."""
+
+CHUNK_BYTES = 1 << 20
+"""Of gates whose input products are made at a time: they stay in the second-level cache."""
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's memory, or a copy where it is not contiguous: kernels know one layout only."""
-    array: NDArray[Any] = tensor.detach().contiguous().numpy()
-    return array
+class _Sizes(NamedTuple):
+    """Of a layer, in numbers.
+
+    width         of a vector
+    slot, s_slot  the sizes of c and of h in whole vectors
+    row           a row of gates: the cell's slots
+    zeros         the address of a row of zeros
+    like          what tells a kernel the dtype
+    """
+
+    width: int
+    slot: int
+    s_slot: int
+    row: int
+    zeros: int
+    like: NDArray[Any]
+    memory: Tensor
+
+    @classmethod
+    @lru_cache(maxsize=256)
+    def of(cls, spec: Spec) -> _Sizes:
+        width = Lanes.of(spec.dtype).width
+        slot, s_slot = (-(-n // width) * width for n in (spec.hidden_size, spec.state_size))
+        row = layers.SLOTS[spec.cell] * slot
+        memory = torch.zeros(max(row, s_slot), dtype=getattr(torch, spec.dtype))
+        like = np.empty(1, spec.dtype)
+        return cls(width, slot, s_slot, row, memory.data_ptr(), like, memory)
 
 
-def _arrays(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
-    return tuple(_array(tensor) for tensor in tensors)
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
-def _own(tensor: Tensor) -> Tensor:
-    """A contiguous copy for a kernel to write on."""
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
+class _Room:
+    """One piece of memory for several arrays, each of whole vectors and so aligned like the first.
+
+    Torch's memory begins at a multiple of 64 bytes. A vector that lies across two cache lines takes
+    two loads: products read from the second-level cache were half as fast.
+    """
+
+    def __init__(self, like: Tensor, *numbers: int) -> None:
+        self.memory = like.new_empty(sum(numbers))
+        address, size = self.memory.data_ptr(), self.memory.element_size()
+        self.addresses = []
+        for n in numbers:
+            self.addresses.append(address if n else 0)
+            address += n * size
 
 
-def _steps(layout: Layout, *, reverse: bool) -> NDArray[np.int64]:
-    """First row and number of rows of each step, (T, 2), first to last step or last to first."""
-    sizes = np.array(layout.batch_sizes, dtype=np.int64)
-    steps = np.stack([np.cumsum(sizes) - sizes, sizes], axis=1)
-    return np.ascontiguousarray(steps[::-1]) if reverse else steps
+class _Packed(NamedTuple):
+    """Addresses of a layer's weights for the forward pass, and what holds them."""
+
+    room: _Room
+    ih: int
+    hh: int
+    hr: int
+    bias: int
+    bias_u: int
 
 
-def _input_projection(spec: Spec, x: Tensor, weights: LayerWeights) -> Tensor:
-    """x W_ihᵀ (N, G·H) with every bias that may be added this early: not the GRU's b_hn."""
-    if weights.bias_ih is None or weights.bias_hh is None:
-        return x @ weights.ih.T
-    early = 2 * spec.hidden_size if spec.cell == "gru" else len(weights.bias_ih)
-    bias = weights.bias_ih.clone()
-    bias[:early] += weights.bias_hh[:early]
-    return torch.addmm(bias, x, weights.ih.T)
+def _pack(spec: Spec, own: LayerWeights) -> _Packed:
+    sizes = _Sizes.of(spec)
+    slot, inputs, gates = sizes.slot, own.ih.shape[1], len(own.ih) // spec.hidden_size
+    H, S = spec.hidden_size, spec.state_size
+    room = _Room(
+        own.ih, gates * slot * inputs, gates * slot * S, sizes.s_slot * H * bool(spec.proj_size),
+        gates * slot * spec.bias, slot * spec.bias,
+    )  # fmt: skip
+    w_ih, w_hh, b_ih, b_hh, w_hr = own
+    gate_order.pack_forward(
+        sizes.like, spec.cell, H, S, inputs, sizes.width,
+        (_address(w_ih), _address(w_hh), _address(b_ih), _address(b_hh), _address(w_hr)),
+        room.addresses,
+    )  # fmt: skip
+    ih, hh, hr, bias, bias_u = room.addresses
+    return _Packed(room, ih, hh, hr, bias or sizes.zeros, bias_u or sizes.zeros)
 
 
-def _bias_n(spec: Spec, weights: LayerWeights) -> Tensor:
-    """The GRU's b_hn (H,)."""
-    if weights.bias_hh is None:
-        return weights.hh.new_zeros(spec.hidden_size)
-    return weights.bias_hh[2 * spec.hidden_size :]
-
-
-def _projection(spec: Spec, weights: LayerWeights) -> Tensor:
-    """W_hr (P, H), without rows where there is none."""
-    return weights.hh.new_empty(0, spec.hidden_size) if weights.hr is None else weights.hr
+def _contiguous(own: LayerWeights) -> LayerWeights:
+    return LayerWeights(*(None if w is None else w.contiguous() for w in own))  # type: ignore[arg-type]
 
 
 class NumbaRecurrence(Recurrence):
-    """One layer in one direction: products in torch around a compiled time loop."""
+    """One layer in one direction on the vector kernels."""
 
     def forward(
         self,
@@ -103,26 +131,30 @@ class NumbaRecurrence(Recurrence):
         reverse: bool,
         keep: bool,
     ) -> LayerResult:
-        kernel, _ = KERNELS[spec.cell]
-        gates = _input_projection(spec, x, weights)
-        h, c = _own(h0), None if c0 is None else _own(c0)
-        y = x.new_empty(layout.N, spec.state_size)
-        rows = layout.N if keep else layout.B
-        h_before = x.new_empty(rows, spec.state_size)
-        loop = (_steps(layout, reverse=reverse), keep)
-        kept: tuple[Tensor, ...]
+        sizes, order = _Sizes.of(spec), row_order(layout, reverse=reverse)
+        N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
+        gated = sizes.row > sizes.slot
+        chunk = max(1, CHUNK_BYTES // max(1, B * sizes.row * x.element_size()))
+        x, h0 = x.contiguous(), h0.contiguous()
+        c0 = None if c0 is None else c0.contiguous()
+        y = x.new_empty(N, S)
+        gates = x.new_empty(N if keep and gated else min(N, chunk * B), sizes.row)
+        c = None if c0 is None else x.new_empty(N if keep else B, sizes.slot)
+        projected = bool(spec.proj_size)
+        room = _Room(x, B * sizes.slot * projected, B * sizes.s_slot * projected)
+        packed = _pack(spec, _contiguous(weights))
+        layers.forward(
+            sizes.like, order.steps, chunk, keep and gated, keep, layers.CODES[spec.cell],
+            x.shape[1], H, S, sizes.width, x.data_ptr(), h0.data_ptr(), _address(c0),
+            packed.ih, packed.hh, packed.hr, packed.bias, packed.bias_u, gates.data_ptr(),
+            _address(c), *room.addresses, sizes.zeros, y.data_ptr(), S,
+        )  # fmt: skip
+        c_n = None
         if c is not None:
-            kept = tuple(x.new_empty(2, rows, spec.hidden_size))
-            constants = _arrays(weights.hh.T, _projection(spec, weights).T)
-            kernel(*loop, *constants, *_arrays(gates, h, c, y, h_before, *kept))
-        elif spec.cell == "gru":
-            kept = (x.new_empty(rows, spec.hidden_size),)
-            constants = _arrays(weights.hh.T, _bias_n(spec, weights))
-            kernel(*loop, *constants, *_arrays(gates, h, y, h_before, *kept))
-        else:
-            kept = ()
-            kernel(*loop, spec.cell == "rnn_relu", *_arrays(weights.hh.T, gates, h, y, h_before))
-        return LayerResult(y, h, c, (h_before, gates, *kept) if keep else ())
+            c_n = (_last(c, layout, order, reverse=reverse) if keep else c)[:, :H].contiguous()
+        h_n = _last(y, layout, order, reverse=reverse)
+        saved = [h0, y, gates if gated else None, c0, c] if keep else []
+        return LayerResult(y, h_n, c_n, tuple(part for part in saved if part is not None))
 
     def backward(
         self,
@@ -138,46 +170,142 @@ class NumbaRecurrence(Recurrence):
         reverse: bool,
         needs_dx: bool,
     ) -> LayerGradients:
-        _, kernel = KERNELS[spec.cell]
-        h_before, gates, *kept = saved
-        dh, dc = _own(dh_n), None if dc_n is None else _own(dc_n)
-        alpha = torch.empty_like(gates)
-        mu, dw_hr = alpha, None
-        steps = _steps(layout, reverse=not reverse)
-        if dc is not None:
-            dh_all = x.new_empty(layout.N if spec.proj_size else 0, spec.state_size)
-            constants = _arrays(weights.hh, _projection(spec, weights))
-            kernel(steps, *constants, *_arrays(gates, *kept, dy, dh, dc, alpha, dh_all))
-            if weights.hr is not None:
-                o, tanh_c = gates[:, -spec.hidden_size :], kept[1]
-                dw_hr = sum_of_outer(dh_all, o * tanh_c)
-        elif spec.cell == "gru":
-            mu = torch.empty_like(alpha)
-            kernel(steps, *_arrays(weights.hh, gates, h_before, *kept, dy, dh, alpha, mu))
-        else:
-            kernel(steps, spec.cell == "rnn_relu", *_arrays(weights.hh, gates, dy, dh, alpha))
+        sizes, order = _Sizes.of(spec), row_order(layout, reverse=reverse)
+        like, width, slot, s_slot = sizes.like, sizes.width, sizes.slot, sizes.s_slot
+        N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
+        h0, y = saved[:2]
+        gates, c0, c = (*saved[2:], None, None, None)[:3]
+        weights, x = _contiguous(weights), x.contiguous()
+        dy, dy_row = _rows(dy)
+        dh, dc = _padded(dh_n, s_slot), None if dc_n is None else _padded(dc_n, slot)
+        delta = x.new_empty(N, sizes.row)
+        projected = bool(spec.proj_size)
+        hidden = gate_order.HIDDEN[spec.cell]
+        room = _Room(
+            x, len(hidden.gates) * slot * s_slot, slot * S * projected, B * slot * projected,
+            N * s_slot * projected,
+        )  # fmt: skip
+        w_hh, w_hr, dm, dh_all = room.addresses
+        packing.pack_rows(
+            like, weights.hh.data_ptr(), S, sizes.zeros, 0, gate_order.rows(hidden, H, width), S,
+            width, 4, w_hh,
+        )  # fmt: skip
+        if weights.hr is not None:
+            packing.pack_rows(
+                like, weights.hr.data_ptr(), H, sizes.zeros, 0, np.arange(S), H, width, 4, w_hr
+            )
+        layers.backward(
+            like, order.steps, layers.CODES[spec.cell], H, S, width, h0.data_ptr(), _address(c0),
+            w_hh, w_hr, _address(gates), _address(c), y.data_ptr(), S, dy.data_ptr(), dy_row,
+            dh.data_ptr(), _address(dc), dm, dh_all, delta.data_ptr(), sizes.zeros,
+        )  # fmt: skip
         return LayerGradients(
-            dx=alpha @ weights.ih if needs_dx else None,
-            dh0=dh,
-            dc0=dc,
-            weights=LayerWeights(
-                ih=sum_of_outer(alpha, x),
-                hh=sum_of_outer(mu, h_before),
-                bias_ih=None if weights.bias_ih is None else alpha.sum(0),
-                bias_hh=None if weights.bias_hh is None else mu.sum(0),
-                hr=dw_hr,
-            ),
+            dx=_input_gradient(spec, delta, weights.ih) if needs_dx else None,
+            dh0=dh[:, :S].contiguous(),
+            dc0=None if dc is None else dc[:, :H].contiguous(),
+            weights=_weight_gradients(spec, order, x, weights, delta, h0, y, gates, c, dh_all),
         )
 
 
-def _compiled(kernel: Any, dtype: str) -> str:
-    """The signatures that ``kernel`` was compiled for, or loaded from the cache, in ``dtype``."""
-    found = [
-        signature
-        for signature in kernel.signatures
-        if any(str(getattr(argument, "dtype", "")) == dtype for argument in signature)
-    ]
-    return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)
+def _rows(tensor: Tensor) -> tuple[Tensor, int]:
+    """The tensor with each row's numbers side by side, and the distance from row to row."""
+    if tensor.stride(1) != 1 or tensor.stride(0) < tensor.shape[1]:
+        tensor = tensor.contiguous()
+    return tensor, tensor.stride(0)
+
+
+def _padded(tensor: Tensor, size: int) -> Tensor:
+    """A copy with rows of ``size`` numbers, zeros behind its own."""
+    own = tensor.shape[1]
+    if own == size:
+        return tensor.clone(memory_format=torch.contiguous_format)
+    copy = tensor.new_zeros(len(tensor), size)
+    copy[:, :own] = tensor
+    return copy
+
+
+def _last(source: Tensor, layout: Layout, order: RowOrder, *, reverse: bool) -> Tensor:
+    """Each sequence's last row, as memory of its own."""
+    if reverse:
+        return source[: layout.B].clone()
+    if layout.dense:
+        return source[layout.N - layout.B :].clone()
+    return source[torch.from_numpy(order.last)]
+
+
+def _input_gradient(spec: Spec, delta: Tensor, w_ih: Tensor) -> Tensor:
+    """dx = δ W_ih, (N, I)."""
+    sizes, order = _Sizes.of(spec), gate_order.INPUT[spec.cell]
+    inputs, vectors = w_ih.shape[1], -(-w_ih.shape[1] // sizes.width)
+    K = len(order.gates) * sizes.slot
+    room = _Room(delta, vectors * sizes.width * K, vectors * sizes.width)
+    packed, zeros = room.addresses
+    room.memory[-vectors * sizes.width :] = 0
+    packing.pack_rows(
+        sizes.like, w_ih.data_ptr(), inputs, sizes.zeros, 0,
+        gate_order.rows(order, spec.hidden_size, sizes.width), inputs, sizes.width, 4, packed,
+    )  # fmt: skip
+    dx = delta.new_empty(len(delta), vectors * sizes.width)
+    products.multiply_panels(
+        sizes.like, len(delta), vectors, 4, sizes.width, delta.data_ptr(), sizes.row, packed,
+        zeros, 0, dx.data_ptr(), dx.shape[1], K,
+    )  # fmt: skip
+    return dx[:, :inputs].contiguous()
+
+
+def _weight_gradients(
+    spec: Spec,
+    order: RowOrder,
+    x: Tensor,
+    weights: LayerWeights,
+    delta: Tensor,
+    h0: Tensor,
+    y: Tensor,
+    gates: Tensor | None,
+    c: Tensor | None,
+    dh_all: int,
+) -> LayerWeights:
+    sizes = _Sizes.of(spec)
+    N, H, S, width = len(delta), spec.hidden_size, spec.state_size, sizes.width
+    seen = gate_order.columns(gate_order.INPUT[spec.cell], H, width)
+    hidden = gate_order.columns(gate_order.HIDDEN[spec.cell], H, width)
+
+    def outer(
+        delta: int, distance: int, columns: NDArray[np.int64], units: int,
+        source: Tensor, other: int, index: NDArray[np.int64], size: int,
+    ) -> Tensor:  # fmt: skip
+        """Σ_n δ_n r_nᵀ, see `products.add_outer`."""
+        wide = -(-size // width) * width
+        out = x.new_zeros(len(columns) * units, wide)
+        packed = _Room(x, products.BLOCK * wide)
+        products.add_outer(
+            sizes.like, delta, distance, columns, units, source.data_ptr(), source.shape[1], other,
+            index, size, width, packed.addresses[0], out.data_ptr(), wide,
+        )  # fmt: skip
+        return out[:, :size].contiguous()
+
+    def total(columns: NDArray[np.int64]) -> Tensor:
+        """Σ_n δ_n."""
+        out = x.new_zeros(len(columns) * H)
+        products.add_columns(delta.numpy(), columns, H, out.numpy())
+        return out
+
+    rows, at = np.arange(N), delta.data_ptr()
+    dw_hr = None
+    if weights.hr is not None and c is not None and gates is not None:
+        m = torch.empty_like(c)
+        layers.hidden_rows(
+            sizes.like, N, sizes.slot, width, gates.data_ptr(), c.data_ptr(), m.data_ptr()
+        )
+        one = np.zeros(1, np.int64)
+        dw_hr = outer(dh_all, sizes.s_slot, one, S, m, 0, rows, sizes.slot)[:, :H].contiguous()
+    return LayerWeights(
+        ih=outer(at, sizes.row, seen, H, x, 0, rows, x.shape[1]),
+        hh=outer(at, sizes.row, hidden, H, y, h0.data_ptr(), order.before, S),
+        bias_ih=total(seen) if spec.bias else None,
+        bias_hh=total(hidden) if spec.bias else None,
+        hr=dw_hr,
+    )
 
 
 def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
@@ -195,7 +323,7 @@ def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
 
 
 class Numba(Backend):
-    """Numba kernels on the CPU, the time loop on one thread.
+    """Vector kernels on the CPU, on one thread.
 
     float32 and float64; float16 and bfloat16 are computed in float32 inside.
     """
@@ -212,23 +340,33 @@ class Numba(Backend):
         return run_stack(NumbaRecurrence(), spec, inputs)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        """Runs the case, in training both ways, and reads the dispatchers of its kernels.
-
-        threads are the time loop's; the products around it run in torch, on torch's threads.
-        """
+        """Runs the case, in training both ways, and reads the dispatchers of its kernels."""
         y, _ = self.run(spec, inputs)
-        used = KERNELS[spec.cell][: 1 + y.requires_grad]
-        computed = "float32" if spec.dtype in WIDENED else spec.dtype
+        used = [layers.forward]
         if y.requires_grad:
             tensors = (inputs.x, *inputs.state, *inputs.weights)
             torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
+            used += [layers.backward, products.add_outer]
+        computed = "float32" if spec.dtype in WIDENED else spec.dtype
+        host = processor()
         return {
-            "kernel": f"numba njit ({', '.join(kernel.__name__ for kernel in used)})",
+            "kernel": f"numba vectors ({', '.join(kernel.__name__ for kernel in used)})",
             "signature": "; ".join(_compiled(kernel, computed) for kernel in used),
             "computed in": computed,
+            "vectors": f"{host.name}, {Lanes.of(computed).width} numbers",
             "threads": 1,
             "device": str(inputs.x.device),
             "cache path": used[0].stats.cache_path,
             "cache hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
             "cache misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
         }
+
+
+def _compiled(kernel: Any, dtype: str) -> str:
+    """The signatures that ``kernel`` was compiled for, or loaded from the cache, in ``dtype``."""
+    found = [
+        signature
+        for signature in kernel.signatures
+        if any(str(getattr(argument, "dtype", "")) == dtype for argument in signature)
+    ]
+    return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)

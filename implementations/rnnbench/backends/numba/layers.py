@@ -1,0 +1,326 @@
+"""One layer in one direction, each pass one compiled call for all cells.
+
+Forward goes through the steps in chunks: the input's products of all rows of a chunk at once, then
+step by step h's products and the cell. Backward goes step by step through the cell's derivative and
+δ W_hh, and leaves δ of all rows for the products that follow (`products.add_outer`).
+
+Arguments that are integers are addresses, of memory that the caller keeps alive, or sizes in
+numbers; ``like`` is an array that says the dtype. H is the hidden size, S the size of h (H, or P
+with projection), ``width`` the numbers of a vector; `slot_of` rounds sizes up to whole vectors.
+
+    x (N, I)  h0 (B, S)  c0 (B, H)   the user's, of that shape exactly
+    y (N, S)  dy (N, S)              likewise, with ``y_row`` and ``dy_row`` from row to row
+    gates, delta (N, slots·slot)     see `cells`; a chunk of them in inference
+    c (N, slot)                      (B, slot) where nothing is kept
+    m (B, slot), p (B, slot of S)    with projection: o tanh c, and W_hr m in whole vectors
+    dh (B, slot of S), dc (B, slot)  on entry of the final, on return of the initial state
+    w_ih, w_hh, w_hr, bias           packed as `weights` says
+
+steps (T, 2): first row and number of rows of each step, in the order of the forward loop; a reverse
+direction is the same loop over the other order. Of step t's rows, the first `_carried` follow on
+the rows of the step before; the others begin with h0.
+"""
+
+from __future__ import annotations
+
+from rnnbench.backends.numba import cells
+from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.packing import copy_part, copy_vector
+from rnnbench.backends.numba.products import multiply, multiply_panels
+
+RNN_TANH, RNN_RELU, GRU, LSTM = range(4)
+CODES = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
+SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 4, "lstm": 4}
+"""Cell → slots in a row of gates."""
+
+
+@jit
+def slot_of(n, width):
+    return (n + width - 1) // width * width
+
+
+@jit
+def _carried(steps, t):
+    return min(steps[t - 1, 1], steps[t, 1]) if t > 0 else 0
+
+
+@jit
+def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates):
+    """gates ← x W_ihᵀ + bias for a chunk, and the GRU's b_hn where its u begins."""
+    size, slot = like.itemsize, slot_of(H, width)
+    if cell <= RNN_RELU:
+        multiply_panels(like, rows, slot // width, 4, width, x, I, w_ih, bias, 0, gates, slot, I)
+        return
+    vectors = 3 if cell == GRU else 4
+    for j in range(0, slot, width):
+        multiply(
+            like, rows, vectors, x, I, 1, w_ih + j * vectors * I * size, bias + j * size, 0, slot,
+            gates + j * size, 4 * slot, slot, I,
+        )  # fmt: skip
+    if cell == GRU:
+        for i in range(rows):
+            for j in range(0, slot, width):
+                at = gates + (i * 4 * slot + 3 * slot + j) * size
+                copy_vector(like, bias_u + j * size, width, at)
+
+
+@jit
+def _forward_rows(
+    like,
+    cell,
+    rows,
+    H,
+    S,
+    width,
+    h,
+    c_before,
+    c_before_row,
+    w_hh,
+    w_hr,
+    gates,
+    c,
+    m,
+    p,
+    zeros,
+    y,
+    h_row,
+    y_row,
+):
+    """Rows of one step whose states of the step before lie at ``h`` and ``c_before``."""
+    size, slot = like.itemsize, slot_of(H, width)
+    if cell <= RNN_RELU:
+        multiply_panels(
+            like, rows, slot // width, 4, width, h, h_row, w_hh, gates, slot, gates, slot, S
+        )
+        for i in range(rows):
+            for j in range(0, H, width):
+                a, out = gates + (i * slot + j) * size, y + (i * y_row + j) * size
+                if cell == RNN_TANH:
+                    cells.rnn_tanh(like, a, out, H - j)
+                else:
+                    cells.rnn_relu(like, a, out, H - j)
+        return
+    row = 4 * slot
+    for j in range(0, H, width):
+        if cell == GRU:
+            at = gates + (slot + j) * size
+            w = w_hh + 3 * j * S * size
+            multiply(like, rows, 3, h, h_row, 1, w, at, row, slot, at, row, slot, S)
+            for i in range(rows):
+                cells.gru(
+                    like, gates + (i * row + j) * size, slot, h + (i * h_row + j) * size,
+                    y + (i * y_row + j) * size, H - j,
+                )  # fmt: skip
+        else:
+            at = gates + j * size
+            w = w_hh + 4 * j * S * size
+            multiply(like, rows, 4, h, h_row, 1, w, at, row, slot, at, row, slot, S)
+            out, out_row = (m, slot) if m else (y, y_row)
+            for i in range(rows):
+                cells.lstm(
+                    like, at + i * row * size, slot, c_before + (i * c_before_row + j) * size,
+                    c + (i * slot + j) * size, out + (i * out_row + j) * size, H - j,
+                )  # fmt: skip
+    if m:
+        p_slot = slot_of(S, width)
+        multiply_panels(
+            like, rows, p_slot // width, 4, width, m, slot, w_hr, zeros, 0, p, p_slot, H
+        )
+        for i in range(rows):
+            for j in range(0, S, width):
+                copy_part(like, p + (i * p_slot + j) * size, S - j, y + (i * y_row + j) * size)
+
+
+@jit
+def forward(
+    like,
+    steps,
+    chunk,
+    keep_gates,
+    keep_c,
+    cell,
+    I,
+    H,
+    S,
+    width,
+    x,
+    h0,
+    c0,
+    w_ih,
+    w_hh,
+    w_hr,
+    bias,
+    bias_u,
+    gates,
+    c,
+    m,
+    p,
+    zeros,
+    y,
+    y_row,
+):
+    """All steps.
+
+    chunk   how many steps' inputs are projected at a time
+    keep_gates, keep_c   whether those arrays have all N rows
+    zeros   one row of zeros, as long as a slot
+    """
+    size, slot = like.itemsize, slot_of(H, width)
+    row = (1 if cell <= RNN_RELU else 4) * slot
+    T = len(steps)
+    for first in range(0, T, chunk):
+        last = min(T, first + chunk)
+        low = min(steps[first, 0], steps[last - 1, 0])
+        high = max(steps[first, 0] + steps[first, 1], steps[last - 1, 0] + steps[last - 1, 1])
+        base = gates if keep_gates else gates - low * row * size
+        _project_inputs(
+            like, cell, high - low, I, H, width, x + low * I * size, w_ih, bias, bias_u,
+            base + low * row * size,
+        )  # fmt: skip
+        for t in range(first, last):
+            start, b = steps[t, 0], steps[t, 1]
+            carried = _carried(steps, t)
+            if carried > 0:
+                before = steps[t - 1, 0]
+                c_now, c_then = (
+                    (c + start * slot * size, c + before * slot * size) if keep_c else (c, c)
+                )
+                _forward_rows(
+                    like, cell, carried, H, S, width, y + before * y_row * size, c_then, slot,
+                    w_hh, w_hr, base + start * row * size, c_now, m, p, zeros,
+                    y + start * y_row * size, y_row, y_row,
+                )  # fmt: skip
+            if carried < b:
+                i = start + carried
+                _forward_rows(
+                    like, cell, b - carried, H, S, width, h0 + carried * S * size,
+                    c0 + carried * H * size, H, w_hh, w_hr, base + i * row * size,
+                    c + (i if keep_c else carried) * slot * size, m, p, zeros,
+                    y + i * y_row * size, S, y_row,
+                )  # fmt: skip
+
+
+@jit
+def _backward_rows(
+    like,
+    cell,
+    rows,
+    H,
+    width,
+    y,
+    y_row,
+    h,
+    h_row,
+    c_before,
+    c_before_row,
+    gates,
+    c,
+    dy,
+    dy_row,
+    dh,
+    dh_row,
+    dc,
+    delta,
+):
+    """δ of rows of one step, from the gradients of h and c."""
+    size, slot = like.itemsize, slot_of(H, width)
+    row = (1 if cell <= RNN_RELU else 4) * slot
+    for i in range(rows):
+        for j in range(0, H, width):
+            at = gates + (i * row + j) * size
+            to = delta + (i * row + j) * size
+            up = dy + (i * dy_row + (j if dy_row else 0)) * size
+            down = dh + (i * dh_row + j) * size
+            if cell == GRU:
+                cells.gru_backward(like, at, slot, h + (i * h_row + j) * size, up, down, to, H - j)
+            elif cell == LSTM:
+                cells.lstm_backward(
+                    like, at, slot, c_before + (i * c_before_row + j) * size,
+                    c + (i * slot + j) * size, up, down, dc + (i * slot + j) * size, to, H - j,
+                )  # fmt: skip
+            elif cell == RNN_TANH:
+                cells.rnn_tanh_backward(like, y + (i * y_row + j) * size, up, down, to, H - j)
+            else:
+                cells.rnn_relu_backward(like, y + (i * y_row + j) * size, up, down, to, H - j)
+
+
+@jit
+def backward(
+    like,
+    steps,
+    cell,
+    H,
+    S,
+    width,
+    h0,
+    c0,
+    w_hh,
+    w_hr,
+    gates,
+    c,
+    y,
+    y_row,
+    dy,
+    dy_row,
+    dh,
+    dc,
+    dm,
+    dh_all,
+    delta,
+    zeros,
+):
+    """All steps, last to first.
+
+    w_hh, w_hr   packed by `packing.pack_rows`
+    dh_all       with projection (N, slot of S), on return dh of every row; dm (B, slot) room for
+                 what it is in front of the projection; 0 without
+    zeros        as in `forward`
+    """
+    size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
+    row = (1 if cell <= RNN_RELU else 4) * slot
+    hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
+    K = (1 if cell <= RNN_RELU else 3 if cell == GRU else 4) * slot
+    for t in range(len(steps) - 1, -1, -1):
+        start, b = steps[t, 0], steps[t, 1]
+        carried = _carried(steps, t)
+        up, up_row, down, down_row = dy + start * dy_row * size, dy_row, dh, s_slot
+        if dm:
+            total = dh_all + start * s_slot * size
+            for i in range(b):
+                for j in range(0, S, width):
+                    cells.add(
+                        like, dh + (i * s_slot + j) * size, up + (i * dy_row + j) * size,
+                        total + (i * s_slot + j) * size, S - j,
+                    )  # fmt: skip
+            multiply_panels(
+                like, b, slot // width, 4, width, total, s_slot, w_hr, zeros, 0, dm, slot, S
+            )
+            up, up_row, down, down_row = zeros, 0, dm, slot
+        before = steps[t - 1, 0] if t > 0 else 0
+        for part in range(2):
+            i, rows = (0, carried) if part == 0 else (carried, b - carried)
+            if rows > 0:
+                h = y + before * y_row * size if part == 0 else h0 + carried * S * size
+                c_then = c + before * slot * size if part == 0 else c0 + carried * H * size
+                _backward_rows(
+                    like, cell, rows, H, width, y + (start + i) * y_row * size, y_row,
+                    h, y_row if part == 0 else S, c_then, slot if part == 0 else H,
+                    gates + (start + i) * row * size, c + (start + i) * slot * size,
+                    up + i * up_row * size, up_row, down + i * down_row * size, down_row,
+                    dc + i * slot * size, delta + (start + i) * row * size,
+                )  # fmt: skip
+        first, first_row = (dh, s_slot) if cell == GRU else (zeros, 0)
+        multiply_panels(
+            like, b, s_slot // width, 4, width, delta + (start * row + hidden) * size, row, w_hh,
+            first, first_row, dh, s_slot, K,
+        )  # fmt: skip
+
+
+@jit
+def hidden_rows(like, N, slot, width, gates, c, m):
+    """m = o ⊙ tanh c of all rows of an LSTM: what its projection multiplies."""
+    size = like.itemsize
+    for n in range(N):
+        for j in range(0, slot, width):
+            at = (n * slot + j) * size
+            cells.lstm_hidden(like, gates + (n * 4 * slot + j) * size, slot, c + at, m + at)

@@ -1,0 +1,104 @@
+"""The right-hand side of a product, laid out in the order in which the product reads it.
+
+The columns of B are cut into vectors of W numbers, and vectors into panels of `group`, the last
+panel taking what is left. A panel holds for each k its vectors side by side:
+
+    packed[panel][k][vector][lane] = B[k, columns of the vector + lane]
+
+Lanes beyond a vector's columns are zero. Where B is a transposed weight, a vector's columns are W
+rows of it, which are turned W × W numbers at a time in registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.vector import I64, Emitter, emitted
+
+
+def _turn_tile(
+    e: Emitter, source: Any, distance: Any, rows: Any, columns: Any, out: Any, out_row: Any
+) -> None:
+    """Up to W × W numbers: out[k, lane] = source[lane, k]; rows and columns may be fewer than W.
+
+    Lanes beyond ``rows`` are zero; no row of ``out`` beyond ``columns`` is written.
+    """
+    builder, width = e.builder, e.lanes.width
+    nothing, full = (I64(n) for n in (0, width))
+    read = []
+    for r in range(width):
+        exists = builder.icmp_signed("<", I64(r), rows)
+        mask = e.first(builder.select(exists, columns, nothing))
+        read.append(e.load_masked(e.offset(source, distance, r), mask))
+    for k, vector in enumerate(e.transpose(read)):
+        exists = builder.icmp_signed("<", I64(k), columns)
+        e.store_masked(
+            vector, e.offset(out, out_row, k), e.first(builder.select(exists, full, nothing))
+        )
+
+
+def _copy_vector(e: Emitter, source: Any, count: Any, out: Any) -> None:
+    """The first ``count`` numbers, the rest of the vector zero."""
+    e.store(e.load_masked(source, e.first(count)), out)
+
+
+def _copy_part(e: Emitter, source: Any, count: Any, out: Any) -> None:
+    """The first ``count`` numbers of a vector; memory of ``out`` behind them is not touched."""
+    e.store_masked(e.load(source), out, e.first(count))
+
+
+def _add_parts(e: Emitter, one: Any, count_one: Any, two: Any, count_two: Any, out: Any) -> None:
+    """The sum of both, each with so many numbers and zeros behind them."""
+    e.store(e.load_masked(one, e.first(count_one)) + e.load_masked(two, e.first(count_two)), out)
+
+
+turn_tile = emitted(_turn_tile)
+add_parts = emitted(_add_parts)
+copy_part = emitted(_copy_part)
+copy_vector = emitted(_copy_vector)
+
+
+@jit
+def pack_transposed(like, source, K, first_rows, counts, width, group, out):
+    """B = sourceᵀ of a (rows, K) matrix.
+
+    first_rows, counts   of each vector of B: the row of ``source`` it begins with, and how many
+    """
+    size = like.itemsize
+    vectors = len(first_rows)
+    for start in range(0, vectors, group):
+        panel = min(group, vectors - start)
+        for v in range(panel):
+            rows = source + first_rows[start + v] * K * size
+            for k in range(0, K, width):
+                turn_tile(
+                    like, rows + k * size, K, counts[start + v], min(width, K - k),
+                    out + (k * panel + v) * width * size, panel * width,
+                )  # fmt: skip
+        out += K * panel * width * size
+
+
+@jit
+def pack_rows(like, source, distance, other, other_distance, index, columns, width, group, out):
+    """B's row k is row index[k] of ``source``, or row ~index[k] of ``other`` where that is < 0.
+
+    columns, distance   of B, and numbers from a row of ``source`` to the next
+    """
+    size = like.itemsize
+    K = len(index)
+    vectors = (columns + width - 1) // width
+    for start in range(0, vectors, group):
+        panel = min(group, vectors - start)
+        for k in range(K):
+            if index[k] >= 0:
+                row = source + index[k] * distance * size
+            else:
+                row = other + ~index[k] * other_distance * size
+            for v in range(panel):
+                column = (start + v) * width
+                copy_vector(
+                    like, row + column * size, columns - column,
+                    out + (k * panel + v) * width * size,
+                )  # fmt: skip
+        out += K * panel * width * size

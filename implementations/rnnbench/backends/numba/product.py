@@ -1,0 +1,158 @@
+"""The register-blocked product that all of a recurrent network's work goes through.
+
+    C ← C₀ + A B        A (rows, K), B (K, vectors·W), C (rows, vectors·W)
+
+A block of `rows` × `vectors` accumulators stays in registers over the whole of K. Each step of k
+loads the vectors of B once, and one number of A for each row, which multiplies them all:
+
+    rows · vectors          multiply-adds, of which a core starts two a cycle
+    rows + vectors          loads, of which it starts two a cycle
+
+so that loads do not limit where rows·vectors ≥ rows + vectors, and four rows or more reuse what is
+read from the second-level cache (one vector of B in `rows`/2 cycles). Registers: rows · vectors for
+the sums, one row's factor, and B's vectors where the instruction cannot take them from memory.
+A multiply-add takes four cycles, two start in each: fewer than eight sums would wait for
+themselves, so a small block adds even and odd k (or k mod 4, 8) up apart (`chains`).
+
+B is *packed*: its K rows of vectors·W numbers lie one behind the other (`packing`), so that the
+loop reads memory in order whatever the matrix was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted, processor
+
+LATENCY = 8
+"""Sums that must be under way for multiply-adds to start every half cycle."""
+
+
+MOST_ROWS = {32: {4: 6, 3: 8, 2: 8, 1: 8}, 16: {4: 2, 3: 3, 2: 4, 1: 6}}[processor().registers]
+"""Vectors of a block → its most rows, by the registers: sums, B's vectors and a factor fit.
+
+32 registers: 6 · 4 + 4 + 1, 8 · 3 + 3 + 1; 16 registers: 2 · 4 + 4 + 1, 3 · 3 + 3 + 1.
+"""
+
+
+def _chains(rows: int, vectors: int) -> int:
+    chains = 1
+    while chains * rows * vectors < LATENCY:
+        chains *= 2
+    return chains
+
+
+def _product(
+    e: Emitter, rows: Any, vectors: Any, a: Any, a_row: Any, a_k: Any, b: Any,
+    c0: Any, c0_row: Any, c0_vector: Any, c: Any, c_row: Any, c_vector: Any, K: Any,
+) -> None:  # fmt: skip
+    """One block of C; sizes and distances are in numbers, a, b, c0 and c are addresses.
+
+    rows ≤ MOST_ROWS[vectors], and vectors 1 to 4, choose among the blocks that are emitted. Element
+    (r, k) of A is at a + r·a_row + k·a_k, vector v of row r of C at c + r·c_row + v·c_vector, of C₀
+    likewise.
+    """
+    builder = e.builder
+    choice = builder.add(builder.mul(vectors, ir.Constant(I64, 16)), rows)
+    end = builder.append_basic_block("end")
+    switch = builder.switch(choice, end)
+    for n_vectors, most in MOST_ROWS.items():
+        for n_rows in range(1, most + 1):
+            block = builder.append_basic_block(f"block_{n_rows}x{n_vectors}")
+            switch.add_case(ir.Constant(I64, 16 * n_vectors + n_rows), block)
+            builder.position_at_end(block)
+            _block(
+                e, n_rows, n_vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row,
+                c_vector, K,
+            )  # fmt: skip
+            builder.branch(end)
+    builder.position_at_end(end)
+
+
+product = emitted(_product)
+
+
+def _block(
+    e: Emitter, rows: int, vectors: int, a: Any, a_row: Any, a_k: Any, b: Any,
+    c0: Any, c0_row: Any, c0_vector: Any, c: Any, c_row: Any, c_vector: Any, K: Any,
+) -> None:  # fmt: skip
+    builder = e.builder
+    chains = _chains(rows, vectors)
+    starts = [e.offset(a, a_row, r) for r in range(rows)]
+    step = builder.mul(a_k, ir.Constant(I64, e.lanes.size))
+    nothing = ir.Constant(I64, 0)
+    sums = [e.constant(0.0) for _ in range(rows * vectors)]
+    whole = nothing
+    if chains > 1:
+        whole = builder.and_(K, ir.Constant(I64, -chains))
+        parts = _loop(e, starts, step, b, nothing, whole, vectors, chains, sums * chains)
+        while len(parts) > rows * vectors:
+            half = len(parts) // 2
+            parts = [x + y for x, y in zip(parts[:half], parts[half:], strict=True)]
+        sums = parts
+    sums = _loop(e, starts, step, b, whole, K, vectors, 1, sums)
+    for r in range(rows):
+        for v in range(vectors):
+            first = e.load(e.offset(e.offset(c0, c0_row, r), c0_vector, v))
+            e.store(first + sums[r * vectors + v], e.offset(e.offset(c, c_row, r), c_vector, v))
+
+
+def _loop(
+    e: Emitter,
+    starts: list[Any],
+    step: Any,
+    b: Any,
+    first: Any,
+    last: Any,
+    vectors: int,
+    chains: int,
+    sums: list[Vector],
+) -> list[Vector]:
+    """Sums over k from ``first`` to ``last``, ``chains`` of them for each of C's vectors.
+
+    step: bytes from one k of A to the next; last − first is a multiple of chains
+    """
+    builder, lanes = e.builder, e.lanes
+    row_of_b = ir.Constant(I64, vectors * lanes.bytes)
+    a_first = builder.mul(first, step)
+    b_first = builder.add(b, builder.mul(first, row_of_b))
+    before, loop, after = (
+        builder.block,
+        builder.append_basic_block("k"),
+        builder.append_basic_block("after_k"),
+    )
+    builder.cbranch(builder.icmp_signed("<", first, last), loop, after)
+
+    builder.position_at_end(loop)
+    k, a_now, b_now = (builder.phi(I64) for _ in range(3))
+    running = [builder.phi(lanes.vector) for _ in sums]
+    a_next, b_next, new = a_now, b_now, []
+    for chain in range(chains):
+        row = [e.load(e.offset(b_next, v, lanes.width)) for v in range(vectors)]
+        for r, start in enumerate(starts):
+            factor = e.broadcast(builder.add(start, a_next))
+            for v in range(vectors):
+                n = (chain * len(starts) + r) * vectors + v
+                new.append(factor.fma(row[v], Vector(e, running[n])))
+        a_next, b_next = builder.add(a_next, step), builder.add(b_next, row_of_b)
+    k_next = builder.add(k, ir.Constant(I64, chains))
+    builder.cbranch(builder.icmp_signed("<", k_next, last), loop, after)
+    for phi, start, again in (
+        (k, first, k_next),
+        (a_now, a_first, a_next),
+        (b_now, b_first, b_next),
+        *((p, s.value, n.value) for p, s, n in zip(running, sums, new, strict=True)),
+    ):
+        phi.add_incoming(start, before)
+        phi.add_incoming(again, loop)
+
+    builder.position_at_end(after)
+    results = []
+    for start, value in zip(sums, new, strict=True):
+        merged = builder.phi(lanes.vector)
+        merged.add_incoming(start.value, before)
+        merged.add_incoming(value.value, loop)
+        results.append(Vector(e, merged))
+    return results

@@ -1,0 +1,234 @@
+"""The numba-plain backend: products over all rows in torch, the time loops in plain Numba.
+
+Forward, x W_ihᵀ of all rows is one product before the loop; the kernel turns it into the gates, in
+place. Backward, the kernel gives α and μ of all rows (see `kernels`), and
+
+    dW_ih = αᵀ x    dW_hh = μᵀ h_before    db_ih = Σ α    db_hh = Σ μ    dx = α W_ih
+    dW_hr = dhᵀ (o ⊙ tanh c)               (LSTM with projection)
+
+follow after it, over all rows at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnnbench.autograd import run_stack
+from rnnbench.backends.numba_plain import kernels
+from rnnbench.interface import Backend, Conditions, Inputs
+from rnnbench.recurrence import (
+    LayerGradients,
+    LayerResult,
+    LayerWeights,
+    Layout,
+    Recurrence,
+    sum_of_outer,
+)
+from rnnbench.spec import Spec
+
+WIDENED = ("float16", "bfloat16")
+"""Dtypes that the CPU cannot compute in: run in float32, and only results are rounded to them."""
+KERNELS: dict[str, tuple[Any, Any]] = {
+    "rnn_tanh": (kernels.rnn_forward, kernels.rnn_backward),
+    "rnn_relu": (kernels.rnn_forward, kernels.rnn_backward),
+    "gru": (kernels.gru_forward, kernels.gru_backward),
+    "lstm": (kernels.lstm_forward, kernels.lstm_backward),
+}
+"""Cell → its compiled time loops, forward and backward."""
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """The tensor's memory, or a copy where it is not contiguous: kernels know one layout only."""
+    array: NDArray[Any] = tensor.detach().contiguous().numpy()
+    return array
+
+
+def _arrays(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
+    return tuple(_array(tensor) for tensor in tensors)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A contiguous copy for a kernel to write on."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _steps(layout: Layout, *, reverse: bool) -> NDArray[np.int64]:
+    """First row and number of rows of each step, (T, 2), first to last step or last to first."""
+    sizes = np.array(layout.batch_sizes, dtype=np.int64)
+    steps = np.stack([np.cumsum(sizes) - sizes, sizes], axis=1)
+    return np.ascontiguousarray(steps[::-1]) if reverse else steps
+
+
+def _input_projection(spec: Spec, x: Tensor, weights: LayerWeights) -> Tensor:
+    """x W_ihᵀ (N, G·H) with every bias that may be added this early: not the GRU's b_hn."""
+    if weights.bias_ih is None or weights.bias_hh is None:
+        return x @ weights.ih.T
+    early = 2 * spec.hidden_size if spec.cell == "gru" else len(weights.bias_ih)
+    bias = weights.bias_ih.clone()
+    bias[:early] += weights.bias_hh[:early]
+    return torch.addmm(bias, x, weights.ih.T)
+
+
+def _bias_n(spec: Spec, weights: LayerWeights) -> Tensor:
+    """The GRU's b_hn (H,)."""
+    if weights.bias_hh is None:
+        return weights.hh.new_zeros(spec.hidden_size)
+    return weights.bias_hh[2 * spec.hidden_size :]
+
+
+def _projection(spec: Spec, weights: LayerWeights) -> Tensor:
+    """W_hr (P, H), without rows where there is none."""
+    return weights.hh.new_empty(0, spec.hidden_size) if weights.hr is None else weights.hr
+
+
+class PlainRecurrence(Recurrence):
+    """One layer in one direction: products in torch around a compiled time loop."""
+
+    def forward(
+        self,
+        spec: Spec,
+        layout: Layout,
+        x: Tensor,
+        h0: Tensor,
+        c0: Tensor | None,
+        weights: LayerWeights,
+        *,
+        reverse: bool,
+        keep: bool,
+    ) -> LayerResult:
+        kernel, _ = KERNELS[spec.cell]
+        gates = _input_projection(spec, x, weights)
+        h, c = _own(h0), None if c0 is None else _own(c0)
+        y = x.new_empty(layout.N, spec.state_size)
+        rows = layout.N if keep else layout.B
+        h_before = x.new_empty(rows, spec.state_size)
+        loop = (_steps(layout, reverse=reverse), keep)
+        kept: tuple[Tensor, ...]
+        if c is not None:
+            kept = tuple(x.new_empty(2, rows, spec.hidden_size))
+            constants = _arrays(weights.hh.T, _projection(spec, weights).T)
+            kernel(*loop, *constants, *_arrays(gates, h, c, y, h_before, *kept))
+        elif spec.cell == "gru":
+            kept = (x.new_empty(rows, spec.hidden_size),)
+            constants = _arrays(weights.hh.T, _bias_n(spec, weights))
+            kernel(*loop, *constants, *_arrays(gates, h, y, h_before, *kept))
+        else:
+            kept = ()
+            kernel(*loop, spec.cell == "rnn_relu", *_arrays(weights.hh.T, gates, h, y, h_before))
+        return LayerResult(y, h, c, (h_before, gates, *kept) if keep else ())
+
+    def backward(
+        self,
+        spec: Spec,
+        layout: Layout,
+        x: Tensor,
+        weights: LayerWeights,
+        saved: tuple[Tensor, ...],
+        dy: Tensor,
+        dh_n: Tensor,
+        dc_n: Tensor | None,
+        *,
+        reverse: bool,
+        needs_dx: bool,
+    ) -> LayerGradients:
+        _, kernel = KERNELS[spec.cell]
+        h_before, gates, *kept = saved
+        dh, dc = _own(dh_n), None if dc_n is None else _own(dc_n)
+        alpha = torch.empty_like(gates)
+        mu, dw_hr = alpha, None
+        steps = _steps(layout, reverse=not reverse)
+        if dc is not None:
+            dh_all = x.new_empty(layout.N if spec.proj_size else 0, spec.state_size)
+            constants = _arrays(weights.hh, _projection(spec, weights))
+            kernel(steps, *constants, *_arrays(gates, *kept, dy, dh, dc, alpha, dh_all))
+            if weights.hr is not None:
+                o, tanh_c = gates[:, -spec.hidden_size :], kept[1]
+                dw_hr = sum_of_outer(dh_all, o * tanh_c)
+        elif spec.cell == "gru":
+            mu = torch.empty_like(alpha)
+            kernel(steps, *_arrays(weights.hh, gates, h_before, *kept, dy, dh, alpha, mu))
+        else:
+            kernel(steps, spec.cell == "rnn_relu", *_arrays(weights.hh, gates, dy, dh, alpha))
+        return LayerGradients(
+            dx=alpha @ weights.ih if needs_dx else None,
+            dh0=dh,
+            dc0=dc,
+            weights=LayerWeights(
+                ih=sum_of_outer(alpha, x),
+                hh=sum_of_outer(mu, h_before),
+                bias_ih=None if weights.bias_ih is None else alpha.sum(0),
+                bias_hh=None if weights.bias_hh is None else mu.sum(0),
+                hr=dw_hr,
+            ),
+        )
+
+
+def _compiled(kernel: Any, dtype: str) -> str:
+    """The signatures that ``kernel`` was compiled for, or loaded from the cache, in ``dtype``."""
+    found = [
+        signature
+        for signature in kernel.signatures
+        if any(str(getattr(argument, "dtype", "")) == dtype for argument in signature)
+    ]
+    return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)
+
+
+def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
+    """The same case in float32."""
+
+    def wide(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(tensor.float() for tensor in tensors)
+
+    return replace(spec, dtype="float32"), inputs._replace(
+        x=inputs.x.float(),
+        state=wide(inputs.state),
+        weights=wide(inputs.weights),
+        masks=None if inputs.masks is None else wide(inputs.masks),
+    )
+
+
+class NumbaPlain(Backend):
+    """Numba kernels on the CPU, the time loop on one thread.
+
+    float32 and float64; float16 and bfloat16 are computed in float32 inside.
+    """
+
+    def supports(self, spec: Spec, conditions: Conditions) -> str | None:
+        if conditions.device != "cpu":
+            return f"runs on the CPU only; got {conditions.device}"
+        return None
+
+    def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if spec.dtype in WIDENED:
+            y, final = run_stack(PlainRecurrence(), *_widened(spec, inputs))
+            return y.to(inputs.x.dtype), tuple(part.to(inputs.x.dtype) for part in final)
+        return run_stack(PlainRecurrence(), spec, inputs)
+
+    def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
+        """Runs the case, in training both ways, and reads the dispatchers of its kernels.
+
+        threads are the time loop's; the products around it run in torch, on torch's threads.
+        """
+        y, _ = self.run(spec, inputs)
+        used = KERNELS[spec.cell][: 1 + y.requires_grad]
+        computed = "float32" if spec.dtype in WIDENED else spec.dtype
+        if y.requires_grad:
+            tensors = (inputs.x, *inputs.state, *inputs.weights)
+            torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
+        return {
+            "kernel": f"numba njit ({', '.join(kernel.__name__ for kernel in used)})",
+            "signature": "; ".join(_compiled(kernel, computed) for kernel in used),
+            "computed in": computed,
+            "threads": 1,
+            "device": str(inputs.x.device),
+            "cache path": used[0].stats.cache_path,
+            "cache hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
+            "cache misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
+        }
