@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rnnbench.autograd import run_stack
 from rnnbench.backends.numba import gate_order, layers, packing, products
+from rnnbench.backends.numba.memory import Room, empty
 from rnnbench.backends.numba.row_order import RowOrder, row_order
 from rnnbench.backends.numba.vector import Lanes, processor
 from rnnbench.interface import Backend, Conditions, Inputs
@@ -67,26 +68,10 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-class _Room:
-    """One piece of memory for several arrays, each of whole vectors and so aligned like the first.
-
-    Torch's memory begins at a multiple of 64 bytes. A vector that lies across two cache lines takes
-    two loads: products read from the second-level cache were half as fast.
-    """
-
-    def __init__(self, like: Tensor, *numbers: int) -> None:
-        self.memory = like.new_empty(sum(numbers))
-        address, size = self.memory.data_ptr(), self.memory.element_size()
-        self.addresses = []
-        for n in numbers:
-            self.addresses.append(address if n else 0)
-            address += n * size
-
-
 class _Packed(NamedTuple):
     """Addresses of a layer's weights for the forward pass, and what holds them."""
 
-    room: _Room
+    room: Room
     ih: int
     hh: int
     hr: int
@@ -98,7 +83,7 @@ def _pack(spec: Spec, own: LayerWeights) -> _Packed:
     sizes = _Sizes.of(spec)
     slot, inputs, gates = sizes.slot, own.ih.shape[1], len(own.ih) // spec.hidden_size
     H, S = spec.hidden_size, spec.state_size
-    room = _Room(
+    room = Room(
         own.ih, gates * slot * inputs, gates * slot * S, sizes.s_slot * H * bool(spec.proj_size),
         gates * slot * spec.bias, slot * spec.bias,
     )  # fmt: skip
@@ -138,10 +123,10 @@ class NumbaRecurrence(Recurrence):
         x, h0 = x.contiguous(), h0.contiguous()
         c0 = None if c0 is None else c0.contiguous()
         y = x.new_empty(N, S)
-        gates = x.new_empty(N if keep and gated else min(N, chunk * B), sizes.row)
-        c = None if c0 is None else x.new_empty(N if keep else B, sizes.slot)
+        gates = empty(x, N if keep and gated else min(N, chunk * B), sizes.row)
+        c = None if c0 is None else empty(x, N if keep else B, sizes.slot)
         projected = bool(spec.proj_size)
-        room = _Room(x, B * sizes.slot * projected, B * sizes.s_slot * projected)
+        room = Room(x, B * sizes.slot * projected, B * sizes.s_slot * projected)
         packed = _pack(spec, _contiguous(weights))
         layers.forward(
             sizes.like, order.steps, chunk, keep and gated, keep, layers.CODES[spec.cell],
@@ -178,10 +163,10 @@ class NumbaRecurrence(Recurrence):
         weights, x = _contiguous(weights), x.contiguous()
         dy, dy_row = _rows(dy)
         dh, dc = _padded(dh_n, s_slot), None if dc_n is None else _padded(dc_n, slot)
-        delta = x.new_empty(N, sizes.row)
+        delta = empty(x, N, sizes.row)
         projected = bool(spec.proj_size)
         hidden = gate_order.HIDDEN[spec.cell]
-        room = _Room(
+        room = Room(
             x, len(hidden.gates) * slot * s_slot, slot * S * projected, B * slot * projected,
             N * s_slot * projected,
         )  # fmt: skip
@@ -238,14 +223,14 @@ def _input_gradient(spec: Spec, delta: Tensor, w_ih: Tensor) -> Tensor:
     sizes, order = _Sizes.of(spec), gate_order.INPUT[spec.cell]
     inputs, vectors = w_ih.shape[1], -(-w_ih.shape[1] // sizes.width)
     K = len(order.gates) * sizes.slot
-    room = _Room(delta, vectors * sizes.width * K, vectors * sizes.width)
+    room = Room(delta, vectors * sizes.width * K, vectors * sizes.width)
     packed, zeros = room.addresses
     room.memory[-vectors * sizes.width :] = 0
     packing.pack_rows(
         sizes.like, w_ih.data_ptr(), inputs, sizes.zeros, 0,
         gate_order.rows(order, spec.hidden_size, sizes.width), inputs, sizes.width, 4, packed,
     )  # fmt: skip
-    dx = delta.new_empty(len(delta), vectors * sizes.width)
+    dx = empty(delta, len(delta), vectors * sizes.width)
     products.multiply_panels(
         sizes.like, len(delta), vectors, 4, sizes.width, delta.data_ptr(), sizes.row, packed,
         zeros, 0, dx.data_ptr(), dx.shape[1], K,
@@ -270,38 +255,34 @@ def _weight_gradients(
     seen = gate_order.columns(gate_order.INPUT[spec.cell], H, width)
     hidden = gate_order.columns(gate_order.HIDDEN[spec.cell], H, width)
 
-    def outer(
-        delta: int, distance: int, columns: NDArray[np.int64], units: int,
-        source: Tensor, other: int, index: NDArray[np.int64], size: int,
-    ) -> Tensor:  # fmt: skip
-        """Σ_n δ_n r_nᵀ, see `products.add_outer`."""
-        wide = -(-size // width) * width
-        out = x.new_zeros(len(columns) * units, wide)
-        packed = _Room(x, products.BLOCK * wide)
-        products.add_outer(
-            sizes.like, delta, distance, columns, units, source.data_ptr(), source.shape[1], other,
-            index, size, width, packed.addresses[0], out.data_ptr(), wide,
-        )  # fmt: skip
-        return out[:, :size].contiguous()
+    wide_x, wide_h = (-(-n // width) * width for n in (x.shape[1], S))
+    dw_ih, dw_hh = x.new_zeros(len(weights.ih), wide_x), x.new_zeros(len(weights.hh), wide_h)
+    sums = x.new_zeros(sizes.row)
+    packed = Room(x, products.BLOCK * (sizes.row + wide_x + wide_h))
+    products.add_weight_gradients(
+        sizes.like, delta.data_ptr(), sizes.row, H, width, order.before, seen, hidden, x.data_ptr(),
+        x.shape[1], y.data_ptr(), S, h0.data_ptr(), S, packed.addresses[0], dw_ih.data_ptr(),
+        wide_x, dw_hh.data_ptr(), wide_h, sums.data_ptr(),
+    )  # fmt: skip
 
     def total(columns: NDArray[np.int64]) -> Tensor:
-        """Σ_n δ_n."""
-        out = x.new_zeros(len(columns) * H)
-        products.add_columns(delta.numpy(), columns, H, out.numpy())
-        return out
+        """The sums of δ for one bias."""
+        return torch.cat([sums[column : column + H] for column in columns])
 
-    rows, at = np.arange(N), delta.data_ptr()
     dw_hr = None
     if weights.hr is not None and c is not None and gates is not None:
-        m = torch.empty_like(c)
-        layers.hidden_rows(
-            sizes.like, N, sizes.slot, width, gates.data_ptr(), c.data_ptr(), m.data_ptr()
-        )
-        one = np.zeros(1, np.int64)
-        dw_hr = outer(dh_all, sizes.s_slot, one, S, m, 0, rows, sizes.slot)[:, :H].contiguous()
+        slot, s_slot = sizes.slot, sizes.s_slot
+        m, out = empty(c, N, slot), x.new_zeros(S, slot)
+        layers.hidden_rows(sizes.like, N, slot, width, gates.data_ptr(), c.data_ptr(), m.data_ptr())
+        packed = Room(x, products.BLOCK * (s_slot + slot) + s_slot)
+        products.add_projection_gradient(
+            sizes.like, dh_all, s_slot, S, N, width, m.data_ptr(), slot, packed.addresses[0],
+            out.data_ptr(),
+        )  # fmt: skip
+        dw_hr = out[:, :H].contiguous()
     return LayerWeights(
-        ih=outer(at, sizes.row, seen, H, x, 0, rows, x.shape[1]),
-        hh=outer(at, sizes.row, hidden, H, y, h0.data_ptr(), order.before, S),
+        ih=dw_ih[:, : x.shape[1]].contiguous(),
+        hh=dw_hh[:, :S].contiguous(),
         bias_ih=total(seen) if spec.bias else None,
         bias_hh=total(hidden) if spec.bias else None,
         hr=dw_hr,
@@ -346,7 +327,7 @@ class Numba(Backend):
         if y.requires_grad:
             tensors = (inputs.x, *inputs.state, *inputs.weights)
             torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
-            used += [layers.backward, products.add_outer]
+            used += [layers.backward, products.add_weight_gradients]
         computed = "float32" if spec.dtype in WIDENED else spec.dtype
         host = processor()
         return {

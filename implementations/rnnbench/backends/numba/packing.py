@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from rnnbench.backends.numba.compiling import jit
-from rnnbench.backends.numba.vector import I64, Emitter, emitted
+from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted
 
 
 def _turn_tile(
@@ -53,7 +53,27 @@ def _add_parts(e: Emitter, one: Any, count_one: Any, two: Any, count_two: Any, o
     e.store(e.load_masked(one, e.first(count_one)) + e.load_masked(two, e.first(count_two)), out)
 
 
+def _add_rows(e: Emitter, source: Any, rows: Any, out: Any) -> None:
+    """out ← out + the sum of ``rows`` vectors that lie one behind the other."""
+    builder = e.builder
+    before, loop = builder.block, builder.append_basic_block("row")
+    after = builder.append_basic_block("after_rows")
+    zero = e.constant(0.0)
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    n, total = builder.phi(I64), builder.phi(e.lanes.vector)
+    new = Vector(e, total) + e.load(e.offset(source, n, e.lanes.width))
+    following = builder.add(n, I64(1))
+    builder.cbranch(builder.icmp_signed("<", following, rows), loop, after)
+    for phi, first, again in ((n, I64(0), following), (total, zero.value, new.value)):
+        phi.add_incoming(first, before)
+        phi.add_incoming(again, loop)
+    builder.position_at_end(after)
+    e.store(e.load(out) + new, out)
+
+
 turn_tile = emitted(_turn_tile)
+add_rows = emitted(_add_rows)
 add_parts = emitted(_add_parts)
 copy_part = emitted(_copy_part)
 copy_vector = emitted(_copy_vector)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from rnnbench.backends.numba.compiling import jit
-from rnnbench.backends.numba.packing import pack_rows
+from rnnbench.backends.numba.packing import add_rows, copy_vector, pack_rows
 from rnnbench.backends.numba.product import MOST_ROWS, product
 
 MOST = (1, MOST_ROWS[1], MOST_ROWS[2], MOST_ROWS[3], MOST_ROWS[4])
 
 PARTIAL = 64
-"""Terms of a sum over the rows that are added up before they join the total."""
+"""Terms of a sum over rows that are added up before they join the total."""
 BLOCK = 256
 """Rows that are packed at a time for such a sum."""
 
@@ -50,66 +50,103 @@ def multiply_panels(like, rows, vectors, group, width, a, a_row, b, c0, c0_row, 
 
 
 @jit
-def add_outer(
-    like,
-    delta,
-    distance,
-    gates,
-    H,
-    source,
-    source_row,
-    other,
-    index,
-    I,
-    width,
-    packed,
-    out,
-    out_row,
-):
-    """out ← out + Σ_n δ_n r_nᵀ: a weight's gradient, over all rows n.
+def pack_delta(like, delta, distance, first, rows, width, packed, sums):
+    """δ of ``rows`` rows in columns of one vector: packed[vector][row][lane]; sums ← sums + Σ δ.
 
-    gates, H     of δ (N, distance): the column where each gate begins, and how many it has; gate g
-                 gives rows g·H … (g+1)·H of ``out``
-    r_n          row index[n] of ``source`` (·, I), or row ~index[n] of ``other`` where that is < 0
-    packed       room for BLOCK rows of whole vectors
-
-    One sum over all N terms would round N times in a row, with an error that grows like √N; here it
-    grows like √PARTIAL + √(N/PARTIAL).
+    Rows of δ lie a power of two apart more often than not, where they would share a cache set.
     """
     size = like.itemsize
-    vectors = (I + width - 1) // width
-    most = MOST[4]
-    for first in range(0, len(index), BLOCK):
-        rows = index[first : first + BLOCK]
-        pack_rows(like, source, source_row, other, I, rows, I, width, 4, packed)
-        for start in range(0, vectors, 4):
-            panel = min(4, vectors - start)
-            b = packed + start * len(rows) * width * size
-            for g in range(len(gates)):
-                for j in range(0, H, most):
-                    a = delta + (first * distance + gates[g] + j) * size
-                    c = out + ((g * H + j) * out_row + start * width) * size
-                    for k in range(0, len(rows), PARTIAL):
-                        multiply(
-                            like, min(most, H - j), panel, a + k * distance * size, 1, distance,
-                            b + k * panel * width * size, c, out_row, width, c, out_row, width,
-                            min(PARTIAL, len(rows) - k),
-                        )  # fmt: skip
+    for j in range(0, distance, width):
+        out = packed + j * rows * size
+        for n in range(rows):
+            copy_vector(
+                like, delta + ((first + n) * distance + j) * size, width, out + n * width * size
+            )
+        for n in range(0, rows, PARTIAL):
+            add_rows(like, out + n * width * size, min(PARTIAL, rows - n), sums + j * size)
 
 
 @jit
-def add_columns(delta, gates, H, out):
-    """out ← out + Σ_n δ_n: a bias's gradient, with partial sums as in `add_outer`.
+def add_outer(like, delta, rows, columns, H, source, vectors, width, out, out_row):
+    """out ← out + Σ_n δ_n r_nᵀ over the rows of one block: a part of a weight's gradient.
 
-    delta (N, distance) and out (gates·H,) are arrays here.
+    delta        packed by `pack_delta`; source, the rows r_n, by `packing.pack_rows` in fours
+    columns, H   the column of δ where each of the weight's gates begins, and how many it has; gate
+                 g gives rows g·H … (g+1)·H of ``out``
+
+    One sum over all N rows would round N times in a row, with an error that grows like √N; with
+    partial sums it grows like √PARTIAL + √(N/PARTIAL). They also keep a panel's part of ``source``
+    in the first-level cache while all of δ goes past it.
     """
-    partial = np.empty(H, delta.dtype)
-    for g in range(len(gates)):
-        total = out[g * H : (g + 1) * H]
-        for first in range(0, len(delta), PARTIAL):
-            partial[:] = 0
-            for row in delta[first : first + PARTIAL, gates[g] : gates[g] + H]:
-                for j in range(H):
-                    partial[j] += row[j]
-            for j in range(H):
-                total[j] += partial[j]
+    size = like.itemsize
+    for start in range(0, vectors, 4):
+        panel = min(4, vectors - start)
+        b = source + start * rows * width * size
+        for n in range(0, rows, PARTIAL):
+            terms = min(PARTIAL, rows - n)
+            for g in range(len(columns)):
+                for j in range(0, H, width):
+                    a = delta + ((columns[g] + j) * rows + n * width) * size
+                    c = out + ((g * H + j) * out_row + start * width) * size
+                    multiply(
+                        like, min(width, H - j), panel, a, 1, width, b + n * panel * width * size,
+                        c, out_row, width, c, out_row, width, terms,
+                    )  # fmt: skip
+
+
+@jit
+def add_weight_gradients(
+    like,
+    delta,
+    distance,
+    H,
+    width,
+    before,
+    input_columns,
+    hidden_columns,
+    x,
+    I,
+    y,
+    y_row,
+    h0,
+    S,
+    packed,
+    dw_ih,
+    ih_row,
+    dw_hh,
+    hh_row,
+    sums,
+):
+    """Gradients of W_ih and W_hh, and δ's sums for those of the biases, in one pass over all rows.
+
+    before   (N,): the row of y that holds h_{t−1}, or ~i for row i of h0
+    packed   room for BLOCK rows of δ, of x and of h in whole vectors
+    sums     (distance,)
+    """
+    size = like.itemsize
+    x_vectors, h_vectors = (I + width - 1) // width, (S + width - 1) // width
+    to_x = packed + BLOCK * distance * size
+    to_h = to_x + BLOCK * x_vectors * width * size
+    for first in range(0, len(before), BLOCK):
+        index = before[first : first + BLOCK]
+        rows = len(index)
+        pack_delta(like, delta, distance, first, rows, width, packed, sums)
+        own = np.arange(first, first + rows)
+        pack_rows(like, x, I, x, I, own, I, width, 4, to_x)
+        pack_rows(like, y, y_row, h0, S, index, S, width, 4, to_h)
+        add_outer(like, packed, rows, input_columns, H, to_x, x_vectors, width, dw_ih, ih_row)
+        add_outer(like, packed, rows, hidden_columns, H, to_h, h_vectors, width, dw_hh, hh_row)
+
+
+@jit
+def add_projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out):
+    """Gradient of W_hr: out (S, slot) ← out + Σ_n dh_n m_nᵀ, with rows of whole vectors."""
+    size = like.itemsize
+    to_m = packed + BLOCK * s_slot * size
+    columns = np.zeros(1, np.int64)
+    sums = to_m + BLOCK * slot * size
+    for first in range(0, N, BLOCK):
+        own = np.arange(first, min(N, first + BLOCK))
+        pack_delta(like, dh, s_slot, first, len(own), width, packed, sums)
+        pack_rows(like, m, slot, m, slot, own, slot, width, 4, to_m)
+        add_outer(like, packed, len(own), columns, S, to_m, slot // width, width, out, slot)
