@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnnbench.errors import InputError, UnsupportedError
@@ -39,6 +40,12 @@ BUILT_IN = {
     "numba-plain": "rnnbench.backends.numba_plain.backend:NumbaPlain",
 }
 """Where each built-in backend lives; it is imported when first asked for."""
+
+PEERS = {
+    "onnxruntime": ("rnnbench.backends.onnxruntime:OnnxRuntime", ("onnxruntime", "onnx")),
+    "jax": ("rnnbench.backends.jax:Jax", ("jax", "jaxlib")),
+}
+"""The same for other libraries' networks, with the libraries that each needs (extra `peers`)."""
 
 AUTO_ORDER = ("native", "numba", "manual")
 """What "auto" tries, in order: torch's own kernels unless they cannot do the case."""
@@ -99,7 +106,7 @@ def register(name: str, backend: Backend) -> None:
     """
     if not isinstance(backend, Backend):
         raise InputError(f"backend must be an rnnbench Backend; got {type(backend).__name__}")
-    if name in backends():
+    if name in (*backends(), *PEERS):
         raise InputError(f"name must not be a registered backend's; got {name!r}")
     _registered[name] = backend
 
@@ -112,18 +119,30 @@ def unregister(name: str) -> None:
 @cache
 def _third_party() -> dict[str, Any]:
     """Entry points by name; a built-in name cannot be taken over."""
-    return {e.name: e for e in entry_points(group=ENTRY_POINT_GROUP) if e.name not in BUILT_IN}
+    own = (*BUILT_IN, *PEERS)
+    return {e.name: e for e in entry_points(group=ENTRY_POINT_GROUP) if e.name not in own}
+
+
+@cache
+def _missing(peer: str) -> tuple[str, ...]:
+    """Libraries that a peer needs and that cannot be found; nothing is imported to know it."""
+    _, needed = PEERS[peer]
+    return tuple(library for library in needed if find_spec(library) is None)
 
 
 def backends() -> tuple[str, ...]:
-    """Names of all registered backends: built-in, from entry points, from `register`."""
-    return (*BUILT_IN, *_third_party(), *_registered)
+    """Names of all registered backends: built-in, peers whose libraries are installed, from entry
+    points, from `register`.
+    """
+    peers = (name for name in PEERS if not _missing(name))
+    return (*BUILT_IN, *peers, *_third_party(), *_registered)
 
 
 @cache
 def _load(name: str) -> Backend:
-    if name in BUILT_IN:
-        module, attribute = BUILT_IN[name].split(":")
+    if name in BUILT_IN or name in PEERS:
+        home = BUILT_IN[name] if name in BUILT_IN else PEERS[name][0]
+        module, attribute = home.split(":")
         backend = getattr(importlib.import_module(module), attribute)()
     else:
         try:
@@ -139,9 +158,17 @@ def _load(name: str) -> Backend:
 
 
 def get_backend(name: str) -> Backend:
-    """The backend called ``name``; raises InputError that lists the known ones."""
+    """The backend called ``name``.
+
+    Raises InputError that lists the known ones, or says what a peer lacks.
+    """
     if name in _registered:
         return _registered[name]
+    if name in PEERS and _missing(name):
+        raise InputError(
+            f"backend {name!r} needs {' and '.join(_missing(name))}, not installed here: "
+            "pip install 'rnnbench[peers]'"
+        )
     if name not in backends():
         known = ", ".join(map(repr, backends()))
         raise InputError(f"backend must be one of {known}; got {name!r}")
