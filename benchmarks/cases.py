@@ -54,6 +54,9 @@ MEMORY: dict[str, Added] = NETWORKS | {
     "directions": {"smoke": (1,), "nightly": (2,)},
 }
 
+PEERS = ("onnxruntime", "jax")
+"""Backends that are other libraries': compared with, but not what a commit changes."""
+
 CACHES = ("empty", "warm")
 COLD_CELLS: Added = {"smoke": ("gru",), "quick": ("rnn_tanh", "lstm"), "nightly": ("rnn_relu",)}
 FIRST_CALL: dict[str, Added] = {"cell": COLD_CELLS, "cache": {"smoke": CACHES}}
@@ -102,9 +105,15 @@ def values(added: Added, profile: str = PROFILE) -> list[Any]:
     return [value for name in upto for value in added.get(name, ())]
 
 
+def backends(profile: str = PROFILE) -> list[str]:
+    """The backends that a profile measures: other libraries' by night only."""
+    nightly = PROFILES.index(profile) >= PROFILES.index("nightly")
+    return [name for name in package.backends() if nightly or name not in PEERS]
+
+
 def params(axes: dict[str, Added], profile: str = PROFILE) -> list[list[Any]]:
     """asv's `params`: the backends, then the values of each parameter."""
-    return [list(package.backends()), *(values(added, profile) for added in axes.values())]
+    return [backends(profile), *(values(added, profile) for added in axes.values())]
 
 
 def names(axes: dict[str, Added]) -> list[str]:

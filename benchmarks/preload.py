@@ -34,10 +34,13 @@ def load() -> None:
 
 
 def warm_up() -> None:
-    """Run every backend, cell, phase and shape of the profile once: what compiles, compiles."""
+    """Run every backend, cell, phase and shape of the profile once: what compiles, compiles.
+
+    But for the peers: they start threads of their own.
+    """
     cells, shapes = (cases.values(cases.NETWORKS[axis]) for axis in ("cell", "shape"))
     for backend, cell, phase, shape in itertools.product(
-        package.backends(), cells, ("inference", "training"), shapes
+        set(cases.backends()) - set(cases.PEERS), cells, ("inference", "training"), shapes
     ):
         with suppress(Exception):
             Running(Network(phase, backend, cell, 16, 1, 1, shape)).step()

@@ -29,10 +29,30 @@ def test_built_in_backends_come_first():
     assert rnnbench.backends()[:4] == ("manual", "numba", "native", "compile")
 
 
+def test_a_peer_without_its_library_is_not_listed_and_says_what_it_needs(monkeypatch):
+    interface._missing.cache_clear()
+    monkeypatch.setattr(interface, "find_spec", lambda name: None)
+    try:
+        assert not set(interface.PEERS) & set(rnnbench.backends())
+        sentence = r"'onnxruntime' needs onnxruntime and onnx, .*: pip install 'rnnbench\[peers\]'"
+        with pytest.raises(InputError, match=sentence):
+            rnnbench.get_backend("onnxruntime")
+        with pytest.raises(InputError, match="backend 'jax' needs jax and jaxlib"):
+            rnnbench.GRU(3, 4, backend="jax")
+        with pytest.raises(InputError, match="must not be a registered backend's; got 'jax'"):
+            rnnbench.register("jax", Lazy())
+    finally:
+        interface._missing.cache_clear()
+
+
+PEER_LIBRARIES = ("jax", "jaxlib", "onnx", "onnxruntime")
+
+
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
         ("import rnnbench; rnnbench.backends()", ("torch", "numba", "numpy", "pandas", "typer")),
+        ("import rnnbench; rnnbench.backends(); rnnbench.GRU(3, 4)", PEER_LIBRARIES),
         ("import rnnbench; rnnbench.get_backend('manual')", ("numba", "pandas", "torch._inductor")),
         ("import rnnbench.cli", ("torch", "numba", "pandas")),
     ],

@@ -50,8 +50,8 @@ def support(backend: str, feature: str) -> str:
 
 
 def table() -> str:
-    """The table in Markdown."""
-    names = interface.backends()
+    """The table in Markdown; of the backends that are always there, so not of the peers."""
+    names = [name for name in interface.backends() if name not in interface.PEERS]
     lines = [
         "| feature | " + " | ".join(f"`{name}`" for name in names) + " |",
         "|---" * (1 + len(names)) + "|",

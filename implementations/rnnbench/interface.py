@@ -323,9 +323,9 @@ def run(
         packed=batch_sizes is not None,
         masks_given=masks is not None,
     )
-    chosen = require(backend, spec, conditions)
     if masks is not None:
         masks = _check_masks(spec, x, masks)
+    chosen = require(backend, spec, conditions)
     if training and spec.layers > 1:
         inputs = inputs._replace(dropout=spec.dropout, masks=masks)
     return chosen.run(spec, inputs)

@@ -51,6 +51,8 @@ class Padded(NamedTuple):
         """Output (T, B, ·) in the shape in which x came: packed rows (N, ·) if those did."""
         if self.lengths is None:
             return y
+        if not len(self.lengths):  # which torch's operator refuses
+            return y[0]
         return pack_padded_sequence(y, self.lengths).data
 
 

@@ -16,33 +16,46 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.padded import Padded, refuse_tangents
 from rnnbench.spec import Spec
-from rnnbench.stack import LayerWeights
 
 Array = Any  # a jax.Array, or its stand-in while JAX traces
 Function = Callable[..., tuple[Array, ...]]
 """From arrays to a tuple of arrays; JAX compiles and differentiates it."""
 
 
-def _rnn_tanh(a: Array, state: tuple[Array, ...], w: LayerWeights) -> tuple[Array, ...]:
+class Weights(NamedTuple):
+    """Of one layer in one direction, in torch's layout; absent ones are None."""
+
+    ih: Array  # (G·H, I)
+    hh: Array  # (G·H, P or H)
+    bias_ih: Array  # (G·H,)
+    bias_hh: Array  # (G·H,)
+    hr: Array  # (P, H)
+
+
+def _rnn_tanh(a: Array, state: tuple[Array, ...], w: Weights) -> tuple[Array, ...]:
     return (jnp.tanh(a + state[0] @ w.hh.T),)
 
 
-def _rnn_relu(a: Array, state: tuple[Array, ...], w: LayerWeights) -> tuple[Array, ...]:
-    return (jax.nn.relu(a + state[0] @ w.hh.T),)
+def _rnn_relu(a: Array, state: tuple[Array, ...], w: Weights) -> tuple[Array, ...]:
+    pre = a + state[0] @ w.hh.T
+    return (
+        jnp.where(pre <= 0, 0, pre),
+    )  # where it is NaN, value and gradient go through, as in torch
 
 
-def _gru(a: Array, state: tuple[Array, ...], w: LayerWeights) -> tuple[Array, ...]:
+def _gru(a: Array, state: tuple[Array, ...], w: Weights) -> tuple[Array, ...]:
     (h,) = state
     a_r, a_z, a_n = jnp.split(a, 3, axis=1)
     u_r, u_z, u_n = jnp.split(h @ w.hh.T, 3, axis=1)
@@ -53,7 +66,7 @@ def _gru(a: Array, state: tuple[Array, ...], w: LayerWeights) -> tuple[Array, ..
     return ((1 - z) * n + z * h,)
 
 
-def _lstm(a: Array, state: tuple[Array, ...], w: LayerWeights) -> tuple[Array, ...]:
+def _lstm(a: Array, state: tuple[Array, ...], w: Weights) -> tuple[Array, ...]:
     h, c = state
     i, f, g, o = jnp.split(a + h @ w.hh.T, 4, axis=1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -65,7 +78,7 @@ STEPS = {"rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu, "gru": _gru, "lstm": _lst
 """Cell → one step: (a (B, G·H), (h,) or (h, c), weights) to the next state."""
 
 
-def _early_bias(spec: Spec, w: LayerWeights) -> Array:
+def _early_bias(spec: Spec, w: Weights) -> Array:
     """Every bias that may be added before the loop: not the GRU's b_hn."""
     if spec.cell != "gru":
         return w.bias_ih + w.bias_hh
@@ -73,7 +86,7 @@ def _early_bias(spec: Spec, w: LayerWeights) -> Array:
 
 
 def _layer(
-    spec: Spec, x: Array, state: tuple[Array, ...], w: LayerWeights, there: Array, *, reverse: bool
+    spec: Spec, x: Array, state: tuple[Array, ...], w: Weights, there: Array, *, reverse: bool
 ) -> tuple[Array, tuple[Array, ...]]:
     """One layer in one direction: x (T, B, ·) to y (T, B, P or H) and the final state."""
     a = x @ w.ih.T
@@ -132,9 +145,9 @@ def network(signature: Signature) -> Function:
     return function
 
 
-def _named(spec: Spec, own: Sequence[Array]) -> LayerWeights:
+def _named(spec: Spec, own: Sequence[Array]) -> Weights:
     bias_ih, bias_hh = own[2:4] if spec.bias else (None, None)
-    return LayerWeights(own[0], own[1], bias_ih, bias_hh, own[-1] if spec.proj_size else None)
+    return Weights(own[0], own[1], bias_ih, bias_hh, own[-1] if spec.proj_size else None)
 
 
 def _merged(
@@ -212,12 +225,12 @@ def _called(function: Any, *arguments: Any, dtype: torch.dtype) -> Any:
             settings.enter_context(jax.enable_x64(True))
         if jax.default_backend() != "cpu":
             settings.enter_context(jax.default_device(jax.devices("cpu")[0]))
-        return jax.block_until_ready(function(*arguments))
+        return jax.block_until_ready(function(*arguments))  # type: ignore[no-untyped-call]
 
 
 def _tensors(arrays: Sequence[Array]) -> tuple[Tensor, ...]:
     """The arrays' own memory as tensors."""
-    return tuple(map(torch.from_dlpack, arrays))
+    return tuple(map(from_dlpack, arrays))
 
 
 class _Node(torch.autograd.Function):
@@ -300,7 +313,7 @@ class Jax(Backend):
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
         return {
             "kernel": f"JAX {jax.__version__} lax.scan (XLA)",
-            "jaxlib": jaxlib.__version__,
+            "jaxlib": version("jaxlib"),
             "platform": jax.default_backend(),
             "devices": ", ".join(map(str, jax.devices("cpu"))),
             "threads": len(os.sched_getaffinity(0)),

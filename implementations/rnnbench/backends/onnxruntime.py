@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 import torch
 from onnx import helper, numpy_helper
 from torch import Tensor
@@ -134,7 +134,6 @@ class _Key(NamedTuple):
     spec: Spec
     packed: bool
     threads: int
-    process: int  # a pool of threads does not survive a fork
 
 
 class _Built(NamedTuple):
@@ -153,17 +152,27 @@ class Sessions:
     """
 
     def __init__(self) -> None:
+        self._of_parents: list[Any] = []
+        self._start()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _start(self) -> None:
         self._built: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._lock = threading.Lock()
+
+    def _forked(self) -> None:
+        """Begin anew: threads do not survive a fork, and whoever ends a session waits for its."""
+        self._of_parents += [dict(self._built.items())]  # type: ignore[no-untyped-call]
+        self._start()
 
     def get(self, spec: Spec, weights: tuple[Tensor, ...], *, packed: bool) -> Any:
         threads = torch.get_num_threads()
         if any(w.is_inference() for w in weights):  # changes of these are not counted at all
             return _session(spec, weights, packed=packed, threads=threads)
-        key = _Key(spec, packed, threads, os.getpid())
+        key = _Key(spec, packed, threads)
         stamps = tuple((w._version, w.data_ptr()) for w in weights)
         with self._lock:
-            built = self._built.get(weights[0])
+            built = self._built.get(weights[0])  # type: ignore[no-untyped-call]
             if (
                 built is None
                 or built.key != key
