@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rnnbench.cli import check, serve
+from rnnbench.cli import check, compare, serve
 
 app = typer.Typer(
     name="rnnbench",
@@ -14,4 +14,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check.check)
+app.command("compare")(compare.compare)
 app.command("serve")(serve.serve)
