@@ -70,6 +70,7 @@ def test_packed_sequences_and_given_dropout_masks_are_within_budget(backend, cel
 
 
 def test_projected_lstm_is_within_budget(backend):
+    skip_what_jax_compiles(backend, "the contract's table shows it")
     spec = Spec("lstm", INPUT, H, layers=2, directions=2, proj_size=5)
     skip_unless_supported(backend, spec)
     cases = [Case(spec, 9, 3, phase) for phase in ("inference", "training")]

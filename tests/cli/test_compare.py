@@ -67,12 +67,12 @@ def test_exit_code(name, monkeypatch):
     monkeypatch.setattr(command, "_measured", lambda todo: ([lines], [], broken))
     result = run("--backends", "numba")
     assert result.exit_code == code, result.output
-    assert ("NOTHING MEASURED" in result.output) == (code == 4)
+    untimed = any(one.backend == "numba" and not one.timed for one in lines)
+    assert ("NOTHING MEASURED of numba" in result.output) == untimed
     assert all(sentence in result.output for sentence in broken)
-    for one in lines:
-        assert (
-            one.timed or {"unsupported": "–"}.get(one.status, one.status.upper()) in result.output
-        )
+    if lines[1].status != "ok":
+        shown = {"unsupported": "–", "wrong": "WRONG", "broke": "BROKE"}
+        assert shown[lines[1].status] in result.output
 
 
 def test_without_names_an_unsupported_backend_is_no_failure(monkeypatch):
@@ -90,8 +90,9 @@ def test_table_names_ratio_interval_peer_and_best(monkeypatch):
     ]  # fmt: skip
     monkeypatch.setattr(command, "_measured", lambda todo: ([lines], [], []))
     output = run("--backends", "numba,jax").output
-    for text in ("gru training 2×3×4", "2.00 ±0%", "2.50 ±0%", "numba 0.80 ±0% of jax", "jax 3.36"):
-        assert text in output.replace("e-06", "")
+    best = f"jax {lines[2].gflops:.3g}"
+    for text in ("gru training 2×3×4", "2.00 ±0%", "2.50 ±0%", "numba 0.80 ±0% of jax", best):
+        assert text in output
 
 
 def test_preset_table_is_the_published_one(monkeypatch):

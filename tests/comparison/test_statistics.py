@@ -39,10 +39,10 @@ def test_interval_narrows_with_more_rounds():
 
 def test_noise_of_whole_rounds_cancels():
     shared = np.random.default_rng(3).lognormal(0, 0.3, 40)
-    paired = ratio(rounds(1, 40, 1.0, 0.01, shared), rounds(2, 40, 0.5, 0.01, shared))
-    alone = ratio(
-        rounds(1, 40, 1.0, 0.01, shared), rounds(2, 40, 0.5, 0.01, np.random.default_rng(4).permutation(shared))
-    )  # fmt: skip
+    other = np.random.default_rng(4).permutation(shared)
+    baseline, candidate = (1, 40, 1.0, 0.01), (2, 40, 0.5, 0.01)
+    paired = ratio(rounds(*baseline, shared), rounds(*candidate, shared))
+    alone = ratio(rounds(*baseline, shared), rounds(*candidate, other))
     assert paired.high - paired.low < (alone.high - alone.low) / 2
 
 

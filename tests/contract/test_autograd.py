@@ -280,6 +280,7 @@ def test_shared_memory(pair):
 def test_half_precision_as_torch(pair, backend, kind, dtype):
     if backend == "compile" and kind != "GRU" and os.environ.get("RNNBENCH_PROFILE") != "full":
         pytest.skip("18 graphs to compile; the GRU shows it, RNNBENCH_PROFILE=full runs all")
+    skip_what_jax_compiles(backend, "the contract's table shows it")
     theirs, ours = pair(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
     x = X.to(dtype)
     assert_same(ours(x), theirs(x))

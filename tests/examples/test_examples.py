@@ -137,8 +137,7 @@ def skip_if_costly(backend: str, program: Program, dtype: torch.dtype) -> None:
     covered = dtype == torch.float64 and program != LANGUAGE
     if backend == "compile" and covered and os.environ.get("RNNBENCH_PROFILE") != "full":
         pytest.skip("compile seconds; set RNNBENCH_PROFILE=full to run it")
-    if program != TRANSLATION or dtype == torch.float64:
-        skip_what_jax_compiles(backend, "each length of a batch is compiled anew")
+    skip_what_jax_compiles(backend, "each length of a batch is compiled anew")
 
 
 def curve_on(backend: str, program: Program, dtype: torch.dtype) -> NDArray[np.float64]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from rnnbench import interface, parity
 from rnnbench.comparison import threads, timing
-from rnnbench.comparison.plan import BASELINE, Plan
+from rnnbench.comparison.plan import BASELINE, Plan, case_from_dict
 from rnnbench.comparison.statistics import Ratio, ratio
 from rnnbench.comparison.work import Work, flops
-from rnnbench.spec import Case, Spec
+from rnnbench.spec import Case
 
 REFERENCES = (BASELINE, "compile", *interface.PEERS)
 """What the other backends have to be as fast as: torch's kernels, its compiler, other libraries."""
@@ -69,11 +69,7 @@ class Line:
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Line:
         own = {name: given[name] for name in cls.__dataclass_fields__}
-        case = own["case"]
-        own |= {
-            "case": Case(**case | {"spec": Spec(**case["spec"])}),
-            "seconds": tuple(own["seconds"]),
-        }
+        own |= {"case": case_from_dict(own["case"]), "seconds": tuple(own["seconds"])}
         if own["cores"] is None:
             own["cores"] = math.nan
         return cls(**own)

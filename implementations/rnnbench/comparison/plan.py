@@ -69,8 +69,14 @@ class Plan:
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Plan:
-        cases = tuple(Case(**case | {"spec": Spec(**case["spec"])}) for case in given["cases"])
+        cases = tuple(map(case_from_dict, given["cases"]))
         return cls(cases, tuple(given["backends"]), given["threads"], given["seconds"])
+
+
+def case_from_dict(given: dict[str, Any]) -> Case:
+    """A case that came as JSON."""
+    lengths = given["lengths"] and tuple(given["lengths"])
+    return Case(**given | {"spec": Spec(**given["spec"]), "lengths": lengths})
 
 
 def with_baseline(backends: Sequence[str]) -> tuple[str, ...]:
