@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -119,6 +120,26 @@ def test_identity_names_version_platform_and_devices():
     assert jax.__version__ in identity["kernel"]
     assert identity["platform"] == jax.default_backend()
     assert identity["devices"] == ", ".join(map(str, jax.devices("cpu")))
+
+
+THREADS = """
+import torch, rnnbench
+spec = rnnbench.Spec("gru", 3, 4)
+weights = tuple(torch.zeros(p.shape) for p in spec.parameters)
+inputs = rnnbench.Inputs(torch.zeros(5, 2, 3), (torch.zeros(1, 2, 4),), weights)
+print(rnnbench.get_backend("jax").identity(spec, inputs)["threads"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+@pytest.mark.parametrize("count", [1, 3])
+def test_threads_said_are_those_of_xlas_pool(count):
+    environment = os.environ | {"NPROC": str(count)}
+    out = subprocess.run(
+        [sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True,
+        check=True, timeout=120,
+    )  # fmt: skip
+    assert int(out.stdout) == count
 
 
 FORKED = """

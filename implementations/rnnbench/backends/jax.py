@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +29,9 @@ from torch.utils.dlpack import from_dlpack
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.padded import Padded, refuse_tangents
 from rnnbench.spec import Spec
+
+POOL = "tf_XLAEigen"
+"""Name of the threads of XLA's pool."""
 
 Array = Any  # a jax.Array, or its stand-in while JAX traces
 Function = Callable[..., tuple[Array, ...]]
@@ -281,6 +285,14 @@ class _Node(torch.autograd.Function):
         return (None, None, *(next(found) if need else None for need in ctx.needed))
 
 
+def _pool() -> int | None:
+    """Threads in XLA's pool, which has one for each core that the process may run on, or as many
+    as ``NPROC`` says. Counted by their name; None where the system does not tell.
+    """
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return names.count(POOL) or None
+
+
 class Jax(Backend):
     """``jax.lax.scan`` on the CPU, compiled by XLA for each shape of the arguments."""
 
@@ -311,12 +323,13 @@ class Jax(Backend):
         return padded.rows(y), tuple(final)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
+        devices = ", ".join(map(str, jax.devices("cpu")))  # starts the pool
         return {
             "kernel": f"JAX {jax.__version__} lax.scan (XLA)",
             "jaxlib": version("jaxlib"),
             "platform": jax.default_backend(),
-            "devices": ", ".join(map(str, jax.devices("cpu"))),
-            "threads": len(os.sched_getaffinity(0)),
+            "devices": devices,
+            "threads": _pool(),
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
             "device": str(inputs.x.device),
         }

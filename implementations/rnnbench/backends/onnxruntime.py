@@ -154,7 +154,8 @@ class Sessions:
     def __init__(self) -> None:
         self._of_parents: list[Any] = []
         self._start()
-        os.register_at_fork(after_in_child=self._forked)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
 
     def _start(self) -> None:
         self._built: WeakIdKeyDictionary = WeakIdKeyDictionary()

@@ -4,13 +4,13 @@
     NumPy's BLAS        OPENBLAS_NUM_THREADS, MKL_NUM_THREADS
     numba               NUMBA_NUM_THREADS
     ONNX Runtime        intra_op_num_threads = torch's (`rnnbench.backends.onnxruntime`)
-    XLA (JAX)           no option of its own: its pool has as many threads as the process has cores
+    XLA (JAX)           NPROC; else as many as the process has cores
 
-So the process is given as many cores as threads (``sched_setaffinity``), before anything is
-imported: that holds whatever a library does, and it is the only knob that XLA has. Looked at are
-the size of each pool as the pool itself says (threadpoolctl, torch, numba), the number of cores,
-what each backend says of its own (``identity["threads"]``), and the processor time that each
-candidate took while it was timed.
+Besides, the process is given as many cores as threads (``sched_setaffinity``) before anything is
+imported, which holds whatever a library does. Looked at are the size of each pool as the pool
+itself says (threadpoolctl, torch, numba), the number of cores, what each backend says of its own
+(``identity["threads"]``: of ONNX Runtime its session's option, of XLA the threads counted by name),
+and the processor time that each candidate took while it was timed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NPROC",
+)
 SLACK = 1.05
 """Processor time over threads × wall time that is still within what clocks can tell."""
 
