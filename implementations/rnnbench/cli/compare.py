@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rnnbench.comparison.compare import Line
 
-WIDTH = 140
+WIDTH = 165
 """Columns of a table that goes to a file."""
 GRID = "Cases: values separated by commas, every combination is one"
 PRESET = {"cells": "rnn_tanh,gru,lstm", "shapes": "1x64,16x128"}
