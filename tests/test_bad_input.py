@@ -175,7 +175,9 @@ def test_unknown_backend_is_refused_with_the_known_ones():
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 def test_nan_and_inf_in_x_go_through_as_in_torch(backend, cell, poison):
     spec = Spec(cell, 3, 4, directions=2)
-    skip_unless_supported(backend, spec)
+    skip_unless_supported(backend, spec, phase="inference")
+    if backend == "onnxruntime":
+        pytest.skip("its activations clamp, and NaN with it; test_onnxruntime shows what it does")
     torch.manual_seed(0)
     x, _, _ = arguments(spec)
     x = torch.randn_like(x)

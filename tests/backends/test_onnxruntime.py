@@ -126,6 +126,15 @@ def test_a_batch_of_nothing_is_nothing_and_ends_no_process(cell, packed):
     assert [part.shape for part in final] == [part.shape for part in state]
 
 
+def test_a_nan_in_x_is_lost_as_the_module_says():
+    """Should it ever come through, the docstring and the skipped contract test can go."""
+    x, state, weights = tensors()
+    x[2, 1, 0] = float("nan")
+    y, _ = rnnbench.run("onnxruntime", SPEC, x, state, weights)
+    assert y.isfinite().all()
+    assert "a NaN in x or a weight comes out" in peer.__doc__
+
+
 def test_result_is_the_callers_own():
     x, state, weights = tensors()
     first, _ = rnnbench.run("onnxruntime", SPEC, x, state, weights)
