@@ -93,6 +93,7 @@ def test_a_stack_is_its_layers_in_a_row(backend, kind, T, B, L, both):
     for k in range(L):
         torch.manual_seed(0)
         layer = make(rnnbench, kind, x.shape[2], 4, bidirectional=both, backend=backend)
+        layer.requires_grad_(trains(backend))
         layer.load_state_dict({n: own[n.replace("_l0", f"_l{k}")] for n in layer.state_dict()})
         x, layer_state = layer(x)
         assert_same([p[D * k : D * k + D] for p in parts(state)], parts(layer_state))

@@ -296,6 +296,7 @@ def test_options_choose_the_backend(
 def test_translations_are_torchs(backend: str) -> None:
     """Calls of one step without gradients, the state handed from each to the next."""
     skip_if_costly(backend, TRANSLATION, torch.float64)
+    skip_unless_supported(backend, Spec("gru", 64, 64, dtype="float64"))
     models: list[Any] = []
     options = {"dtype": torch.float64, "steps": 30, "at_end": models.append}
     train = import_module(TRANSLATION.name).train

@@ -6,8 +6,8 @@ the graph. From torch's layout to that of ONNX (gates of H rows each, a leading 
     LSTM   i, f, g, o → i, o, f, c        (c is torch's g)
     GRU    r, z, n → z, r, h              (h is torch's n; linear_before_reset = 1, as in torch)
 
-Not as in torch: its kernels clamp what goes into an activation, and a NaN in x or a weight comes out
-as a finite number (with the relu, an infinity may, too).
+Not as in torch: its kernels clamp what goes into an activation, and a NaN in x or a weight comes
+out as a finite number (with the relu, an infinity may, too).
 
 Source: the operators RNN, GRU and LSTM of https://onnx.ai/onnx/operators, version 14; the later
 version 22 adds nothing but bfloat16, for which ONNX Runtime has no kernel.
