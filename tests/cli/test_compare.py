@@ -34,6 +34,7 @@ def run(*arguments):
         (["--threads", "4096"], f"threads must be at most {threads.cores()}, the cores here"),
         (["--seconds", "0"], "seconds must be positive; got 0"),
         (["--directions", "3"], "directions must be one of 1, 2; got 3"),
+        (["--backends", ","], "backends must be names, like numba,jax; got ','"),
         (["--cells", ","], "cases must be one at least; got none"),
     ],
 )
@@ -135,6 +136,7 @@ from rnnbench.backends.native import Native
 
 class Wrong(Native):
     def run(self, spec, inputs):
+        print("a library that talks", flush=True)
         y, final = super().run(spec, inputs)
         return 2 * y, final
 

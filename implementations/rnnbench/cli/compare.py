@@ -64,7 +64,9 @@ def compare(
     """
     chosen = TABLE if table else PRESET
     try:
-        asked = _list(backends) if backends is not None else []
+        asked = _list(backends or "")
+        if backends is not None and not asked:
+            raise InputError(f"backends must be names, like numba,jax; got {backends!r}")
         names = plans.with_baseline(asked or interface.backends())
         cases = plans.grid(
             _list(cells or chosen["cells"]),

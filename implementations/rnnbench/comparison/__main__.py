@@ -7,17 +7,20 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TextIO
 
 from rnnbench.comparison import threads
 
 
-def _say(**message: Any) -> None:
-    sys.stdout.write(json.dumps(message, default=str) + "\n")
-    sys.stdout.flush()
+def _own_stdout() -> TextIO:
+    """Stdout for the messages alone: what a library prints goes to stderr."""
+    own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return own
 
 
 def _facts(count: int) -> dict[str, Any]:
@@ -31,15 +34,21 @@ def _facts(count: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure the plan and say what happens."""
+    out = _own_stdout()
+
+    def say(**message: Any) -> None:
+        print(json.dumps(message, default=str), file=out, flush=True)
+
     given = json.load(sys.stdin)
     threads.confine(given["threads"])  # before torch is imported
     from rnnbench.comparison.compare import compare
     from rnnbench.comparison.plan import Plan
 
     plan = Plan.from_dict(given)
-    for lines in compare(plan, lambda case, what: _say(progress=f"{case.name} {what}")):
-        _say(lines=[line.as_dict() for line in lines])
-    _say(facts=_facts(plan.threads))
+    for lines in compare(plan, lambda case, what: say(progress=f"{case.name} {what}")):
+        say(lines=[line.as_dict() for line in lines])
+    say(facts=_facts(plan.threads))
 
 
 if __name__ == "__main__":
