@@ -16,6 +16,7 @@ _HOME = {
     "GRU": "nn",
     "LSTM": "nn",
     "check": "parity",
+    "truncated_bptt": "truncation.modes",
     "backends": "interface",
     "register": "interface",
     "get_backend": "interface",
@@ -47,12 +48,14 @@ __all__ = [
     "mistakes",
     "register",
     "run",
+    "truncated_bptt",
+    "truncation",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "mistakes":
-        return importlib.import_module("rnnbench.mistakes")
+    if name in ("mistakes", "truncation"):
+        return importlib.import_module(f"rnnbench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'rnnbench' has no attribute {name!r}")
     return getattr(importlib.import_module(f"rnnbench.{_HOME[name]}"), name)

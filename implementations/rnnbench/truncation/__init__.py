@@ -1,0 +1,19 @@
+r"""Truncated backpropagation through time (BPTT): where the chain rule is cut, and nothing else.
+
+modes          `truncated_bptt`: chunks, k1_k2, sliding, full, artbp
+sliding        all windows' exact gradients at once; `jacobian` is one step's derivative
+part           what a turn of the loop gets; the average of the loss
+runner, state  any model with any state: running, cutting, mixed lengths
+checkpointing  full BPTT with recomputation
+windowing      `windows`: a sequence in overlapping windows, lazily
+streams        a data set and a sampler that keep streams in step
+reaching       `reach`: how far back each loss of a program really reaches
+"""
+
+from __future__ import annotations
+
+from rnnbench.truncation.checkpointing import checkpointed
+from rnnbench.truncation.modes import truncated_bptt
+from rnnbench.truncation.part import Part
+
+__all__ = ["Part", "checkpointed", "truncated_bptt"]

@@ -1,0 +1,59 @@
+r"""Full BPTT with recomputation: memory for time, the gradient unchanged.
+
+BPTT over T steps keeps what every step's derivative needs. With checkpoints the forward pass keeps
+the states after every n steps alone; the backward pass takes the pieces last to first and runs each
+again, from its state, before it goes back through it. Kept at once: T/n states and the insides of n
+steps, least at n = √T; the price is one more forward pass.
+
+Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016; for recurrent networks
+Gruslys et al., "Memory-Efficient Backpropagation Through Time", 2016. The work is done by
+`torch.utils.checkpoint`, which also gives each piece its random numbers (dropout) again.
+
+Known shortcomings: dropout's masks are drawn piece by piece, and so are other than those of one
+call over all steps (the gradient is that of the masks drawn); the output itself is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from rnnbench.errors import InputError
+from rnnbench.truncation.runner import Model, Runner
+from rnnbench.truncation.state import State
+
+
+def recomputed(runner: Runner, state: State, n: int | None = None) -> tuple[Tensor, State]:
+    """Output and state of all steps, with a checkpoint after every n steps, √T unless given."""
+    n = n or math.ceil(math.sqrt(runner.T))
+    outputs = []
+    for start in range(0, runner.T, n):
+        piece = partial(runner, start, min(start + n, runner.T))
+        output, state = checkpoint(piece, state, use_reentrant=False)
+        outputs.append(output)
+    return torch.cat(outputs, runner.time), state
+
+
+def checkpointed(
+    model: Model, x: Any, state: State = None, *, every: int | None = None, **layout: Any
+) -> tuple[Tensor, State]:
+    """``model(x, state)``, with the states of every few steps kept and the rest computed again.
+
+    every    steps between checkpoints, √T unless given
+    layout   ``lengths``, ``batch_first``, ``batch_dim``, ``per_step`` as for
+             `rnnbench.truncated_bptt`, whose mode "full" with ``checkpoint=True`` this is, but for
+             the state, which keeps its graph
+
+    Returns output and state as the model does; a PackedSequence comes back padded. Raises
+    InputError for a bidirectional module, whose reverse direction cannot be cut.
+    """
+    if getattr(model, "bidirectional", False):
+        raise InputError("model must have one direction to be cut into pieces; got a bidirectional")
+    if every is not None and (not isinstance(every, int) or every < 1):
+        raise InputError(f"every must be an int of at least 1; got {every!r}")
+    return recomputed(Runner(model, x, **layout), state, every)

@@ -1,0 +1,149 @@
+"""One way to call them all: modules over a sequence, cells over a step, whosever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from rnnbench.errors import InputError
+from rnnbench.truncation.state import State, choose_rows, map_state, same_shape, segments
+
+Model = Callable[..., Any]
+"""`torch.nn.Module` or function: (x, state) → (output, state)."""
+
+
+class Runner:
+    """A model with its sequence: runs the steps asked for, from a state.
+
+    T, B        steps and batch (B is 1 and ``batched`` False for torch's unbatched input)
+    time        the dimension of x and of the output that is time
+    batch_dim   the dimension of the state's tensors that is the batch
+    lengths     (B,) int64 on the CPU, or None when every sequence has T steps
+
+    What a sequence of its own length L_b gives after its end is nothing: its output is zero from
+    step L_b on, and its state stays what it was after step L_b − 1.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        x: Any,
+        lengths: Any = None,
+        batch_first: bool | None = None,
+        batch_dim: int | None = None,
+        per_step: bool | None = None,
+    ) -> None:
+        cell = isinstance(model, nn.RNNCellBase)
+        self.model = model
+        self.per_step = cell if per_step is None else per_step
+        if batch_first is None:
+            batch_first = bool(getattr(model, "batch_first", False))
+        if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise InputError("lengths must be left out for a PackedSequence, which has its own")
+            x, lengths = pad_packed_sequence(x, batch_first=batch_first)
+        if not isinstance(x, Tensor):
+            raise InputError(f"x must be a torch.Tensor or PackedSequence; got {type(x).__name__}")
+        self.batched = not (isinstance(model, nn.RNNBase | nn.RNNCellBase) and x.dim() == 2)
+        self.time = 1 if batch_first and self.batched else 0
+        if x.dim() <= self.time:
+            raise InputError(f"x must have a dimension {self.time} for time; got {tuple(x.shape)}")
+        self.x = x
+        self.T = x.shape[self.time]
+        if self.T == 0:
+            raise InputError(f"x must have at least one time step; got shape {tuple(x.shape)}")
+        self.B = x.shape[1 - self.time] if self.batched and x.dim() > 1 else 1
+        self.batch_dim = (0 if self.per_step else 1) if batch_dim is None else batch_dim
+        self.lengths = None if lengths is None else self._checked(lengths)
+
+    def _checked(self, lengths: Any) -> Tensor:
+        if not self.batched:
+            raise InputError("lengths must be left out for an unbatched sequence")
+        own = torch.as_tensor(lengths, device="cpu")
+        fits = own.dim() == 1 and len(own) == self.B and not own.is_floating_point()
+        if not fits or own.min() < 0 or own.max() > self.T:
+            raise InputError(
+                f"lengths must be {self.B} ints between 0 and T={self.T}; got {own.tolist()}"
+            )
+        return own.long()
+
+    @property
+    def total(self) -> int:
+        """Steps of all sequences, padding not counted."""
+        return self.T * self.B if self.lengths is None else int(self.lengths.sum())
+
+    def mask(self, steps: range) -> Tensor | None:
+        """True where a step belongs to its sequence, shaped like the output without features."""
+        if self.lengths is None:
+            return None
+        running = torch.tensor(steps)[:, None] < self.lengths
+        return (running.T if self.time else running).to(self.x.device)
+
+    def reset(self, state: State, rows: Any) -> State:
+        """Zeros in the given rows of the state: those sequences begin anew."""
+        begins = torch.as_tensor(rows, device="cpu")
+        if begins.dtype != torch.bool or begins.shape != (self.B,):
+            raise InputError(
+                f"reset must be {self.B} bools, one for each row; got {begins.dtype}, "
+                f"shape {tuple(begins.shape)}"
+            )
+        if state is None:
+            return None
+        return choose_rows(begins, map_state(torch.zeros_like, state), state, self.batch_dim)
+
+    def __call__(self, start: int, stop: int, state: State) -> tuple[Tensor, State]:
+        """Output and state of the steps start … stop−1."""
+        outputs = []
+        for first, last in segments(self.lengths, start, stop):
+            output, new = self._call(first, last, state)
+            if self.lengths is not None and not bool((running := self.lengths > first).all()):
+                new = choose_rows(running, new, state, self.batch_dim)
+            state = new
+            outputs.append(output)
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, self.time)
+        return self.padded(output, range(start, stop)), state
+
+    def padded(self, output: Tensor, steps: range) -> Tensor:
+        """Zero where there is no step: a loss on the padding has no gradient."""
+        mask = self.mask(steps)
+        if mask is None:
+            return output
+        return torch.where(mask.view(*mask.shape, *[1] * (output.dim() - 2)), output, 0)
+
+    def _call(self, start: int, stop: int, state: State) -> tuple[Tensor, State]:
+        if not self.per_step:
+            result = self.model(self.x.narrow(self.time, start, stop - start), state)
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise InputError(
+                    "model must return (output, state) for a sequence; "
+                    f"got {type(result).__name__}. Is it a cell? Then give per_step=True"
+                )
+            return result
+        outputs = []
+        for t in range(start, stop):
+            output, state = self._step(self.x.select(self.time, t), state)
+            outputs.append(output)
+        return torch.stack(outputs, self.time), state
+
+    def _step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        result = self.model(x, state)
+        if isinstance(self.model, nn.RNNCellBase) or same_shape(result, state):
+            return first_tensor(result), result
+        if isinstance(result, tuple) and len(result) == 2 and same_shape(result[1], state):
+            return result
+        raise InputError(
+            "model must return the state or (output, state) for one step, the state in the "
+            f"structure of the state given to it; got {type(result).__name__} for "
+            f"{type(state).__name__}"
+        )
+
+
+def first_tensor(state: State) -> Tensor:
+    """h of (h, c), and of every other nested state the tensor that comes first."""
+    while not isinstance(state, Tensor):
+        state = next(iter(state.values() if isinstance(state, dict) else state))
+    return state

@@ -1,0 +1,349 @@
+r"""Exact truncated BPTT over a sliding window: all windows' gradients in one stored pass.
+
+With the weights fixed over the pass, let s_t be the states of all layers after step t, F the step,
+s_t = F(s_{t−1}, x_t; θ), and ℓ_t a loss of the top layer's output y_t at one of W steps. The window
+of ℓ_t are the K steps t−K+1 … t: the states of *every layer* are cut at its start, s_{t−K} is a
+constant. Its gradient, and the sum over all windows, is
+
+    ∂ℓ_t/∂θ = Σ_{a=0}^{K−1} δ_t(a) ∂F_{t−a}/∂θ      δ_t(0) = ∂ℓ_t/∂s_t
+                                                     δ_t(a) = δ_t(a−1) ∂s_{t−a+1}/∂s_{t−a}
+    Σ_t ∂ℓ_t/∂θ = Σ_s (Σ_{a<K} δ_{s+a}(a)) ∂F_s/∂θ
+
+which is brute force, each window run by itself with autograd from the detached s_{t−K}, without
+running it: the window's forward pass is part of the stored one, as the weights are the same. The
+Jacobians belong to steps, not to windows. So all δ_t(a) of one age a are the rows of one matrix,
+which goes K times through (W·B × H)·(H × H) products, and, since a step of BPTT is linear, the rows
+that stand at step s can be added up before they meet ∂F_s/∂θ: a product over T·B rows per weight,
+as in full BPTT. Several layers go down at the same age, top first:
+
+    dh_l(a) = what came from dh_l(a−1) through W_hh  +  α_{l+1}(a) W_ih,l+1     (⊙ dropout's mask)
+
+Cost: one forward pass and K times the recurrent half of one backward pass. Memory: the outputs of
+all layers from forward to backward; then 2·G + 4 numbers a unit and step, and `TILE_BYTES` for the
+windows, which are taken in tiles.
+
+A short window, t < K−1, starts from the initial state. No gradient goes to the initial state: it
+lies before every window.
+
+Source of the idea that windows share their forward pass: Williams and Peng, "An efficient
+gradient-based algorithm for on-line training of recurrent network trajectories", 1990 (BPTT(h),
+which costs h steps back at every step, one window at a time). Known shortcomings: no second
+derivatives; one direction only, as a reverse state at t has seen the steps after t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rnnbench import interface
+from rnnbench import nn as rnnbench_nn
+from rnnbench.errors import UnsupportedError
+from rnnbench.spec import Spec
+from rnnbench.stack import LayerWeights, draw_masks, sum_of_outer
+from rnnbench.truncation.jacobian import Jacobian, linearise, push
+from rnnbench.truncation.runner import Runner
+from rnnbench.truncation.state import State, choose_rows, segments
+
+TILE_BYTES = 2**20
+"""About what the rows of one tile of windows take: they should stay in a core's cache."""
+
+
+class Layer(NamedTuple):
+    """One layer of the stored pass; ``m`` is what the projection was applied to."""
+
+    jacobian: Jacobian
+    weights: LayerWeights
+    mask: Tensor | None  # dropout's, on this layer's input, (T, B, I)
+    x: Tensor  # behind the mask, (T, B, I)
+    h_before: Tensor  # (T, B, P or H)
+    m: Tensor | None  # (T, B, H)
+
+
+class Sums(NamedTuple):
+    """Of one layer Σ over windows, at each step: of dh (T, B, P or H), and of dc (T, B, H)."""
+
+    dh: Tensor
+    dc: Tensor | None
+
+
+Kernel = Callable[[Spec, Sequence[Layer], Tensor, range, int], list[Sums]]
+"""(spec, layers, dy (W, B, P or H), steps of the W losses, K) → the sums of every layer."""
+
+KERNELS: dict[tuple[str, str], Kernel] = {}
+"""(cell, dtype) → what runs the K steps in place of `steps_back`, its reference."""
+
+
+def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k: int) -> list[Sums]:
+    """All windows K steps back, in plain torch: age by age, at each age top layer to bottom."""
+    T, B = layers[0].jacobian.to_a.shape[:2]
+    sums = [
+        Sums(
+            dy.new_zeros(T, B, spec.state_size),
+            dy.new_zeros(T, B, spec.hidden_size) if spec.has_cell_state else None,
+        )
+        for _ in layers
+    ]
+    width = spec.layers * (spec.gates + 3) * spec.hidden_size
+    tile = max(1, TILE_BYTES // (B * width * dy.element_size()))
+    for start in range(0, len(steps), tile):
+        _tile_back(layers, dy[start : start + tile], steps[start : start + tile], k, sums)
+    return sums
+
+
+def _tile_back(
+    layers: Sequence[Layer], dy: Tensor, steps: range, k: int, sums: Sequence[Sums]
+) -> None:
+    """One tile's K steps, added to the sums. dh[l], dc[l] hold the windows still inside."""
+    top = len(layers) - 1
+    dh: list[Tensor | None] = [None] * top + [dy]
+    dc: list[Tensor | None] = [None] * len(layers)
+    for age in range(k):
+        gone = sum(1 for _ in range(steps.start, min(age, steps.stop), steps.step))
+        if gone:  # windows that began before the sequence has done so
+            steps = steps[gone:]
+            dh = [None if part is None else part[gone:] for part in dh]
+            dc = [None if part is None else part[gone:] for part in dc]
+        if not steps:
+            return
+        rows = slice(steps.start - age, steps[-1] - age + 1, steps.step)
+        for index in range(top, -1, -1):
+            layer, total, d = layers[index], sums[index], dh[index]
+            assert d is not None
+            total.dh[rows] += d
+            J = layer.jacobian.at(rows)
+            dm = d if layer.weights.hr is None else d @ layer.weights.hr
+            c = dc[index]
+            if J.to_c is not None and J.past_c is not None and total.dc is not None:
+                c = dm * J.to_c if c is None else torch.addcmul(c, dm, J.to_c)
+                total.dc[rows] += c
+                dc[index] = c * J.past_c
+            if index:
+                down = push(J.to_a, dm, c) @ layer.weights.ih
+                if layer.mask is not None:
+                    down *= layer.mask[rows]
+                earlier = dh[index - 1]
+                dh[index - 1] = down if earlier is None else down.add_(earlier)
+            if age + 1 < k:
+                back = push(J.to_u, dm, c) @ layer.weights.hh
+                dh[index] = back if J.to_h is None else back.addcmul_(dm, J.to_h)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is fixed about one sliding pass.
+
+    backend     what runs the forward pass
+    dropout     probability in force between the layers
+    lengths     (B,) int64, or None
+    steps       the steps that have a loss
+    k           steps that each loss reaches back
+    """
+
+    spec: Spec
+    backend: str
+    state: tuple[Tensor, ...]
+    dropout: float
+    lengths: Tensor | None
+    steps: range
+    k: int
+
+
+def _layer_weights(spec: Spec, weights: Sequence[Tensor], layer: int) -> LayerWeights:
+    """The layer's own weights, by what they are."""
+    named = {p.name: w for p, w in zip(spec.parameters, weights, strict=True) if p.layer == layer}
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+    return LayerWeights(*(named.get(f"{kind}_l{layer}") for kind in kinds))  # type: ignore[arg-type]
+
+
+def _one_layer(spec: Spec, layer: int) -> Spec:
+    return Spec(
+        spec.cell, spec.layer_input_size(layer), spec.hidden_size, bias=spec.bias,
+        dtype=spec.dtype, proj_size=spec.proj_size,
+    )  # fmt: skip
+
+
+def _run_layer(
+    plan: Plan, layer: int, x: Tensor, weights: LayerWeights
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Output (T, B, P or H) and final state (1, B, ·) of one layer on the plan's backend."""
+    spec = _one_layer(plan.spec, layer)
+    given = tuple(w for w in weights if w is not None)
+    state = tuple(part[layer : layer + 1] for part in plan.state)
+    outputs = []
+    for first, last in segments(plan.lengths, 0, len(x)):
+        y, new = interface.run(plan.backend, spec, x[first:last], state, given)
+        if plan.lengths is not None:
+            new = choose_rows(plan.lengths > first, new, state, 1)
+        outputs.append(y)
+        state = new
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs), state
+
+
+class _Sliding(torch.autograd.Function):
+    """The stored forward pass, and the windows' backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        spec = plan.spec
+        masks: tuple[Tensor, ...] = ()
+        if plan.dropout > 0 and spec.layers > 1:
+            drawn = draw_masks(spec, x.flatten(0, 1), plan.dropout)
+            masks = tuple(mask.view(*x.shape[:2], -1) for mask in drawn)
+        outputs, finals, below = [], [], x
+        for layer in range(spec.layers):
+            if layer and masks:
+                below = below * masks[layer - 1]
+            below, final = _run_layer(plan, layer, below, _layer_weights(spec, weights, layer))
+            outputs.append(below)
+            finals.append(final)
+        final = tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
+        whole = len(plan.steps) == len(x)
+        y = below if whole else below[plan.steps.start :: plan.steps.step].clone()
+        ctx.plan, ctx.counts = plan, (len(masks), spec.layers)
+        ctx.mark_non_differentiable(*final)
+        ctx.save_for_backward(x, *masks, *outputs, *plan.state, *weights)
+        return (y, *final)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():
+            raise UnsupportedError("mode 'sliding' has no second derivatives (create_graph=True)")
+        plan, (n_masks, n_layers) = ctx.plan, ctx.counts
+        spec = plan.spec
+        x, *rest = ctx.saved_tensors
+        masks, rest = rest[:n_masks], rest[n_masks:]
+        outputs, rest = rest[:n_layers], rest[n_layers:]
+        state, weights = rest[: len(plan.state)], rest[len(plan.state) :]
+        layers = _linearised(spec, x, masks, outputs, state, weights)
+        kernel = KERNELS.get((spec.cell, spec.dtype), steps_back)
+        sums = kernel(spec, layers, dy.contiguous(), plan.steps, plan.k)
+        dx, gradients = None, []
+        for index, (layer, total) in enumerate(zip(layers, sums, strict=True)):
+            alpha, own = _layer_gradients(layer, total)
+            gradients += own
+            if index == 0 and ctx.needs_input_grad[1]:
+                dx = (alpha @ layer.weights.ih).view_as(x)
+        return (None, dx, *gradients)
+
+
+def _linearised(
+    spec: Spec,
+    x: Tensor,
+    masks: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    state: Sequence[Tensor],
+    weights: Sequence[Tensor],
+) -> list[Layer]:
+    """Every layer with its derivative, from the outputs that the forward pass stored."""
+    layers = []
+    for index, y in enumerate(outputs):
+        mask = masks[index - 1] if index and masks else None
+        x = x if mask is None else x * mask
+        own = _layer_weights(spec, weights, index)
+        before = torch.cat([state[0][index][None], y[:-1]])
+        c0 = state[1][index] if spec.has_cell_state else None
+        jacobian, m = linearise(spec, own, x, before, y, c0)
+        layers.append(Layer(jacobian, own, mask, x, before, m))
+        x = y
+    return layers
+
+
+def _layer_gradients(layer: Layer, sums: Sums) -> tuple[Tensor, list[Tensor]]:
+    """Σ_s α (T·B, G·H), and the gradients of the layer's weights in torch's order."""
+    J, weights = layer.jacobian, layer.weights
+    dm = sums.dh if weights.hr is None else sums.dh @ weights.hr
+    alpha = push(J.to_a, dm, sums.dc).flatten(0, 1)
+    mu = alpha if J.to_a is J.to_u else push(J.to_u, dm, sums.dc).flatten(0, 1)
+    found = [
+        sum_of_outer(alpha, layer.x.flatten(0, 1)),
+        sum_of_outer(mu, layer.h_before.flatten(0, 1)),
+    ]
+    if weights.bias_ih is not None:
+        found += [alpha.sum(0), mu.sum(0)]
+    if layer.m is not None:
+        found.append(sum_of_outer(sums.dh.flatten(0, 1), layer.m.flatten(0, 1)))
+    return alpha, found
+
+
+CELL_MODULES = {nn.RNNCell: "rnn", nn.GRUCell: "gru", nn.LSTMCell: "lstm"}
+FORWARDS = {kind.forward for kind in (nn.RNN, nn.GRU, nn.LSTM, rnnbench_nn.RNN)}
+"""The forward of every module whose backward pass is known here: torch's and ours."""
+
+
+def spec_and_weights(model: Any) -> tuple[Spec, tuple[Tensor, ...]]:
+    """What a module or cell of torch.nn or rnnbench is; UnsupportedError for any other model."""
+    cell = CELL_MODULES.get(type(model))
+    if cell is None and getattr(type(model), "forward", None) not in FORWARDS:
+        raise UnsupportedError(
+            "mode 'sliding' is derived by hand for RNN, GRU and LSTM of rnnbench and torch.nn and "
+            f"for torch.nn's cells; got {type(model).__name__}. Mode 'k1_k2' with k1=1 and k2=k "
+            "has the same gradient for any model, for k times the work"
+        )
+    if cell is None and model.bidirectional:
+        raise UnsupportedError(
+            "mode 'sliding' is for one direction: a reverse state has seen the steps after a "
+            "window; got a bidirectional module"
+        )
+    if cell == "rnn":
+        cell = f"rnn_{model.nonlinearity}"
+    suffix = "" if cell else "_l0"
+    spec = Spec(
+        cell or model.mode.lower(),
+        model.input_size,
+        model.hidden_size,
+        layers=1 if cell else model.num_layers,
+        bias=bool(model.bias),
+        dtype=str(getattr(model, f"weight_ih{suffix}").dtype).removeprefix("torch."),
+        proj_size=getattr(model, "proj_size", 0),
+        dropout=float(getattr(model, "dropout", 0.0)),
+    )
+    names = [p.name.removesuffix("_l0") if cell else p.name for p in spec.parameters]
+    return spec, tuple(getattr(model, name) for name in names)
+
+
+def _backend_of(model: Any, spec: Spec, x: Tensor) -> str:
+    """The module's own backend, torch's for torch's, for "auto" the first that can."""
+    name: str = getattr(model, "backend", "native")
+    if name != rnnbench_nn.AUTO:
+        return name
+    conditions = interface.Conditions(device=x.device.type, phase="inference")
+    return next(
+        name
+        for name in interface.AUTO_ORDER
+        if interface.get_backend(name).supports(spec, conditions) is None
+    )
+
+
+def sliding(runner: Runner, state: State, k: int, steps: range) -> tuple[Tensor, State]:
+    """Output of the given steps, laid out as the runner's, and the final state, detached.
+
+    Raises UnsupportedError for a model that is not derived by hand, and InputError, in the words
+    of `rnnbench.interface.check_inputs`, for an argument that does not fit it.
+    """
+    spec, weights = spec_and_weights(runner.model)
+    x = runner.x.transpose(0, 1) if runner.time else runner.x
+    depth = 0 if isinstance(runner.model, nn.RNNCellBase) else None
+    parts = None if state is None else (state,) if isinstance(state, Tensor) else tuple(state)
+    if not runner.batched:
+        x = x[:, None]
+        parts = parts and tuple(part.unsqueeze(-2) for part in parts)
+    if depth is not None:
+        parts = parts and tuple(part[None] for part in parts)
+    inputs = interface.check_inputs(spec, x, parts, weights)
+    dropout = spec.dropout if getattr(runner.model, "training", False) else 0.0
+    initial = tuple(part.detach() for part in inputs.state)
+    backend = _backend_of(runner.model, spec, x)
+    plan = Plan(spec, backend, initial, dropout, runner.lengths, steps, k)
+    with torch.autocast(x.device.type, enabled=False):
+        y, *final = _Sliding.apply(plan, x, *weights)  # type: ignore[no-untyped-call]
+    if depth is not None:
+        final = [part[0] for part in final]
+    if not runner.batched:
+        y, final = y[:, 0], [part.squeeze(-2) for part in final]
+    y = y.transpose(0, 1) if runner.time else y
+    return runner.padded(y, steps), tuple(final) if spec.has_cell_state else final[0]
