@@ -17,6 +17,7 @@ _HOME = {
     "LSTM": "nn",
     "check": "parity",
     "truncated_bptt": "truncation.modes",
+    "windows": "truncation.windowing",
     "backends": "interface",
     "register": "interface",
     "get_backend": "interface",
@@ -50,6 +51,7 @@ __all__ = [
     "run",
     "truncated_bptt",
     "truncation",
+    "windows",
 ]
 
 

@@ -15,5 +15,18 @@ from __future__ import annotations
 from rnnbench.truncation.checkpointing import checkpointed
 from rnnbench.truncation.modes import truncated_bptt
 from rnnbench.truncation.part import Part
+from rnnbench.truncation.streams import Batch, StreamSampler, Window, WindowDataset, collate
+from rnnbench.truncation.windowing import Windows, windows
 
-__all__ = ["Part", "checkpointed", "truncated_bptt"]
+__all__ = [
+    "Batch",
+    "Part",
+    "StreamSampler",
+    "Window",
+    "WindowDataset",
+    "Windows",
+    "checkpointed",
+    "collate",
+    "truncated_bptt",
+    "windows",
+]

@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from rnnbench.errors import InputError
 from rnnbench.truncation.runner import Model, Runner
 from rnnbench.truncation.state import State
+from rnnbench.truncation.windowing import check_int
 
 
 def recomputed(runner: Runner, state: State, n: int | None = None) -> tuple[Tensor, State]:
@@ -54,6 +55,6 @@ def checkpointed(
     """
     if getattr(model, "bidirectional", False):
         raise InputError("model must have one direction to be cut into pieces; got a bidirectional")
-    if every is not None and (not isinstance(every, int) or every < 1):
-        raise InputError(f"every must be an int of at least 1; got {every!r}")
+    if every is not None:
+        check_int("every", every, 1)
     return recomputed(Runner(model, x, **layout), state, every)

@@ -14,6 +14,7 @@ from rnnbench.truncation.part import Part
 from rnnbench.truncation.runner import Model, Runner
 from rnnbench.truncation.sliding import sliding, spec_and_weights
 from rnnbench.truncation.state import State, detach, map_state
+from rnnbench.truncation.windowing import check_int
 
 ARGUMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chunks": (("k",), ()),
@@ -178,9 +179,7 @@ def _check(mode: str, given: dict[str, Any]) -> None:
             raise InputError(f"{name} must be left out for mode {mode!r}; got {value!r}")
         if name in ("generator", "checkpoint"):
             continue
-        least = 0 if name == "start" else 1
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name} must be an int of at least {least}; got {value!r}")
+        check_int(name, value, 0 if name == "start" else 1)
     k, every = given["k"], given["every"] or 1
     if mode == "artbp" and k <= every:
         raise InputError(f"k must be above every={every} for mode 'artbp': it is a mean; got {k}")
