@@ -15,18 +15,22 @@ from __future__ import annotations
 from rnnbench.truncation.checkpointing import checkpointed
 from rnnbench.truncation.modes import truncated_bptt
 from rnnbench.truncation.part import Part
+from rnnbench.truncation.reaching import LossReach, Reach, reach
 from rnnbench.truncation.streams import Batch, StreamSampler, Window, WindowDataset, collate
 from rnnbench.truncation.windowing import Windows, windows
 
 __all__ = [
     "Batch",
+    "LossReach",
     "Part",
+    "Reach",
     "StreamSampler",
     "Window",
     "WindowDataset",
     "Windows",
     "checkpointed",
     "collate",
+    "reach",
     "truncated_bptt",
     "windows",
 ]

@@ -1,0 +1,124 @@
+"""Full BPTT with recomputation: the same gradient out of less memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from truncation.brute import assert_equal, doubled, network, parts, state_of
+
+import rnnbench
+from rnnbench import InputError
+from rnnbench.truncation import checkpointed
+
+T, B, H = 144, 4, 16
+SEGMENT = 12  # √T
+
+
+def saved_bytes(call):
+    """The result of a call, and the bytes of the storages that its graph keeps."""
+    storages = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = call()
+    return result, sum(storages.values())
+
+
+def gradients_of(model, x, state, call):
+    """Output, final state and gradients of x, state and weights."""
+    x = x.detach().requires_grad_()
+    leaves = [part.detach().requires_grad_() for part in parts(state)]
+    y, final = call(x, tuple(leaves) if len(leaves) > 1 else leaves[0])
+    loss = y.square().sum() + sum(part.sum() for part in parts(final))
+    return [y, *parts(final), *torch.autograd.grad(loss, [x, *leaves, *model.parameters()])]
+
+
+@pytest.mark.parametrize("backend", ["manual", "native"])
+@pytest.mark.parametrize("every", [None, 1, 7, 50])
+def test_the_gradient_is_unchanged(backend, every):
+    model = rnnbench.LSTM(3, 4, 2, backend=backend).double()
+    x, state = doubled(30, 2, 3), state_of(model, 2)
+    expected = gradients_of(model, x, state, model)
+    got = gradients_of(model, x, state, lambda x, s: checkpointed(model, x, s, every=every))
+    assert_equal(got, expected)
+
+
+@pytest.mark.parametrize("Module", [nn.RNN, nn.GRU, nn.LSTM])
+def test_what_the_graph_keeps_grows_like_the_root_of_the_steps(Module):
+    """States at the checkpoints, against all gates of all steps."""
+    model = Module(H, H)
+    x = torch.randn(T, B, H)
+    _, plain = saved_bytes(lambda: model(x))
+    _, kept = saved_bytes(lambda: checkpointed(model, x))
+    gates = {nn.RNN: 1, nn.GRU: 3, nn.LSTM: 4}[Module]
+    state, weights = 4 * B * H, sum(4 * w.numel() for w in model.parameters())
+    results = 4 * T * B * H  # x itself, which the pieces begin from
+    assert plain > (1 + gates) * T * state
+    assert kept < results + weights + 4 * (T // SEGMENT) * state
+    piece = x[:SEGMENT]
+    _, one = saved_bytes(lambda: model(piece))  # what is there while a piece is run again
+    assert kept + one < 0.6 * plain
+
+
+def test_memory_really_allocated_is_less():
+    """By torch's allocator: what a call holds beside its output until the backward pass."""
+    model, x = nn.GRU(H, H), torch.randn(T, B, H)
+
+    def held(call):
+        with torch.profiler.profile(profile_memory=True) as recording:
+            result = call()
+        return result, sum(event.self_cpu_memory_usage for event in recording.events())
+
+    _, plain = held(lambda: model(x))
+    _, kept = held(lambda: checkpointed(model, x))
+    output = 4 * T * B * H
+    assert kept - output < 0.2 * (plain - output)
+
+
+def test_dropout_draws_the_same_masks_again():
+    """The gradient is that of the very masks of the forward pass: finite differences see them."""
+    model = network("gru", 3, 4, num_layers=3, dropout=0.5)
+    x = doubled(16, 2, 3)
+
+    def loss(x):
+        torch.manual_seed(5)
+        (part,) = rnnbench.truncated_bptt(model, x, mode="full", checkpoint=True)
+        return part.output.square().sum()
+
+    leaf = x.clone().requires_grad_()
+    value = loss(leaf)
+    torch.manual_seed(99)  # what runs between forward and backward does not matter
+    (gradient,) = torch.autograd.grad(value, leaf)
+    direction = doubled(16, 2, 3)
+    step = 1e-6
+    numeric = (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
+    assert abs(float(numeric.detach() - (gradient * direction).sum())) < 1e-6
+
+
+def test_any_model_and_mixed_lengths(cell):
+    model = network(cell, 3, 4, num_layers=2)
+    x, lengths = doubled(17, 3, 3), [17, 0, 6]
+    found = []
+    for checkpoint in (False, True):
+        model.zero_grad()
+        (part,) = rnnbench.truncated_bptt(
+            model, x, mode="full", checkpoint=checkpoint, lengths=lengths
+        )
+        part.mean(part.output.square()).backward()
+        found.append([part.output, *parts(part.state), *(w.grad for w in model.parameters())])
+    assert_equal(*found)
+    step = nn.GRUCell(3, 4).double()
+    assert_equal([checkpointed(step, x)[1]], [checkpointed(step, x, every=17)[1]])
+
+
+def test_wrong_arguments_are_refused():
+    x = torch.zeros(5, 1, 3)
+    with pytest.raises(InputError, match="must have one direction to be cut into pieces"):
+        checkpointed(nn.GRU(3, 4, bidirectional=True), x)
+    with pytest.raises(InputError, match="every must be an int of at least 1; got 0"):
+        checkpointed(nn.GRU(3, 4), x, every=0)

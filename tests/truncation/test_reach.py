@@ -1,0 +1,138 @@
+"""`reach` tells each program, Q2's attempts and our own modes, how far back its losses reach."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+import torch
+from torch import nn
+from truncation import attempts
+from truncation.brute import assert_equal, doubled, network
+
+import rnnbench
+from rnnbench import InputError
+from rnnbench.truncation import modes, reach, reaching
+
+N, K = 14, 4
+LOSSES = range(K - 1, N)
+
+
+def counted(kind):
+    """A cell of that kind, and a list that grows with each call of it."""
+    torch.manual_seed(0)
+    cell, calls = kind(3, 5).double(), []
+    cell.register_forward_hook(lambda *_: calls.append(1))
+    return cell, calls
+
+
+def measured(attempt, kind=nn.GRUCell):
+    cell, calls = counted(kind)
+    found = reach(lambda x: attempt(cell, x, K), doubled(N, 2, 3))
+    assert [loss.step for loss in found.losses] == list(LOSSES)
+    return found, len(calls)
+
+
+@pytest.mark.parametrize("kind", [nn.GRUCell, nn.RNNCell])
+@pytest.mark.parametrize(
+    ("attempt", "kind_of_reach", "lengths", "said"),
+    [
+        (attempts.one_graph, "full", [t + 1 for t in LOSSES], "nothing is cut off"),
+        (attempts.detach_every_step, "window", [1] * len(LOSSES), "reaches back 1 step, its own"),
+        (attempts.deque_of_states, "full", [t + 1 for t in LOSSES], "nothing is cut off"),
+        (attempts.run_again, "window", [K] * len(LOSSES), "reaches back 4 steps, its own"),
+        (attempts.detach_every_k, "chunks", [t % K + 1 for t in LOSSES], "a loss sees 1 to 4"),
+    ],
+)
+def test_each_attempt_is_told_how_far_it_reaches(attempt, kind_of_reach, lengths, said, kind):
+    found, _ = measured(attempt, kind)
+    assert found.lengths == lengths
+    assert found.kind == kind_of_reach
+    assert said in str(found)
+
+
+def test_running_again_is_right_for_k_times_the_work_and_sliding_for_one_pass():
+    """Attempt 4 has the gradient that was asked for, and so has "sliding", from one call."""
+    _, work = measured(attempts.run_again)
+    assert work == K * len(LOSSES)
+    cell, _ = counted(nn.GRUCell)
+    x = doubled(N, 2, 3)
+    for _loss in attempts.run_again(cell, x, K):
+        pass
+    expected = [weight.grad.clone() for weight in cell.parameters()]
+    cell.zero_grad()
+    (part,) = rnnbench.truncated_bptt(cell, x, mode="sliding", k=K, start=K - 1)
+    part.output.square().sum().backward()
+    assert_equal([weight.grad for weight in cell.parameters()], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "lengths"),
+    [
+        ({"mode": "full"}, "full", [t + 1 for t in range(N)]),
+        ({"mode": "full", "checkpoint": True}, "full", [t + 1 for t in range(N)]),
+        ({"mode": "chunks", "k": K}, "chunks", [t % K + 1 for t in range(N)]),
+        ({"mode": "sliding", "k": K}, "window", [min(t + 1, K) for t in range(N)]),
+        ({"mode": "sliding", "k": K, "start": 3, "stride": 2}, "window", [K] * 6),
+        ({"mode": "k1_k2", "k1": 1, "k2": K}, "window", [min(t + 1, K) for t in range(N)]),
+        ({"mode": "k1_k2", "k1": 2, "k2": K}, "mixed", [1, 2] + [3, 4] * 6),
+        ({"mode": "k1_k2", "k1": 7, "k2": 3}, "mixed", [0, 0, 0, 0, 1, 2, 3] * 2),
+        ({"mode": "artbp", "k": K, "every": 2}, "mixed", [t + 1 for t in range(N)]),
+    ],
+)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])  # a dead ReLU reaches nothing
+def test_the_modes_reach_as_documented(options, kind, lengths, cell, monkeypatch):
+    ways = iter([False, True, True, False, False, True])
+    monkeypatch.setattr(modes, "_cut_here", lambda p, generator: next(ways))
+    if options["mode"] == "artbp":  # cuts after 4, 6 and 12 steps
+        lengths = [1, 2, 3, 4, 1, 2, 1, 2, 3, 4, 5, 6, 1, 2]
+    model = network(cell, 3, 4, num_layers=2)
+
+    def program(x):
+        for part in rnnbench.truncated_bptt(model, x, **options):
+            yield from part.output.sum((1, 2))
+
+    found = reach(program, doubled(N, 2, 3))
+    assert found.lengths == lengths
+    assert found.kind == kind
+
+
+def test_example_of_the_docstring():
+    result = doctest.testmod(reaching, extraglobs={"rnnbench": rnnbench})
+    assert result.attempted
+    assert not result.failed
+
+
+def test_norms_are_the_derivatives_and_vanish_with_the_lag():
+    torch.manual_seed(0)
+    cell = nn.RNNCell(3, 4).double()
+    x = doubled(6, 1, 3)
+    found = reach(lambda x: attempts.one_graph(cell, x, 6), x, axis=0)
+    leaf = x.clone().requires_grad_()
+    h = attempts.start(cell, leaf)
+    for x_t in leaf:
+        h = cell(x_t, h)
+    (gradient,) = torch.autograd.grad(attempts.loss_of(h), leaf)
+    assert_equal([found.losses[0].norms], [gradient.abs().sum((1, 2))])
+
+
+def test_what_reaches_nothing_is_said():
+    head = nn.Linear(3, 1)
+    found = reach(lambda x: [head(x_t.detach()).sum() for x_t in x], torch.randn(5, 3))
+    assert (found.kind, found.lengths) == ("none", [0] * 5)
+    assert "nothing is reached" in str(found)
+    assert "5 losses reach no step" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("program", "x", "sentence"),
+    [
+        (lambda x: [x], torch.zeros(3, 2), r"must yield scalar losses, .* got \(3, 2\)"),
+        (lambda x: [1.0], torch.zeros(3, 2), "must yield scalar losses, .* got float"),
+        (lambda x: [], torch.zeros(3, 2), "at least one loss"),
+        (lambda x: [x.sum()], torch.zeros(3, 2).long(), "floating-point tensor; got torch.int64"),
+    ],
+)
+def test_wrong_programs_are_refused(program, x, sentence):
+    with pytest.raises(InputError, match=sentence):
+        reach(program, x)
