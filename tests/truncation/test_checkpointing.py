@@ -11,7 +11,7 @@ import rnnbench
 from rnnbench import InputError
 from rnnbench.truncation import checkpointed
 
-T, B, H = 144, 4, 16
+T, B, H = 144, 32, 16
 SEGMENT = 12  # √T
 
 
