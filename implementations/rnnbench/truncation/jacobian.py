@@ -27,8 +27,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rnnbench.recurrence import LayerWeights
 from rnnbench.spec import Spec
-from rnnbench.stack import LayerWeights
 
 
 class Jacobian(NamedTuple):

@@ -43,8 +43,9 @@ from torch import Tensor, nn
 from rnnbench import interface
 from rnnbench import nn as rnnbench_nn
 from rnnbench.errors import UnsupportedError
+from rnnbench.recurrence import LayerWeights, sum_of_outer
 from rnnbench.spec import Spec
-from rnnbench.stack import LayerWeights, draw_masks, sum_of_outer
+from rnnbench.stack import draw_masks
 from rnnbench.truncation.jacobian import Jacobian, linearise, push
 from rnnbench.truncation.runner import Runner
 from rnnbench.truncation.state import State, choose_rows, segments
