@@ -62,6 +62,22 @@ COLD_CELLS: Added = {"smoke": ("gru",), "quick": ("rnn_tanh", "lstm"), "nightly"
 FIRST_CALL: dict[str, Added] = {"cell": COLD_CELLS, "cache": {"smoke": CACHES}}
 COMPILE: dict[str, Added] = {"cell": COLD_CELLS, "T": {"smoke": (16,), "nightly": (1024,)}}
 FIRST_CALL_STEPS = 16
+
+TRUNCATION: dict[str, Added] = {
+    "mode": {
+        "smoke": ("chunks", "sliding"),
+        "quick": ("k1_k2", "full", "checkpoints", "artbp", "windows"),
+    },
+    "cell": {"smoke": ("gru",), "nightly": ("rnn_tanh", "lstm"), "full": ("rnn_relu",)},
+    "T": {"smoke": (256,), "full": (2048,)},
+    "K": {"smoke": (16,), "nightly": (64,)},
+    "shape": {"smoke": ("single",), "full": ("medium",)},
+}
+BIAS: dict[str, Added] = TRUNCATION | {
+    "mode": {"smoke": ("chunks", "sliding"), "quick": ("k1_k2",)},
+    "K": {"smoke": (16,), "quick": (1, 4, 64)},
+}
+"""Modes of truncated BPTT; those whose gradient has a bias, over K."""
 COLD_SHAPE = "medium"
 
 
@@ -111,9 +127,14 @@ def backends(profile: str = PROFILE) -> list[str]:
     return [name for name in package.backends() if nightly or name not in PEERS]
 
 
+def grid(axes: dict[str, Added], profile: str = PROFILE) -> list[list[Any]]:
+    """asv's `params` of a benchmark that knows no backends: the values of each parameter."""
+    return [values(added, profile) for added in axes.values()]
+
+
 def params(axes: dict[str, Added], profile: str = PROFILE) -> list[list[Any]]:
     """asv's `params`: the backends, then the values of each parameter."""
-    return [backends(profile), *(values(added, profile) for added in axes.values())]
+    return [backends(profile), *grid(axes, profile)]
 
 
 def names(axes: dict[str, Added]) -> list[str]:

@@ -18,6 +18,8 @@ GRIDS = {
     "memory": cases.MEMORY,
     "first call": cases.FIRST_CALL,
     "compile": cases.COMPILE,
+    "truncation": cases.TRUNCATION,
+    "bias": cases.BIAS,
 }
 
 

@@ -22,6 +22,9 @@ NAMES = {
     "parity.Gradient.track_error",
     "speed.Inference.time_inference",
     "speed.Training.time_training",
+    "truncation.Bias.track_bias",
+    "truncation.Memory.track_peak_bytes",
+    "truncation.Seconds.time_pass",
 }
 
 
