@@ -443,7 +443,12 @@ def test_a_wrong_argument_is_refused_before_any_work(options, sentence):
     ("model", "options", "sentence"),
     [
         (lambda x, state: x, {}, "Is it a cell. Then give per_step=True"),
-        (lambda x, state: x, {"per_step": True}, "must return the state or .output, state."),
+        (lambda x, state: x, {"per_step": True}, "state must be given for a cell that is not"),
+        (
+            lambda x, state: x,
+            {"per_step": True, "state": (torch.zeros(2, 4), torch.zeros(2, 4))},
+            "must return the state or .output, state. .* got Tensor for tuple",
+        ),
     ],
 )
 def test_a_model_that_returns_something_else_is_refused(model, options, sentence):

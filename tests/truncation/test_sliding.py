@@ -210,12 +210,45 @@ def test_a_faster_kernel_takes_the_place_of_the_reference(monkeypatch):
     assert calls == [("gru-I3-H4-L1-D1-float64", range(2, 6), 2)]
 
 
+def _without_layers_below(spec, layers, dy, steps, k):
+    right = sliding.steps_back(spec, layers, dy, steps, k)
+    return [part._replace(dh=torch.zeros_like(part.dh)) for part in right[:-1]] + right[-1:]
+
+
+PLANTED = {
+    "a step too many": lambda *args: sliding.steps_back(*args[:-1], args[-1] + 1),
+    "a step too few": lambda *args: sliding.steps_back(*args[:-1], args[-1] - 1),
+    "full BPTT": lambda *args: sliding.steps_back(*args[:-1], 100),
+    "losses a step late": lambda spec, layers, dy, steps, k: sliding.steps_back(
+        spec, layers, dy.roll(1, 0), steps, k
+    ),
+    "lower layers cut off": _without_layers_below,
+}
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_mistake_in_a_kernel_is_seen(mistake, cell, monkeypatch):
+    module = network(cell, 3, 4, num_layers=2)
+    x, dy = doubled(12, 2, 3), doubled(12, 2, 4)
+    expected = one_by_one(module, x, zero_state(module), dy, range(12), 4)
+    assert_equal(slid(module, x, None, dy, 4), expected)
+    monkeypatch.setitem(sliding.KERNELS, (cell, "float64"), PLANTED[mistake])
+    with pytest.raises(AssertionError):
+        assert_equal(slid(module, x, None, dy, 4), expected)
+
+
 def test_second_derivatives_are_refused():
     module = network("gru", 3, 4)
     x = doubled(5, 1, 3).requires_grad_()
     (part,) = rnnbench.truncated_bptt(module, x, None, mode="sliding", k=2)
     with pytest.raises(UnsupportedError, match="no second derivatives"):
         torch.autograd.grad(part.output.sum(), x, create_graph=True)
+
+
+def patched():
+    module = nn.GRU(3, 4)
+    module.forward = lambda x, state: (x, state)
+    return module
 
 
 class Subclassed(nn.GRU):
@@ -228,6 +261,7 @@ class Subclassed(nn.GRU):
     [
         (nn.GRU(3, 4, bidirectional=True), "a bidirectional module can be run"),
         (Subclassed(3, 4), "derived by hand for RNN, GRU and LSTM .* got Subclassed"),
+        (patched(), "derived by hand for RNN, GRU and LSTM"),
         (lambda x, state: (x, state), "got function. Mode 'k1_k2' with k1=1 and k2=k"),
     ],
 )

@@ -135,6 +135,8 @@ class Runner:
             return first_tensor(result), result
         if isinstance(result, tuple) and len(result) == 2 and same_shape(result[1], state):
             return result
+        if state is None:
+            raise InputError("state must be given for a cell that is not torch.nn's; got None")
         raise InputError(
             "model must return the state or (output, state) for one step, the state in the "
             f"structure of the state given to it; got {type(result).__name__} for "

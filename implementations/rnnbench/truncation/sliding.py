@@ -19,8 +19,8 @@ as in full BPTT. Several layers go down at the same age, top first:
     dh_l(a) = what came from dh_l(a−1) through W_hh  +  α_{l+1}(a) W_ih,l+1     (⊙ dropout's mask)
 
 Cost: one forward pass and K times the recurrent half of one backward pass. Memory: the outputs of
-all layers from forward to backward; then 2·G + 4 numbers a unit and step, and `TILE_BYTES` for the
-windows, which are taken in tiles.
+all layers from forward to backward; then about 2·G + 2 numbers a unit and step, twice that while
+they are made, and `TILE_BYTES` for the windows, which are taken in tiles.
 
 A short window, t < K−1, starts from the initial state. No gradient goes to the initial state: it
 lies before every window.
@@ -28,7 +28,8 @@ lies before every window.
 Source of the idea that windows share their forward pass: Williams and Peng, "An efficient
 gradient-based algorithm for on-line training of recurrent network trajectories", 1990 (BPTT(h),
 which costs h steps back at every step, one window at a time). Known shortcomings: no second
-derivatives; one direction only, as a reverse state at t has seen the steps after t.
+derivatives; one direction only, as a reverse state at t has seen the steps after t; the module's
+weights are run, not its ``forward``, so that hooks on it are not called.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _tile_back(
     dh: list[Tensor | None] = [None] * top + [dy]
     dc: list[Tensor | None] = [None] * len(layers)
     for age in range(k):
-        gone = sum(1 for _ in range(steps.start, min(age, steps.stop), steps.step))
+        gone = len(range(steps.start, min(age, steps.stop), steps.step))
         if gone:  # windows that began before the sequence has done so
             steps = steps[gone:]
             dh = [None if part is None else part[gone:] for part in dh]
@@ -279,7 +280,11 @@ FORWARDS = {kind.forward for kind in (nn.RNN, nn.GRU, nn.LSTM, rnnbench_nn.RNN)}
 def spec_and_weights(model: Any) -> tuple[Spec, tuple[Tensor, ...]]:
     """What a module or cell of torch.nn or rnnbench is; UnsupportedError for any other model."""
     cell = CELL_MODULES.get(type(model))
-    if cell is None and getattr(type(model), "forward", None) not in FORWARDS:
+    own = (
+        "forward" in getattr(model, "__dict__", {})
+        or getattr(type(model), "forward", None) not in FORWARDS
+    )
+    if cell is None and own:
         raise UnsupportedError(
             "mode 'sliding' is derived by hand for RNN, GRU and LSTM of rnnbench and torch.nn and "
             f"for torch.nn's cells; got {type(model).__name__}. Mode 'k1_k2' with k1=1 and k2=k "
