@@ -8,11 +8,13 @@ checkpointing  full BPTT with recomputation
 windowing      `windows`: a sequence in overlapping windows, lazily
 streams        a data set and a sampler that keep streams in step
 reaching       `reach`: how far back each loss of a program really reaches
+    fading         `lag_norms`: at which lag the gradient vanishes or explodes
 """
 
 from __future__ import annotations
 
 from rnnbench.truncation.checkpointing import checkpointed
+from rnnbench.truncation.fading import lag_norms
 from rnnbench.truncation.modes import truncated_bptt
 from rnnbench.truncation.part import Part
 from rnnbench.truncation.reaching import LossReach, Reach, reach
@@ -30,6 +32,7 @@ __all__ = [
     "Windows",
     "checkpointed",
     "collate",
+    "lag_norms",
     "reach",
     "truncated_bptt",
     "windows",

@@ -57,7 +57,7 @@ class Part:
         """
         if over not in ("part", "sequence"):
             raise InputError(f"over must be 'part' or 'sequence'; got {over!r}")
-        places = self.rows * len(self.steps)
+        places = max(self.rows * len(self.steps), 1)
         if self.mask is None:
             fits = losses.numel() % places == 0
         else:
