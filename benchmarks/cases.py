@@ -78,6 +78,11 @@ BIAS: dict[str, Added] = TRUNCATION | {
     "K": {"smoke": (16,), "quick": (1, 4, 64)},
 }
 """Modes of truncated BPTT; those whose gradient has a bias, over K."""
+LAGS: dict[str, Added] = {
+    "cell": CELLS,
+    "lag": {"smoke": (1, 16), "quick": (4, 64), "nightly": (2, 8, 32, 128)},
+    "shape": {"smoke": ("single",)},
+}
 COLD_SHAPE = "medium"
 
 

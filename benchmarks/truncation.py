@@ -1,4 +1,5 @@
-"""The modes of truncated BPTT: seconds, memory, and how far off their gradient is from full BPTT.
+"""The modes of truncated BPTT: seconds, memory, how far off their gradient is from full BPTT, and
+how much of a gradient there is at which lag.
 
 One pass is the mode's forward and backward passes over a sequence, a loss on every step, weights
 fixed. Besides the package's modes there is what one would do without ``sliding``: *windows*, all of
@@ -166,3 +167,21 @@ class Bias(Truncated):
     def track_bias(self, *params: Any) -> float:
         full = Running(Pass(*params)._replace(mode="full"))
         return distance(self.running.step(), full.step())
+
+
+class Lag(Measured):
+    """‖∂h_T/∂s_t‖ at a lag T − t, weights as a new module has them, random inputs."""
+
+    version = "1"
+    unit = "norm"
+    params = cases.grid(cases.LAGS)
+    param_names = cases.names(cases.LAGS)[1:]
+
+    def prepare(self, *params: Any) -> dict[str, Any]:
+        cell, lag, shape = params
+        self.norms = package.public("truncation").lag_norms
+        self.running = Running(Pass("full", cell, lag + 1, 1, shape))
+        return {"identity": {"kernel": "autograd, one pass for each output"}}
+
+    def track_norm(self, *params: Any) -> float:
+        return float(self.norms(self.running.module, self.running.x)[-1].mean())

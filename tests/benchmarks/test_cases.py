@@ -20,6 +20,7 @@ GRIDS = {
     "compile": cases.COMPILE,
     "truncation": cases.TRUNCATION,
     "bias": cases.BIAS,
+    "lags": cases.LAGS,
 }
 
 

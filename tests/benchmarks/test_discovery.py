@@ -23,6 +23,7 @@ NAMES = {
     "speed.Inference.time_inference",
     "speed.Training.time_training",
     "truncation.Bias.track_bias",
+    "truncation.Lag.track_norm",
     "truncation.Memory.track_peak_bytes",
     "truncation.Seconds.time_pass",
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from benchmarks import package, truncation
-from benchmarks.truncation import Bias, Memory, Pass, Running, Seconds, distance
+from benchmarks.truncation import Bias, Lag, Memory, Pass, Running, Seconds, distance
 
-from rnnbench.truncation import sliding
+from rnnbench.truncation import lag_norms, sliding
 
 MODES = ("chunks", "k1_k2", "sliding", "full", "checkpoints", "artbp", "windows")
 
@@ -44,6 +44,17 @@ def test_bias_falls_with_k(suite, monkeypatch):
     biases = [suite.run("truncation.Bias.track_bias", index) for index in range(3)]
     assert biases[0] > biases[1] > biases[2]
     assert biases[2] < truncation.SAME
+
+
+def test_norms_at_a_lag_are_those_of_the_package(suite, monkeypatch):
+    lags = [1, 3, 9]
+    monkeypatch.setattr(Lag, "params", [["lstm"], lags, ["small"]])
+    for index, lag in enumerate(lags):
+        running = Running(Pass("full", "lstm", lag + 1, 1, "small"))
+        expected = lag_norms(running.module, running.x)
+        assert len(expected) == lag
+        got = suite.run("truncation.Lag.track_norm", index)
+        assert got == pytest.approx(float(expected[-1].mean()))
 
 
 def test_a_wrong_sliding_pass_gets_no_figure(suite, monkeypatch):
