@@ -17,6 +17,7 @@ from . import text
 
 LABEL, PLOT, RIGHT = 92, 300, 14
 WIDTH = LABEL + PLOT + RIGHT
+DECADES = 12
 TOP, LANE, GAP, BOTTOM = 26, 13, 8, 20
 SHAPES = [
     "M-3.4,0a3.4,3.4 0 1,0 6.8,0a3.4,3.4 0 1,0 -6.8,0Z",
@@ -87,6 +88,16 @@ def ratio_axis(values: Iterable[float]) -> Axis:
 def seconds_axis(values: Iterable[float]) -> Axis:
     """Powers of ten around the values."""
     return _decimal_axis([value for value in values if value > 0 and math.isfinite(value)])
+
+
+def number_axis(values: Iterable[float]) -> Axis:
+    """Powers of ten around the values, at most `DECADES` of them below the largest."""
+    found = [value for value in values if value > 0 and math.isfinite(value)] or [1.0]
+    high = math.ceil(math.log10(max(found)))
+    low = min(max(math.floor(math.log10(min(found))), high - DECADES), high - 1)
+    step = max(1, math.ceil((high - low) / 6))
+    ticks = [(10.0**power, f"{10.0**power:g}") for power in range(high, low - 1, -step)]
+    return Axis(10.0**low, 10.0**high, ticks)
 
 
 def dot_plot(title: str, description: str, rows: Sequence[Row], axis: Axis) -> Markup:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from . import costs, facts, matrix, ratios, site, speed, text
+from . import costs, facts, matrix, ratios, site, speed, text, truncation
 from .commits import Commit
 from .rows import Loaded, groups, latest
 from .verdict import Verdict, verdict
@@ -39,6 +39,7 @@ class Section:
     losses: list[speed.Losses]
     cold: costs.Cold
     memory: costs.Memory
+    truncation: list[truncation.Panel]
     absences: list[facts.Absence]
     identity: list[facts.Identity]
     control: list[Any]
@@ -93,6 +94,7 @@ def _section(
         losses=speed.losses(compared, series),
         cold=costs.cold(rows, compared, series),
         memory=costs.memory(rows, compared, series),
+        truncation=truncation.truncation(rows),
         absences=facts.absences(rows),
         identity=facts.identities(rows, series),
         control=facts.control(loaded.rows, machine, commits),

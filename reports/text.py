@@ -11,13 +11,15 @@ BYTES = [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")]
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Three significant digits without an exponent: ``0.0123``, ``1.20``, ``34.5``, ``1,230``."""
+    """Three significant digits: ``0.0123``, ``1.20``, ``1,230``; below 1e-6 ``1.90e-25``."""
     if math.isnan(value):
         return NONE
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
+    if abs(value) < 1e-6:
+        return f"{value:.{digits - 1}e}"
     # Rounded first, so that 9.999 is one of two digits before the point and not of one.
     rounded = float(f"{value:.{digits - 1}e}")
     decimals = digits - 1 - math.floor(math.log10(abs(rounded)))

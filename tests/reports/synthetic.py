@@ -36,6 +36,19 @@ COMPILE: dict[str, list[Any]] = {
     "cell": AXES["cell"],
     "T": [16, 1024],
 }
+PASSES: dict[str, list[Any]] = {
+    "mode": ["chunks", "sliding", "full", "windows"],
+    "cell": ["gru"],
+    "T": [256],
+    "K": [16],
+    "shape": ["single"],
+}
+BIASES: dict[str, list[Any]] = PASSES | {"mode": ["chunks", "sliding"], "K": [16, 1, 64]}
+LAGS: dict[str, list[Any]] = {
+    "cell": ["gru", "lstm"],
+    "lag": [16, 1, 128],
+    "shape": ["single"],
+}
 SPEED_UP = {"native": 1.0, "manual": 0.14, "numba": 2.1, "compile": 1.15}
 FIRST = {"native": 0.02, "manual": 0.03, "numba": 4.9, "compile": 7.5}
 KERNELS = {
@@ -200,6 +213,10 @@ def standard_benchmarks() -> dict[str, dict[str, Any]]:
         benchmark("cold.Compile.track_compile_seconds", "seconds", COMPILE),
         benchmark("cold.Import.track_import_seconds", "seconds", {"package": ["ours", "torch"]}),
         benchmark("control.Control.time_matmul", "seconds", {}),
+        benchmark("truncation.Seconds.time_pass", "seconds", PASSES),
+        benchmark("truncation.Memory.track_peak_bytes", "bytes", PASSES),
+        benchmark("truncation.Bias.track_bias", "relative", BIASES),
+        benchmark("truncation.Lag.track_norm", "norm", LAGS),
     ]
     return {entry["name"]: entry for entry in entries}
 
@@ -249,7 +266,19 @@ def value_of(name: str, case: Case, noise: random.Random) -> float | None:
         return FIRST[backend] * (1 if case["cache"] == "empty" else 0.3) * jitter
     if name.startswith("cold.Compile"):
         return FIRST[backend] * 0.9 * jitter
+    if name.startswith("truncation."):
+        return truncation_value(name, case)
     return 0.8 * jitter if name.startswith("cold.") else 2.3e-3 * jitter
+
+
+def truncation_value(name: str, case: Case) -> float:
+    """Without noise: gradients that halve with each step of lag."""
+    if ".Lag." in name:
+        return 0.5 ** int(case["lag"])
+    if ".Bias." in name:
+        return 1 / int(case["K"])
+    seconds = {"chunks": 1e-3, "sliding": 2e-3, "full": 4e-3, "windows": 2e-2}[case["mode"]]
+    return seconds if ".Seconds." in name else 1e9 * seconds
 
 
 def unsupported(name: str, case: Case) -> bool:

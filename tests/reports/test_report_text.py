@@ -18,11 +18,13 @@ from reports import text
         (1234.5, "1,230"),
         (0.01234, "0.0123"),
         (-2.5, "-2.50"),
+        (0.00000123, "0.00000123"),
+        (1.9e-25, "1.90e-25"),
         (math.nan, "—"),
         (math.inf, "∞"),
     ],
 )
-def test_three_digits_and_no_exponent(value: float, words: str) -> None:
+def test_three_digits_and_an_exponent_below_a_millionth_only(value: float, words: str) -> None:
     assert text.number(value) == words
 
 
