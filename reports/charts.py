@@ -97,7 +97,8 @@ def number_axis(values: Iterable[float]) -> Axis:
     low = min(max(math.floor(math.log10(min(found))), high - DECADES), high - 1)
     step = max(1, math.ceil((high - low) / 6))
     ticks = [(10.0**power, f"{10.0**power:g}") for power in range(high, low - 1, -step)]
-    return Axis(10.0**low, 10.0**high, ticks)
+    cut = "◂ and smaller" if min(found) < 10.0**low else ""
+    return Axis(10.0**low, 10.0**high, ticks, ends=(cut, ""))
 
 
 def dot_plot(title: str, description: str, rows: Sequence[Row], axis: Axis) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +67,10 @@ def _passes(lines: Sequence[Line]) -> list[Panel]:
             for mode, line in seconds.items()
         ]
         title = f"One pass: {cell}, T={T}, K={K}, {shape}"
-        marks = [charts.Row(mode, [[_mark(line, 0)]]) for mode, line in seconds.items()]
+        marks = [
+            charts.Row(mode, [[_mark(line, 0, value_figure(line))]])
+            for mode, line in seconds.items()
+        ]
         axis = charts.seconds_axis(line["value"] for line in own)
         chart = charts.dot_plot(title, "Seconds of a forward and backward pass.", marks, axis)
         heads = ["Time", f"{STRONG} / own", "Peak memory"]
@@ -96,11 +98,15 @@ def _panel(title: str, lines: Sequence[Line], down: str, across: str) -> Panel:
     series = {name: number for number, name in enumerate(heads)}
     at = {(int(line[down]), str(line[across])): line for line in lines}
     steps = sorted({step for step, _ in at})
-    table = [(str(step), [_figure(at.get((step, name))) for name in heads]) for step in steps]
+    table = [(str(step), [_number(at.get((step, name))) for name in heads]) for step in steps]
     marks = [
         charts.Row(
             f"{down}={step}",
-            [[_mark(at[step, name], series[name])] for name in heads if (step, name) in at],
+            [
+                [_mark(at[step, name], series[name], _number(at[step, name]))]
+                for name in heads
+                if (step, name) in at
+            ],
         )
         for step in steps
     ]
@@ -113,6 +119,14 @@ def _figure(line: Line | None) -> Figure:
     return Figure(text.NONE, look="muted") if line is None else value_figure(line)
 
 
+def _number(line: Line | None) -> Figure:
+    """Without its unit, which the panel's title says."""
+    figure = _figure(line)
+    if line is None or line["status"] not in MEASURED:
+        return figure
+    return Figure(text.number(line["value"]), figure.note, figure.sort)
+
+
 def _ratio(line: Line, strong: Line | None) -> Figure:
     if strong is None or not line["value"] > 0 or not strong["value"] > 0:
         return Figure(text.NONE, look="muted")
@@ -120,9 +134,9 @@ def _ratio(line: Line, strong: Line | None) -> Figure:
     return Figure(text.ratio(ratio), sort=ratio)
 
 
-def _mark(line: Mapping[Any, Any], series: int) -> charts.Mark | charts.Note:
+def _mark(line: Mapping[Any, Any], series: int, figure: Figure) -> charts.Mark | charts.Note:
     """A mark at the value, on the axis's end where it is zero; words where there is none."""
-    if line["status"] not in MEASURED or math.isnan(line["value"]):
-        return charts.Note(value_figure(line).text)
+    if line["status"] not in MEASURED:
+        return charts.Note(figure.text)
     name = line["mode"] if "mode" in line else line["cell"]
-    return charts.Mark(series, max(line["value"], 1e-300), f"{name}: {value_figure(line).text}")
+    return charts.Mark(series, max(line["value"], 1e-300), f"{name}: {figure.text}")
