@@ -22,32 +22,12 @@ Sources: Werbos 1990; Hochreiter and Schmidhuber 1997; Cho et al. 2014.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from rnnbench.linearised import Jacobian
 from rnnbench.recurrence import LayerWeights
 from rnnbench.spec import Spec
-
-
-class Jacobian(NamedTuple):
-    """Factors of a layer's backward step at each of T steps; absent ones are None.
-
-    to_a, to_u   α and μ per unit of dm (of dc in the LSTM's first three gates), (T, B, G, H)
-    to_h         what of dm goes to h_{t−1} beside W_hh (GRU), (T, B, H)
-    to_c, past_c ∂c_t/∂m_t's share of dc, and what of dc goes to c_{t−1} (LSTM), (T, B, H)
-    """
-
-    to_a: Tensor
-    to_u: Tensor
-    to_h: Tensor | None = None
-    to_c: Tensor | None = None
-    past_c: Tensor | None = None
-
-    def at(self, steps: slice) -> Jacobian:
-        """The factors at those steps, as views."""
-        return Jacobian(*(part if part is None else part[steps] for part in self))  # type: ignore[arg-type]
 
 
 def push(factors: Tensor, dm: Tensor, dc: Tensor | None) -> Tensor:

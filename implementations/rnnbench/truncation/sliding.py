@@ -34,9 +34,9 @@ weights are run, not its ``forward``, so that hooks on it are not called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,40 +44,16 @@ from torch import Tensor, nn
 from rnnbench import interface
 from rnnbench import nn as rnnbench_nn
 from rnnbench.errors import UnsupportedError
+from rnnbench.linearised import Kernel, Layer, Sums
 from rnnbench.recurrence import LayerWeights, sum_of_outer
-from rnnbench.spec import Spec
+from rnnbench.spec import CELLS, Spec
 from rnnbench.stack import draw_masks
-from rnnbench.truncation.jacobian import Jacobian, linearise, push
+from rnnbench.truncation.jacobian import linearise, push
 from rnnbench.truncation.runner import Runner
 from rnnbench.truncation.state import State, choose_rows, segments
 
 TILE_BYTES = 2**20
 """About what the rows of one tile of windows take: they should stay in a core's cache."""
-
-
-class Layer(NamedTuple):
-    """One layer of the stored pass; ``m`` is what the projection was applied to."""
-
-    jacobian: Jacobian
-    weights: LayerWeights
-    mask: Tensor | None  # dropout's, on this layer's input, (T, B, I)
-    x: Tensor  # behind the mask, (T, B, I)
-    h_before: Tensor  # (T, B, P or H)
-    m: Tensor | None  # (T, B, H)
-
-
-class Sums(NamedTuple):
-    """Of one layer Σ over windows, at each step: of dh (T, B, P or H), and of dc (T, B, H)."""
-
-    dh: Tensor
-    dc: Tensor | None
-
-
-Kernel = Callable[[Spec, Sequence[Layer], Tensor, range, int], list[Sums]]
-"""(spec, layers, dy (W, B, P or H), steps of the W losses, K) → the sums of every layer."""
-
-KERNELS: dict[tuple[str, str], Kernel] = {}
-"""(cell, dtype) → what runs the K steps in place of `steps_back`, its reference."""
 
 
 def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k: int) -> list[Sums]:
@@ -133,6 +109,29 @@ def _tile_back(
             if age + 1 < k:
                 back = push(J.to_u, dm, c) @ layer.weights.hh
                 dh[index] = back if J.to_h is None else back.addcmul_(dm, J.to_h)
+
+
+def _on_vectors(
+    spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k: int
+) -> list[Sums]:
+    """The numba backend's kernels, which are imported, and compiled, when they are first used."""
+    from rnnbench.backends.numba import windows
+
+    return windows.steps_back(spec, layers, dy, steps, k)
+
+
+KERNELS: dict[tuple[str, str], Kernel] = {
+    (cell, dtype): _on_vectors for cell in CELLS for dtype in ("float32", "float64")
+}
+"""(cell, dtype) → what runs the K steps on the CPU in place of `steps_back`, its reference."""
+
+
+def kernel_for(spec: Spec, device: torch.device) -> tuple[str, Kernel]:
+    """What runs the windows' backward pass, and its name: "numba" where `KERNELS` has one, on the
+    CPU; "torch", which is `steps_back`, for the other dtypes and devices.
+    """
+    found = KERNELS.get((spec.cell, spec.dtype)) if device.type == "cpu" else None
+    return ("torch", steps_back) if found is None else ("numba", found)
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ class _Sliding(torch.autograd.Function):
         outputs, rest = rest[:n_layers], rest[n_layers:]
         state, weights = rest[: len(plan.state)], rest[len(plan.state) :]
         layers = _linearised(spec, x, masks, outputs, state, weights)
-        kernel = KERNELS.get((spec.cell, spec.dtype), steps_back)
+        _, kernel = kernel_for(spec, x.device)
         sums = kernel(spec, layers, dy.contiguous(), plan.steps, plan.k)
         dx, gradients = None, []
         for index, (layer, total) in enumerate(zip(layers, sums, strict=True)):
