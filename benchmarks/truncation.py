@@ -51,6 +51,7 @@ class Running:
         self.x = torch.randn(given.T, B, I)
         self.dy = torch.randn(given.T, B, H)
         self.generator = torch.Generator().manual_seed(0)
+        self.kernel = ""  # what ran the windows back, if the mode says it
         self.step = self.windows if given.mode == "windows" else self.truncated
 
     def options(self) -> dict[str, Any]:
@@ -71,6 +72,8 @@ class Running:
         for part in self.run(self.module, self.x, **({"mode": self.given.mode} | self.options())):
             loss = (part.output * self.dy[part.slice]).sum()
             own = torch.autograd.grad(loss, self.weights)
+            kernel = getattr(part, "kernel", None)
+            self.kernel = f", windows on {kernel}" if kernel else ""
             total = own if total is None else [a + b for a, b in zip(total, own, strict=True)]
         assert total is not None
         return list(total)
@@ -130,7 +133,7 @@ class Truncated(Measured):
             apart = distance(found, Running(given._replace(mode=other)).step())
             if not apart < SAME:
                 raise RuntimeError(f"{given.mode} is {apart:.1e} from {other}")
-        return {"identity": {"kernel": f"{given.mode}, backend auto"}}
+        return {"identity": {"kernel": f"{given.mode}, backend auto" + self.running.kernel}}
 
 
 class Seconds(Truncated):

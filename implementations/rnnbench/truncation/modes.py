@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -87,7 +88,8 @@ def truncated_bptt(
     - ``sliding`` (k, start=0, stride=1): the losses of steps start, start + stride, …, each cut
       exactly k steps back, c = t − k, for the cost of one stored forward pass and k batched
       backward steps; one part. ``start=k-1`` leaves out the windows that are shorter than k. For
-      RNN, GRU, LSTM and their cells; see `rnnbench.truncation.sliding`.
+      RNN, GRU, LSTM and their cells; see `rnnbench.truncation.sliding`. The backward steps run on
+      kernels of the numba backend (CPU, float32 and float64) or in plain torch: `Part.kernel`.
     - ``full`` (checkpoint=False): no cut; one part. ``checkpoint=True`` keeps the states of every
       √T steps alone and runs the steps between them again: same gradient, see
       `rnnbench.truncation.checkpointing`.
@@ -224,8 +226,9 @@ def _k1_k2(runner: Runner, state: State, k1: int, k2: int) -> Iterator[Part]:
 
 
 def _sliding(runner: Runner, state: State, k: int, steps: range) -> Iterator[Part]:
-    output, state = sliding(runner, state, k, steps)
-    yield _part(runner, output, steps, max(0, steps.start - k + 1), state)
+    output, state, kernel = sliding(runner, state, k, steps)
+    part = _part(runner, output, steps, max(0, steps.start - k + 1), state)
+    yield replace(part, kernel=kernel)
 
 
 def _full(runner: Runner, state: State, checkpoint: bool) -> Iterator[Part]:
