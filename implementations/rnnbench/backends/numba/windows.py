@@ -97,65 +97,136 @@ add_masked = emitted(_add_masked)
 
 
 @jit
-def _cell_back(
-    like, cell, H, width, B, layer, from_row, windows, first_row, stride, dm, dm_row, delta
-):
-    """δ of all windows of a tile that are inside, from ``dm`` and dc.
+def _cell_back(like, cell, H, width, layer, rows, step, distance, dm, dm_row, dc, sum_dh, delta):
+    """δ of some rows of a tile from dm and dc, which are added to the sums of their steps.
 
-    from_row   the first window's first row in the tile
-    first_row  the row of the factors at which it stands; the next one's is stride · B further
+    step, distance   the first row's row of the factors, and how much further the next one's is
+    sum_dh           the sum that dm goes to, or 0 where that is behind a projection
     """
     size, slot = like.itemsize, slot_of(H, width)
     slots = 1 if cell <= RNN_RELU else 4
     gates = 1 if cell <= RNN_RELU else 3 if cell == GRU else 4
-    for w in range(windows):
-        for b in range(B):
-            row, at = from_row + w * B + b, first_row + w * stride * B + b
-            to_a = layer[TO_A] + at * gates * H * size
-            unit = at * H * size
-            down, to = dm + row * dm_row * size, delta + row * slots * slot * size
-            for j in range(0, H * size, width * size):
-                count = H - j // size
-                if cell <= RNN_RELU:
-                    rnn_back(like, to_a + j, down + j, to + j, count)
-                elif cell == GRU:
-                    gru_back(
-                        like, to_a + j, layer[TO_U] + at * gates * H * size + j,
-                        layer[TO_H] + unit + j, H, down + j, to + j, slot, count,
-                    )  # fmt: skip
-                else:
-                    lstm_back(
-                        like, to_a + j, layer[TO_C] + unit + j, layer[PAST_C] + unit + j, H,
-                        down + j, layer[DC] + row * slot * size + j, layer[SUM_DC] + unit + j,
-                        to + j, slot, count,
-                    )  # fmt: skip
+    vector = width * size
+    for i in range(rows):
+        unit = (step + i * distance) * H * size
+        to_a, down = layer[TO_A] + unit * gates, dm + i * dm_row * size
+        to = delta + i * slots * slot * size
+        if sum_dh:
+            for v in range(slot // width):
+                add_row(like, down + v * vector, sum_dh + unit + v * vector, H - v * width)
+        if cell <= RNN_RELU:
+            for v in range(slot // width):
+                j = v * vector
+                rnn_back(like, to_a + j, down + j, to + j, H - v * width)
+        elif cell == GRU:
+            to_u, to_h = layer[TO_U] + unit * gates, layer[TO_H] + unit
+            for v in range(slot // width):
+                j = v * vector
+                gru_back(
+                    like, to_a + j, to_u + j, to_h + j, H, down + j, to + j, slot, H - v * width
+                )
+        else:
+            to_c, past_c, sum_dc = layer[TO_C] + unit, layer[PAST_C] + unit, layer[SUM_DC] + unit
+            c = dc + i * slot * size
+            for v in range(slot // width):
+                j = v * vector
+                lstm_back(
+                    like, to_a + j, to_c + j, past_c + j, H, down + j, c + j, sum_dc + j, to + j,
+                    slot, H - v * width,
+                )  # fmt: skip
 
 
 @jit
-def _add_rows_to_steps(like, S, s_slot, width, B, windows, first_row, stride, dh, total):
-    """Σ over windows of dh, at the step at which each of them stands."""
+def _add_rows(like, S, s_slot, width, rows, step, distance, dh, total):
+    """dh of some rows of a tile, added to the sums of their steps."""
     size = like.itemsize
-    for w in range(windows):
-        for b in range(B):
-            part = dh + (w * B + b) * s_slot * size
-            to = total + (first_row + w * stride * B + b) * S * size
-            for j in range(0, S, width):
-                add_row(like, part + j * size, to + j * size, S - j)
+    for i in range(rows):
+        part, to = dh + i * s_slot * size, total + (step + i * distance) * S * size
+        for j in range(0, S, width):
+            add_row(like, part + j * size, to + j * size, S - j)
 
 
 @jit
-def _add_below(
-    like, S, s_slot, width, B, windows, first_row, stride, down, mask, dh
-):
-    """dh of the layer below ← dh + down ⊙ dropout's mask of the step."""
+def _add_below(like, S, s_slot, width, rows, step, distance, down, mask, dh):
+    """dh of the layer below ← dh + down ⊙ dropout's mask of their steps."""
     size = like.itemsize
-    for w in range(windows):
-        for b in range(B):
-            row = (w * B + b) * s_slot * size
-            factor = mask + (first_row + w * stride * B + b) * S * size
+    for i in range(rows):
+        row, factor = i * s_slot * size, mask + (step + i * distance) * S * size
+        for j in range(0, S, width):
+            at = row + j * size
+            add_masked(like, down + at, factor + j * size, dh + at, S - j)
+
+
+@jit
+def _begin(like, cell, H, S, width, rows, layers, dy, zeros):
+    """dh and dc of a tile at age 0: dy in the top layer, nothing below."""
+    size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
+    for index in range(len(layers)):
+        top = index == len(layers) - 1
+        for i in range(rows):
             for j in range(0, S, width):
-                at = row + j * size
-                add_masked(like, down + at, factor + j * size, dh + at, S - j)
+                to = layers[index, DH] + (i * s_slot + j) * size
+                copy_vector(like, dy + (i * S + j) * size, S - j if top else 0, to)
+            if cell == LSTM:
+                for j in range(0, H, width):
+                    copy_vector(like, zeros, 0, layers[index, DC] + (i * slot + j) * size)
+
+
+@jit
+def _layer_back(
+    like, cell, H, S, width, layers, index, last, start, groups, rows, step, distance, leap,
+    delta, dm, down, zeros,
+):  # fmt: skip
+    """One layer one step back: its rows, from ``start`` on, in ``groups`` of ``rows``.
+
+    last              whether this is the K-th step, which nothing follows
+    step, distance    as in `_cell_back`; leap, from a group's to the next one's
+    """
+    size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
+    row = (1 if cell <= RNN_RELU else 4) * slot
+    K = (1 if cell <= RNN_RELU else 3 if cell == GRU else 4) * slot
+    hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
+    inside = groups * rows
+    layer = layers[index]
+    dh, dc = layer[DH] + start * s_slot * size, layer[DC] + start * slot * size
+    source, source_row, sum_dh = dh, s_slot, layer[SUM_DH]
+    if dm:
+        source, source_row, sum_dh = dm, slot, 0
+        for g in range(groups):
+            _add_rows(
+                like, S, s_slot, width, rows, step + g * leap, distance,
+                dh + g * rows * s_slot * size, layer[SUM_DH],
+            )  # fmt: skip
+        multiply_panels(
+            like, inside, slot // width, 4, width, dh, s_slot, layer[W_HR], zeros, 0, dm, slot, S
+        )
+    for g in range(groups):
+        i = g * rows
+        _cell_back(
+            like, cell, H, width, layer, rows, step + g * leap, distance,
+            source + i * source_row * size, source_row, dc + i * slot * size, sum_dh,
+            delta + i * row * size,
+        )  # fmt: skip
+    if index > 0:
+        below = layers[index - 1, DH] + start * s_slot * size
+        to, first, first_row = (down, zeros, 0) if layer[MASK] else (below, below, s_slot)
+        multiply_panels(
+            like, inside, s_slot // width, 4, width, delta, row, layer[W_IH], first, first_row,
+            to, s_slot, K,
+        )  # fmt: skip
+        if layer[MASK]:
+            for g in range(groups):
+                i = g * rows * s_slot * size
+                _add_below(
+                    like, S, s_slot, width, rows, step + g * leap, distance, down + i,
+                    layer[MASK], below + i,
+                )  # fmt: skip
+    if not last:
+        first, first_row = (dh, s_slot) if cell == GRU else (zeros, 0)
+        multiply_panels(
+            like, inside, s_slot // width, 4, width, delta + hidden * size, row, layer[W_HH],
+            first, first_row, dh, s_slot, K,
+        )  # fmt: skip
 
 
 @jit
@@ -164,72 +235,26 @@ def tile_back(
 ):
     """One tile of windows through all of its steps, added to the sums.
 
-    first, stride   the step of the first window's loss, and steps from one window to the next
-    layers          (L, COLUMNS) addresses; of the tile's rows, dh (windows·B, slot of S) and dc
-    dy              (windows·B, S)
+    first, stride    the step of the first window's loss, and steps from one window to the next
+    layers           (L, COLUMNS) addresses; of the tile's rows, dh (windows·B, slot of S) and dc
+    dy               (windows·B, S)
     delta, dm, down  room for the tile's rows; dm with a projection, down with dropout
     """
-    size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
-    row = (1 if cell <= RNN_RELU else 4) * slot
-    K = (1 if cell <= RNN_RELU else 3 if cell == GRU else 4) * slot
-    hidden = slot if cell == GRU else 0
-    top = len(layers) - 1
-    for index in range(len(layers)):
-        for i in range(windows * B):
-            for j in range(0, S, width):
-                copy_vector(
-                    like, dy + (i * S + j) * size, S - j if index == top else 0,
-                    layers[index, DH] + (i * s_slot + j) * size,
-                )  # fmt: skip
-            if cell == LSTM:
-                for j in range(0, H, width):
-                    copy_vector(like, zeros, 0, layers[index, DC] + (i * slot + j) * size)
+    _begin(like, cell, H, S, width, windows * B, layers, dy, zeros)
     for age in range(k):
         gone = min(windows, max(0, (age - first + stride - 1) // stride))
         inside = windows - gone
         if inside == 0:
             return
-        rows, start = inside * B, gone * B
         step = (first + gone * stride - age) * B
-        for index in range(top, -1, -1):
-            layer = layers[index]
-            dh = layer[DH] + start * s_slot * size
-            _add_rows_to_steps(
-                like, S, s_slot, width, B, inside, step, stride, dh, layer[SUM_DH]
-            )
-            source, source_row = layer[DH], s_slot
-            if dm:
-                source, source_row = dm, slot
-                multiply_panels(
-                    like, rows, slot // width, 4, width, dh, s_slot, layer[W_HR], zeros, 0,
-                    dm + start * slot * size, slot, S,
-                )  # fmt: skip
-            _cell_back(
-                like, cell, H, width, B, layer, start, inside, step, stride, source, source_row,
-                delta,
+        groups, rows, distance = inside, B, 1
+        if stride == 1 or B == 1:  # one distance from each row to the next
+            groups, rows, distance = 1, inside * B, stride
+        for index in range(len(layers) - 1, -1, -1):
+            _layer_back(
+                like, cell, H, S, width, layers, index, age + 1 == k, gone * B, groups, rows, step,
+                distance, stride * B, delta, dm, down, zeros,
             )  # fmt: skip
-            own = delta + start * row * size
-            if index > 0:
-                below = layers[index - 1, DH] + start * s_slot * size
-                if layer[MASK]:
-                    multiply_panels(
-                        like, rows, s_slot // width, 4, width, own, row, layer[W_IH], zeros, 0,
-                        down, s_slot, K,
-                    )  # fmt: skip
-                    _add_below(
-                        like, S, s_slot, width, B, inside, step, stride, down, layer[MASK], below
-                    )
-                else:
-                    multiply_panels(
-                        like, rows, s_slot // width, 4, width, own, row, layer[W_IH], below, s_slot,
-                        below, s_slot, K,
-                    )  # fmt: skip
-            if age + 1 < k:
-                past, past_row = (dh, s_slot) if cell == GRU else (zeros, 0)
-                multiply_panels(
-                    like, rows, s_slot // width, 4, width, own + hidden * size, row, layer[W_HH],
-                    past, past_row, dh, s_slot, K,
-                )  # fmt: skip
 
 
 def _contiguous(tensor: Tensor | None) -> Tensor | None:
