@@ -20,6 +20,7 @@ loop reads memory in order whatever the matrix was.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -54,6 +55,23 @@ def _product(
     (r, k) of A is at a + r·a_row + k·a_k, vector v of row r of C at c + r·c_row + v·c_vector, of C₀
     likewise.
     """
+
+    def store(n_rows: int, n_vectors: int) -> None:
+        sums = block_sums(e, n_rows, n_vectors, a, a_row, a_k, b, K)
+        for r in range(n_rows):
+            for v in range(n_vectors):
+                first = e.load(e.offset(e.offset(c0, c0_row, r), c0_vector, v))
+                to = e.offset(e.offset(c, c_row, r), c_vector, v)
+                e.store(first + sums[r * n_vectors + v], to)
+
+    choose_block(e, rows, vectors, store)
+
+
+product = emitted(_product)
+
+
+def choose_block(e: Emitter, rows: Any, vectors: Any, body: Callable[[int, int], None]) -> None:
+    """Emit ``body(rows, vectors)`` for every block there is, and the choice among them."""
     builder = e.builder
     choice = builder.add(builder.mul(vectors, ir.Constant(I64, 16)), rows)
     end = builder.append_basic_block("end")
@@ -63,21 +81,15 @@ def _product(
             block = builder.append_basic_block(f"block_{n_rows}x{n_vectors}")
             switch.add_case(ir.Constant(I64, 16 * n_vectors + n_rows), block)
             builder.position_at_end(block)
-            _block(
-                e, n_rows, n_vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row,
-                c_vector, K,
-            )  # fmt: skip
+            body(n_rows, n_vectors)
             builder.branch(end)
     builder.position_at_end(end)
 
 
-product = emitted(_product)
-
-
-def _block(
-    e: Emitter, rows: int, vectors: int, a: Any, a_row: Any, a_k: Any, b: Any,
-    c0: Any, c0_row: Any, c0_vector: Any, c: Any, c_row: Any, c_vector: Any, K: Any,
-) -> None:  # fmt: skip
+def block_sums(
+    e: Emitter, rows: int, vectors: int, a: Any, a_row: Any, a_k: Any, b: Any, K: Any
+) -> list[Vector]:
+    """A B of one block, row by row; the arguments are `_product`'s."""
     builder = e.builder
     chains = _chains(rows, vectors)
     starts = [e.offset(a, a_row, r) for r in range(rows)]
@@ -92,11 +104,7 @@ def _block(
             half = len(parts) // 2
             parts = [x + y for x, y in zip(parts[:half], parts[half:], strict=True)]
         sums = parts
-    sums = _loop(e, starts, step, b, whole, K, vectors, 1, sums)
-    for r in range(rows):
-        for v in range(vectors):
-            first = e.load(e.offset(e.offset(c0, c0_row, r), c0_vector, v))
-            e.store(first + sums[r * vectors + v], e.offset(e.offset(c, c_row, r), c_vector, v))
+    return _loop(e, starts, step, b, whole, K, vectors, 1, sums)
 
 
 def _loop(

@@ -29,13 +29,14 @@ from rnnbench.backends.numba.compiling import jit
 from rnnbench.backends.numba.layers import CODES, GRU, LSTM, RNN_RELU, SLOTS, slot_of
 from rnnbench.backends.numba.memory import Room
 from rnnbench.backends.numba.packing import copy_vector
-from rnnbench.backends.numba.products import multiply_panels
-from rnnbench.backends.numba.vector import Emitter, Lanes, emitted
+from rnnbench.backends.numba.product import block_sums, choose_block
+from rnnbench.backends.numba.products import MOST, multiply_panels
+from rnnbench.backends.numba.vector import I64, Emitter, Lanes, emitted
 from rnnbench.linearised import Layer, Sums
 from rnnbench.recurrence import LayerWeights
 from rnnbench.spec import Spec
 
-TILE_BYTES = 1 << 17
+TILE_BYTES = 1 << 18
 """Of a tile's rows in one layer, with the factors that they meet: a part of the second-level
 cache, whose rest is for the weights."""
 
@@ -89,6 +90,29 @@ def _add_masked(e: Emitter, part: Any, factor: Any, total: Any, count: Any) -> N
     e.store(product, total)
 
 
+def _rnn_product(
+    e: Emitter, rows: Any, vectors: Any, delta: Any, delta_row: Any, w: Any, slope: Any, total: Any,
+    step_row: Any, out: Any, count: Any, K: Any,
+) -> None:  # fmt: skip
+    """A block of dh = δ W_hh that is not stored: it is added to ``total``, and out ← dh ⊙ slope."""
+    width = e.lanes.width
+
+    def finish(n_rows: int, n_vectors: int) -> None:
+        sums = block_sums(e, n_rows, n_vectors, delta, delta_row, I64(1), w, K)
+        masks = [e.first(e.builder.sub(count, I64(v * width))) for v in range(n_vectors)]
+        for r in range(n_rows):
+            for v, mask in enumerate(masks):
+                dh = sums[r * n_vectors + v]
+                unit = e.offset(e.builder.mul(step_row, I64(r * e.lanes.size)), v * width)
+                at = e.builder.add(total, unit)
+                e.store_masked(e.load_masked(at, mask) + dh, at, mask)
+                factor = e.load_masked(e.builder.add(slope, unit), mask)
+                e.store_masked(dh * factor, e.offset(e.offset(out, delta_row, r), v * width), mask)
+
+    choose_block(e, rows, vectors, finish)
+
+
+rnn_product = emitted(_rnn_product)
 rnn_back = emitted(_rnn_back)
 gru_back = emitted(_gru_back)
 lstm_back = emitted(_lstm_back)
@@ -230,6 +254,25 @@ def _layer_back(
 
 
 @jit
+def _rnn_rows_back(like, H, width, layer, rows, step, distance, delta, out):
+    """δ of some rows of an RNN's tile a step back, from those of the step after it."""
+    size, slot = like.itemsize, slot_of(H, width)
+    for start in range(0, slot, 4 * width):
+        panel = min(4, (slot - start) // width)
+        blocks = (rows + MOST[panel] - 1) // MOST[panel]
+        done = 0
+        for block in range(1, blocks + 1):
+            now = rows * block // blocks - done
+            unit = ((step + done * distance) * H + start) * size
+            rnn_product(
+                like, now, panel, delta + done * slot * size, slot, layer[W_HH] + start * slot * size,
+                layer[TO_A] + unit, layer[SUM_DH] + unit, distance * H,
+                out + (done * slot + start) * size, H - start, slot,
+            )  # fmt: skip
+            done += now
+
+
+@jit
 def tile_back(
     like, cell, H, S, width, B, k, first, stride, windows, layers, dy, delta, dm, down, zeros
 ):
@@ -240,6 +283,8 @@ def tile_back(
     dy               (windows·B, S)
     delta, dm, down  room for the tile's rows; dm with a projection, down with dropout
     """
+    size, s_slot = like.itemsize, slot_of(S, width)
+    fused = cell <= RNN_RELU and len(layers) == 1
     _begin(like, cell, H, S, width, windows * B, layers, dy, zeros)
     for age in range(k):
         gone = min(windows, max(0, (age - first + stride - 1) // stride))
@@ -250,9 +295,19 @@ def tile_back(
         groups, rows, distance = inside, B, 1
         if stride == 1 or B == 1:  # one distance from each row to the next
             groups, rows, distance = 1, inside * B, stride
+        if fused and age > 0:
+            # δ goes from step to step, to and fro between two arrays, and dh is never stored
+            after, now = (delta, layers[0, DH]) if age % 2 else (layers[0, DH], delta)
+            for g in range(groups):
+                row = (gone * B + g * rows) * s_slot * size
+                _rnn_rows_back(
+                    like, H, width, layers[0], rows, step + g * stride * B, distance, after + row,
+                    now + row,
+                )  # fmt: skip
+            continue
         for index in range(len(layers) - 1, -1, -1):
             _layer_back(
-                like, cell, H, S, width, layers, index, age + 1 == k, gone * B, groups, rows, step,
+                like, cell, H, S, width, layers, index, age + 1 == k or fused, gone * B, groups, rows, step,
                 distance, stride * B, delta, dm, down, zeros,
             )  # fmt: skip
 
