@@ -66,13 +66,12 @@ class Windows:
         """Of windows side by side: x (K, W·B, I), state (W·B, H), dy (W·B, H)."""
         given = tuple(part[None] for part in state)
         y, _ = self.torchs(x, given if len(given) > 1 else given[0])
-        return list(torch.autograd.grad((y[-1] * dy).sum(), list(self.torchs.parameters())))
+        return list(torch.autograd.grad(y[-1], list(self.torchs.parameters()), dy))
 
     def sliding(self) -> list[Tensor]:
         (part,) = self.run(self.ours, self.x, mode="sliding", k=self.K, start=self.K - 1)
         self.kernel = part.kernel
-        loss = (part.output * self.dy).sum()
-        return list(torch.autograd.grad(loss, list(self.ours.parameters())))
+        return list(torch.autograd.grad(part.output, list(self.ours.parameters()), self.dy))
 
     def batched(self) -> list[Tensor]:
         x = self.x.unfold(0, self.K, 1).permute(3, 0, 1, 2).flatten(1, 2)

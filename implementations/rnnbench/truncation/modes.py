@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.errors import InputError, UnsupportedError
+from rnnbench.spec import Spec
 from rnnbench.truncation.checkpointing import recomputed
 from rnnbench.truncation.part import Part
 from rnnbench.truncation.runner import Model, Runner
@@ -142,7 +143,7 @@ def truncated_bptt(
             "through it. Put what makes x, an embedding say, into the model"
         )
     if mode == "sliding":
-        spec_and_weights(model)
+        derived = spec_and_weights(model)
         if learn_state:
             raise InputError("learn_state must be False in mode 'sliding': windows are detached")
         if start is not None and start >= runner.T:
@@ -160,7 +161,7 @@ def truncated_bptt(
         return _k1_k2(runner, state, k1, k2)
     if mode == "sliding":
         assert k is not None
-        return _sliding(runner, state, k, range(start or 0, runner.T, stride or 1))
+        return _sliding(runner, derived, state, k, range(start or 0, runner.T, stride or 1))
     if mode == "full":
         return _full(runner, state, bool(checkpoint))
     assert k is not None
@@ -225,8 +226,10 @@ def _k1_k2(runner: Runner, state: State, k1: int, k2: int) -> Iterator[Part]:
         at, state = held, next_state if held == 0 else detach(next_state)
 
 
-def _sliding(runner: Runner, state: State, k: int, steps: range) -> Iterator[Part]:
-    output, state, kernel = sliding(runner, state, k, steps)
+def _sliding(
+    runner: Runner, derived: tuple[Spec, tuple[Tensor, ...]], state: State, k: int, steps: range
+) -> Iterator[Part]:
+    output, state, kernel = sliding(runner, *derived, state, k, steps)
     part = _part(runner, output, steps, max(0, steps.start - k + 1), state)
     yield replace(part, kernel=kernel)
 

@@ -21,9 +21,9 @@ class Part:
     state    after the last step run, detached: what the next batch of a stream starts from
     mask     True where a step belongs to its sequence, (steps, B), or (B, steps) batch first;
              None when no lengths were given
+    total    losses in all parts together, padding not counted: steps times rows
     kernel   what runs the windows of mode "sliding" back: "numba", or "torch" where that cannot;
              None in the other modes
-    total    losses in all parts together, padding not counted: steps times rows
     """
 
     output: Tensor

@@ -38,6 +38,7 @@ weights are run, not its ``forward``, so that hooks on it are not called.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -267,15 +268,18 @@ def _layer_gradients(layer: Layer, sums: Sums) -> tuple[Tensor, list[Tensor]]:
     J, weights = layer.jacobian, layer.weights
     dm = sums.dh if weights.hr is None else sums.dh @ weights.hr
     alpha = push(J.to_a, dm, sums.dc).flatten(0, 1)
-    mu = alpha if J.to_a is J.to_u else push(J.to_u, dm, sums.dc).flatten(0, 1)
+    same = J.to_a is J.to_u
+    mu = alpha if same else push(J.to_u, dm, sums.dc).flatten(0, 1)
+    block = 4 * math.isqrt(len(alpha)) + 1  # a fourth above the least error, in few products
     found = [
-        sum_of_outer(alpha, layer.x.flatten(0, 1)),
-        sum_of_outer(mu, layer.h_before.flatten(0, 1)),
+        sum_of_outer(alpha, layer.x.flatten(0, 1), block),
+        sum_of_outer(mu, layer.h_before.flatten(0, 1), block),
     ]
     if weights.bias_ih is not None:
-        found += [alpha.sum(0), mu.sum(0)]
+        found.append(alpha.sum(0))
+        found.append(found[-1].clone() if same else mu.sum(0))
     if layer.m is not None:
-        found.append(sum_of_outer(sums.dh.flatten(0, 1), layer.m.flatten(0, 1)))
+        found.append(sum_of_outer(sums.dh.flatten(0, 1), layer.m.flatten(0, 1), block))
     return alpha, found
 
 
@@ -334,14 +338,22 @@ def _backend_of(model: Any, spec: Spec, device: str, kernel: str) -> str:
     )
 
 
-def sliding(runner: Runner, state: State, k: int, steps: range) -> tuple[Tensor, State, str]:
+def sliding(
+    runner: Runner,
+    spec: Spec,
+    weights: tuple[Tensor, ...],
+    state: State,
+    k: int,
+    steps: range,
+) -> tuple[Tensor, State, str]:
     """Output of the given steps, laid out as the runner's, the final state, detached, and the name
     of the windows' kernel.
 
-    Raises UnsupportedError for a model that is not derived by hand, and InputError, in the words
-    of `rnnbench.interface.check_inputs`, for an argument that does not fit it.
+    spec, weights   the runner's model's, by `spec_and_weights`
+
+    Raises InputError, in the words of `rnnbench.interface.check_inputs`, for an argument that does
+    not fit the model.
     """
-    spec, weights = spec_and_weights(runner.model)
     x = runner.x.transpose(0, 1) if runner.time else runner.x
     depth = 0 if isinstance(runner.model, nn.RNNCellBase) else None
     parts = None if state is None else (state,) if isinstance(state, Tensor) else tuple(state)

@@ -36,7 +36,7 @@ from rnnbench.linearised import Layer, Sums
 from rnnbench.recurrence import LayerWeights
 from rnnbench.spec import Spec
 
-TILE_BYTES = 1 << 18
+TILE_BYTES = 1 << 19
 """Of a tile's rows in one layer, with the factors that they meet: a part of the second-level
 cache, whose rest is for the weights."""
 
@@ -330,8 +330,10 @@ def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k:
     slot, s_slot = (-(-n // width) * width for n in (H, S))
     row, has_c, projected = SLOTS[spec.cell] * slot, spec.has_cell_state, bool(spec.proj_size)
     footprint = (s_slot + slot * has_c + row + (2 * G + 2) * H) * dy.element_size()
-    tile = min(len(steps), max(1, TILE_BYTES // max(1, B * footprint)))
-    rows = tile * B
+    tile = max(1, TILE_BYTES // max(1, B * footprint))
+    if tile > MOST[4]:
+        tile -= tile % MOST[4]  # whole blocks of rows
+    rows = min(tile, len(steps)) * B
 
     like, dy = np.empty(1, spec.dtype), dy.contiguous()
     dropped = any(layer.mask is not None for layer in layers)
