@@ -75,18 +75,21 @@ class Windows:
 
     def batched(self) -> list[Tensor]:
         x = self.x.unfold(0, self.K, 1).permute(3, 0, 1, 2).flatten(1, 2)
-        return self._gradient(x, [part.flatten(0, 1) for part in self.before], self.dy.flatten(0, 1))
+        return self._gradient(
+            x, [part.flatten(0, 1) for part in self.before], self.dy.flatten(0, 1)
+        )
 
     def loop(self) -> list[Tensor]:
         total = [torch.zeros_like(weight) for weight in self.torchs.parameters()]
         for w, dy in enumerate(self.dy):
             own = self._gradient(self.x[w : w + self.K], [part[w] for part in self.before], dy)
-            for sum_, part in zip(total, own, strict=True):
-                sum_ += part
+            total = [a + b for a, b in zip(total, own, strict=True)]
         return total
 
 
-def seconds(calls: dict[str, Call], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+def seconds(
+    calls: dict[str, Call], rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Of each call in each round, in turn; the calls are warm."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
@@ -138,8 +141,16 @@ def line(result: dict[str, Any]) -> str:
     for name, samples in result["seconds"].items():
         fast, slow = (1e3 * statistics.median(samples[key]) for key in ("sliding", name))
         middle, low, high = result["ratios"][name]
-        parts.append(f"{name} {slow:8.1f} / {fast:6.2f} ms = {middle:5.1f} ({low:.1f} to {high:.1f})")
+        parts.append(
+            f"{name} {slow:8.1f} / {fast:6.2f} ms = {middle:5.1f} ({low:.1f} to {high:.1f})"
+        )
     return "   ".join(parts)
+
+
+def say(text: str) -> None:
+    """On stdout, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -152,7 +163,9 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", choices=MODULES, default=list(MODULES))
     parser.add_argument("--backend", default="auto", help="of our module's forward pass")
     parser.add_argument("--rounds", type=int, default=9, help="of sliding and batched; default 9")
-    parser.add_argument("--loops", type=int, default=3, help="rounds of loop, 0 for none; default 3")
+    parser.add_argument(
+        "--loops", type=int, default=3, help="rounds of loop, 0 for none; default 3"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of torch; default 1")
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu where other work shares the core"
@@ -169,16 +182,16 @@ def main() -> None:
     )
     results = []
     if not options.json:
-        print(f"{about}\nbaseline / sliding, medians, and their ratio")
+        say(f"{about}\nbaseline / sliding, medians, and their ratio")
     for cell in options.cells:
         try:
             results.append(measure(cell, options))
         except RuntimeError as error:
             sys.exit(str(error))
         if not options.json:
-            print(line(results[-1]), flush=True)
+            say(line(results[-1]))
     if options.json:
-        print(json.dumps({"about": about, "cells": results}))
+        say(json.dumps({"about": about, "cells": results}))
 
 
 if __name__ == "__main__":

@@ -130,9 +130,7 @@ def sum_of_outer(delta: Tensor, rows: Tensor, block: int = BLOCK) -> Tensor:
     rounding error grows like √N; with blocks it grows like √block + √(N/block). Measured in float32
     at T=128, B=5: 2.2 times the error of torch's step-by-step sum without, 1 with.
     """
-    parts = zip(delta.split(block), rows.split(block), strict=True)
-    first, first_rows = next(parts)
-    total = first.T @ first_rows
-    for part, part_rows in parts:
-        total.addmm_(part.T, part_rows)
+    total = delta[:block].T @ rows[:block]
+    for start in range(block, len(delta), block):
+        total.addmm_(delta[start : start + block].T, rows[start : start + block])
     return total

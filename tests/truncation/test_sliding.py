@@ -45,12 +45,13 @@ def test_equal_to_brute_force(cell, T, layers):
             assert_equal(slid(module, x, state, dy, k), expected)
 
 
+@pytest.mark.parametrize("kernel", ["numba", "torch"])
 @examples
 @given(
     T=st.integers(1, 12), k=st.integers(1, 14), B=st.integers(1, 3), layers=st.integers(1, 3),
     start=st.integers(0, 11), stride=st.integers(1, 4), bias=st.booleans(), proj=st.booleans(),
 )  # fmt: skip
-def test_equal_to_each_window_by_itself(cell, T, k, B, layers, start, stride, bias, proj):
+def test_equal_to_each_window_by_itself(cell, kernel, T, k, B, layers, start, stride, bias, proj):
     start = min(start, T - 1)
     size = 2 if proj and cell == "lstm" else 4
     projection = {"proj_size": size} if size < 4 else {}
@@ -60,13 +61,17 @@ def test_equal_to_each_window_by_itself(cell, T, k, B, layers, start, stride, bi
     dy = torch.randn(len(steps), B, size, dtype=torch.float64)
     expected = one_by_one(module, x, state, dy, steps, k)
     assert_equal(as_one_batch(module, x, state, dy, steps, k), expected)
-    assert_equal(slid(module, x, state, dy, k, start=start, stride=stride), expected)
+    with pytest.MonkeyPatch.context() as patch:
+        if kernel == "torch":
+            patch.delitem(sliding.KERNELS, (cell, "float64"))
+        assert_equal(slid(module, x, state, dy, k, start=start, stride=stride), expected)
 
 
-def test_tiles_of_any_size_give_the_same(cell, monkeypatch):
+def test_tiles_of_any_size_give_the_same_in_plain_torch(cell, monkeypatch):
     module = network(cell, 3, 4, num_layers=2)
     x, dy = torch.randn(30, 2, 3, dtype=torch.float64), torch.randn(30, 2, 4, dtype=torch.float64)
     expected = slid(module, x, None, dy, 7)
+    monkeypatch.delitem(sliding.KERNELS, (cell, "float64"))
     for tile_bytes in (1, 5_000, 2**30):
         monkeypatch.setattr(sliding, "TILE_BYTES", tile_bytes)
         assert_equal(slid(module, x, None, dy, 7), expected)

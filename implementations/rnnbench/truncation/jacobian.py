@@ -53,7 +53,7 @@ def linearise(
     x (T, B, I), h_before and h (T, B, P or H): the state before and after each step; c0 (B, H).
     """
     if spec.cell == "rnn_tanh":
-        slope = (1 - h * h).unsqueeze(-2)
+        slope = h.square().neg_().add_(1).unsqueeze(-2)
         return Jacobian(slope, slope), None
     if spec.cell == "rnn_relu":
         slope = (h > 0).to(h.dtype).unsqueeze(-2)
@@ -63,7 +63,7 @@ def linearise(
     if spec.cell == "gru":
         return _gru(a, u, h_before), None
     assert c0 is not None
-    jacobian, m = _lstm((a + u).view(*a.shape[:-1], 4, -1), c0)
+    jacobian, m = _lstm((a + u).view(*a.shape[:-1], 4, spec.hidden_size), c0)
     return jacobian, None if weights.hr is None else m
 
 

@@ -72,7 +72,7 @@ def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k:
         for _ in layers
     ]
     width = spec.layers * (spec.gates + 3) * spec.hidden_size
-    tile = max(1, TILE_BYTES // (B * width * dy.element_size()))
+    tile = max(1, TILE_BYTES // (max(1, B) * width * dy.element_size()))
     for start in range(0, len(steps), tile):
         _tile_back(layers, dy[start : start + tile], steps[start : start + tile], k, sums)
     return sums

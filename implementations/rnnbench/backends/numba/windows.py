@@ -8,8 +8,11 @@ at which each stands, and then all of them by one matrix:
 
 Windows are taken in tiles, small enough that their rows stay in the cache for all K steps back, and
 large enough that a panel of W_hh serves many rows. Row (w, b) of a tile is at w·B + b; windows that
-began before the sequence leave at the front. Sums over windows are added tile by tile, age by age,
-window by window: always in that order, so that they are the same bits on every run.
+began before the sequence leave at the front. Of dh an RNN of one layer needs no more than its sum
+and the next δ, so that it stays in the registers of the product.
+
+Sums over windows are added tile by tile, age by age, window by window: always in that order, so
+that they are the same bits on every run.
 
 Rows of δ hold a cell's slots as in `cells`: the GRU's α are slots 0 to 2 and its μ slots 1 to 3.
 Padding of a row stays zero. One thread.
@@ -264,10 +267,11 @@ def _rnn_rows_back(like, H, width, layer, rows, step, distance, delta, out):
         for block in range(1, blocks + 1):
             now = rows * block // blocks - done
             unit = ((step + done * distance) * H + start) * size
+            w = layer[W_HH] + start * slot * size
             rnn_product(
-                like, now, panel, delta + done * slot * size, slot, layer[W_HH] + start * slot * size,
-                layer[TO_A] + unit, layer[SUM_DH] + unit, distance * H,
-                out + (done * slot + start) * size, H - start, slot,
+                like, now, panel, delta + done * slot * size, slot, w, layer[TO_A] + unit,
+                layer[SUM_DH] + unit, distance * H, out + (done * slot + start) * size, H - start,
+                slot,
             )  # fmt: skip
             done += now
 
@@ -307,8 +311,8 @@ def tile_back(
             continue
         for index in range(len(layers) - 1, -1, -1):
             _layer_back(
-                like, cell, H, S, width, layers, index, age + 1 == k or fused, gone * B, groups, rows, step,
-                distance, stride * B, delta, dm, down, zeros,
+                like, cell, H, S, width, layers, index, age + 1 == k or fused, gone * B, groups,
+                rows, step, distance, stride * B, delta, dm, down, zeros,
             )  # fmt: skip
 
 
@@ -369,13 +373,15 @@ def _pack(
     """W_hh, W_ih (where there is a layer below) and W_hr at ``room``, as products of rows of δ."""
     H, S = spec.hidden_size, spec.state_size
     w_hh, w_ih, w_hr = room
-    seen = [(gate_order.HIDDEN, weights.hh, w_hh)]
+    hidden, inputs = (
+        gate_order.rows(order[spec.cell], H, width)
+        for order in (gate_order.HIDDEN, gate_order.INPUT)
+    )
+    seen = [(weights.hh, hidden, S, w_hh)]
     if below:
-        seen.append((gate_order.INPUT, weights.ih, w_ih))
-    for order, w, to in seen:
-        index = gate_order.rows(order[spec.cell], H, width)
-        w = w.contiguous()
-        packing.pack_rows(like, w.data_ptr(), S, zeros, 0, index, S, width, 4, to)
+        seen.append((weights.ih, inputs, S, w_ih))
     if weights.hr is not None:
-        w = weights.hr.contiguous()
-        packing.pack_rows(like, w.data_ptr(), H, zeros, 0, np.arange(S), H, width, 4, w_hr)
+        seen.append((weights.hr, np.arange(S), H, w_hr))
+    for weight, index, columns, to in seen:
+        w = weight.contiguous()
+        packing.pack_rows(like, w.data_ptr(), columns, zeros, 0, index, columns, width, 4, to)
