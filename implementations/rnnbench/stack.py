@@ -76,7 +76,7 @@ def forward(
             if keep:
                 tape.saved.append(result.saved)
         x = outputs[0] if spec.directions == 1 else torch.cat(outputs, dim=1)
-    final = [torch.stack(part) for part in (final_h, final_c) if part]
+    final = [_stacked(part) for part in (final_h, final_c) if part]
     if keep and any(part is x for part in tape.saved[-1]):
         x = x.clone()  # the user may change the output in place before the backward pass
     return x, tuple(final), tape
@@ -124,8 +124,13 @@ def backward(
             dweights.append([w for w in gradients.weights if w is not None])
         if layer > 0 and dx is not None:
             dy = dx if masks is None else dx * masks[layer - 1]
-    initial = [torch.stack(part[::-1]) for part in (dh0, dc0) if part]
+    initial = [_stacked(part[::-1]) for part in (dh0, dc0) if part]
     return dx, initial, [w for group in reversed(dweights) for w in group]
+
+
+def _stacked(states: list[Tensor]) -> Tensor:
+    """(L·D, B, size)."""
+    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
 
 
 def draw_masks(spec: Spec, x: Tensor, p: float) -> tuple[Tensor, ...]:

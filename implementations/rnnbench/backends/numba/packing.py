@@ -80,26 +80,6 @@ copy_vector = emitted(_copy_vector)
 
 
 @jit
-def pack_transposed(like, source, K, first_rows, counts, width, group, out):
-    """B = sourceᵀ of a (rows, K) matrix.
-
-    first_rows, counts   of each vector of B: the row of ``source`` it begins with, and how many
-    """
-    size = like.itemsize
-    vectors = len(first_rows)
-    for start in range(0, vectors, group):
-        panel = min(group, vectors - start)
-        for v in range(panel):
-            rows = source + first_rows[start + v] * K * size
-            for k in range(0, K, width):
-                turn_tile(
-                    like, rows + k * size, K, counts[start + v], min(width, K - k),
-                    out + (k * panel + v) * width * size, panel * width,
-                )  # fmt: skip
-        out += K * panel * width * size
-
-
-@jit
 def pack_rows(like, source, distance, other, other_distance, index, columns, width, group, out):
     """B's row k is row index[k] of ``source``, or row ~index[k] of ``other`` where that is < 0.
 

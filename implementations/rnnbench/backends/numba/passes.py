@@ -1,0 +1,108 @@
+"""A whole pass of one layer in one direction as one compiled call, packing included.
+
+Arguments as in `layers`; b_ih is 0 for a layer without biases, w_hr for one without projection.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnnbench.backends.numba import layers
+from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.gate_order import pack_biases, pack_transposed, unpack_bias
+from rnnbench.backends.numba.packing import copy_part, pack_rows
+from rnnbench.backends.numba.products import (
+    add_projection_gradient,
+    add_weight_gradients,
+    multiply_panels,
+)
+
+ONE_GATE = np.zeros(1, np.int64)
+
+
+@jit
+def _copy_last(like, steps, t, source, source_row, out, n, width):
+    """Of those sequences that end with step t of the loop, the row of ``source`` to ``out``."""
+    size, start, b = like.itemsize, steps[t, 0], steps[t, 1]
+    going_on = min(b, steps[t + 1, 1]) if t + 1 < len(steps) else 0
+    for i in range(going_on, b):
+        for j in range(0, n, width):
+            at = source + ((start + i) * source_row + j) * size
+            copy_part(like, at, n - j, out + (i * n + j) * size)
+
+
+@jit
+def forward(
+    like, steps, chunk, keep_gates, keep_c, cell, I, H, S, width, input_gates, hidden_gates,
+    x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, to_ih, to_hh, to_hr, bias, bias_u, zeros,
+    gates, c, m, p, y, y_row, h_n, c_n,
+):  # fmt: skip
+    """Output and final state.
+
+    to_ih, to_hh, to_hr, bias, bias_u   room for the packed weights
+    """
+    size, slot = like.itemsize, layers.slot_of(H, width)
+    pack_transposed(like, w_ih, I, input_gates, H, width, to_ih)
+    pack_transposed(like, w_hh, S, hidden_gates, H, width, to_hh)
+    if w_hr:
+        pack_transposed(like, w_hr, H, ONE_GATE, S, width, to_hr)
+    if b_ih:
+        pack_biases(like, width, H, cell == layers.GRU, input_gates, b_ih, b_hh, bias, bias_u)
+    else:
+        bias = bias_u = zeros
+    layers.forward(
+        like, steps, chunk, keep_gates, keep_c, cell, I, H, S, width, x, h0, c0, to_ih, to_hh,
+        to_hr, bias, bias_u, gates, c, m, p, zeros, y, y_row,
+    )  # fmt: skip
+    for t in range(len(steps)):
+        _copy_last(like, steps, t, y, y_row, h_n, S, width)
+        if c0 and keep_c:
+            _copy_last(like, steps, t, c, slot, c_n, H, width)
+    if c0 and not keep_c:
+        for i in range(steps[:, 1].max()):
+            for j in range(0, H, width):
+                copy_part(like, c + (i * slot + j) * size, H - j, c_n + (i * H + j) * size)
+
+
+@jit
+def backward(
+    like, steps, before, cell, I, H, S, width, input_rows, hidden_rows, input_columns,
+    hidden_columns, x, h0, c0, w_ih, w_hh, w_hr, to_ih, to_hh, to_hr, zeros, gates, c, y, y_row,
+    dy, dy_row, dh, dc, delta, dm, dh_all, m, packed, sums, dx, dw_ih, dw_hh, db_ih, db_hh, dw_hr,
+):  # fmt: skip
+    """All gradients. dx, dw_ih, dw_hh and dw_hr have rows of whole vectors.
+
+    dx     0 if it is not asked for
+    m      with projection (N, slot): room for o ⊙ tanh c
+    zeros  a row of zeros as long as any of the arrays' rows
+    """
+    slot, s_slot, x_slot = (
+        layers.slot_of(H, width),
+        layers.slot_of(S, width),
+        layers.slot_of(I, width),
+    )
+    row = (1 if cell <= layers.RNN_RELU else 4) * slot
+    pack_rows(like, w_hh, S, zeros, 0, hidden_rows, S, width, 4, to_hh)
+    if w_hr:
+        pack_rows(like, w_hr, H, zeros, 0, np.arange(S), H, width, 4, to_hr)
+    layers.backward(
+        like, steps, cell, H, S, width, h0, c0, to_hh, to_hr, gates, c, y, y_row, dy, dy_row,
+        dh, dc, dm, dh_all, delta, zeros,
+    )  # fmt: skip
+    N = len(before)
+    if dx:
+        pack_rows(like, w_ih, I, zeros, 0, input_rows, I, width, 4, to_ih)
+        multiply_panels(
+            like, N, x_slot // width, 4, width, delta, row, to_ih, zeros, 0, dx, x_slot,
+            len(input_rows),
+        )  # fmt: skip
+    add_weight_gradients(
+        like, delta, row, H, width, before, input_columns, hidden_columns, x, I, y, y_row, h0, S,
+        packed, dw_ih, x_slot, dw_hh, s_slot, sums,
+    )  # fmt: skip
+    if db_ih:
+        unpack_bias(like, sums, input_columns, H, width, db_ih)
+        unpack_bias(like, sums, hidden_columns, H, width, db_hh)
+    if w_hr:
+        layers.hidden_rows(like, N, slot, width, gates, c, m)
+        add_projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr)
