@@ -148,12 +148,16 @@ def _reference(case: Case) -> tuple[Problem, dict[str, Array], dict[str, float]]
         for q, value in expected.items()
         if q not in skipped and (case.training or not q.startswith("grad_"))
     }
-    unit = UNIT_ROUNDOFF[case.spec.dtype]
+    return problem, expected, torch_errors(problem, expected)
+
+
+def torch_errors(problem: Problem, expected: Mapping[str, Array]) -> dict[str, float]:
+    """Error of torch's own module in each of the expected quantities."""
+    unit = UNIT_ROUNDOFF[problem.case.spec.dtype]
     got = answers("native", problem)
-    errors = {
+    return {
         q: relative_error(got[q].detach().double().numpy(), v, unit) for q, v in expected.items()
     }
-    return problem, expected, errors
 
 
 def _defect(got: Any, expected: Array, dtype: str) -> tuple[str, str] | None:
@@ -175,18 +179,31 @@ def _defect(got: Any, expected: Array, dtype: str) -> tuple[str, str] | None:
 
 def _compare(name: str, candidate: Candidate, case: Case) -> list[Row]:
     """One row per quantity of the oracle."""
-    problem, expected, torch_errors = _reference(case)
-    spec = case.spec
+    problem, expected, errors = _reference(case)
     try:
         got = answers(candidate, problem)
     except Exception as raised:  # noqa: BLE001 (whatever a candidate raises is its result)
         detail = f"{type(raised).__name__}: {raised}"
         return [Row(name, case.name, "output", "raised", detail=detail)]
+    return judge(name, problem, expected, errors, got)
+
+
+def judge(
+    name: str,
+    problem: Problem,
+    expected: Mapping[str, Array],
+    errors: Mapping[str, float],
+    got: Mapping[str, Any],
+) -> list[Row]:
+    """One row per expected quantity of a problem, from what a candidate answered.
+
+    errors: of torch's own module, by quantity (`torch_errors`), which bound the budget.
+    """
+    case, spec = problem.case, problem.case.spec
     rows = []
     for quantity, value in expected.items():
-        worst = worst_of_pass(torch_errors, quantity)
-        budget = min(rule(case, quantity), max(FLOOR, 2 * worst))
-        row = Row(name, case.name, quantity, "ok", math.nan, budget, torch_errors[quantity])
+        budget = min(rule(case, quantity), max(FLOOR, 2 * worst_of_pass(errors, quantity)))
+        row = Row(name, case.name, quantity, "ok", math.nan, budget, errors[quantity])
         defect = _defect(got.get(quantity), value, spec.dtype)
         if defect is not None:
             rows.append(replace(row, status=defect[0], detail=defect[1]))
