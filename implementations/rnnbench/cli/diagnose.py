@@ -62,7 +62,7 @@ def diagnose(
     transposed: Annotated[bool | None, _option(LAYOUT, "Weights are (columns, rows).")] = None,
     arrays: Annotated[str | None, _option(LAYOUT, "torch or numpy.")] = None,
     x: Annotated[str | None, _option(NUMBERS, "(T, B, I) or (T, I), nested lists.", "--x")] = None,
-    state: Annotated[str | None, _option(NUMBERS, "h0, or [h0, c0] for an LSTM.")] = None,
+    state: Annotated[str | None, _option(NUMBERS, "h0, or the pair h0, c0 of an LSTM.")] = None,
     weights: Annotated[str | None, _option(NUMBERS, "By torch's names.")] = None,
     time_limit: Annotated[
         float, typer.Option(help="Seconds after which the candidate is ended.", min=1.0)

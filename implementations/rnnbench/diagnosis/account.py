@@ -19,7 +19,7 @@ def account(d: Diagnosis) -> str:
         parts += [_departure(d), _cause(d)]
         if d.contributions:
             parts.append(_contributions(d))
-        if d.heat is not None:
+        if d.heat is not None and d.first_divergence and d.first_divergence.layer is not None:
             parts.append(_drawing(d))
         parts.append(_quantities(d))
     said = [f"layout: {d.layout}"] * bool(d.layout) + d.notes

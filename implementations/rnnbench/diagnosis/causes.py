@@ -7,7 +7,8 @@ oracle's, in the unit roundoff of the dtype, and may be
     max(rule 1 of the budget, 4·A)   and   no more than 1/16 of the departure that it explains,
 
 A being the conditioning of the planted network itself, measured as in `rnnbench.budget` and only
-where the rule does not suffice (mistakes that round on purpose are badly conditioned).
+where the rule does not suffice. A mistake that rounds to a narrower dtype is planted in the dtype of
+the candidate as well, so that what it rounds falls to the same side.
 
 Search.  What is right forward can only be wrong backward, so mistakes that change the output are
 left out then, and those of the backward pass alone where gradients cannot decide. A pair of which
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ import torch
 
 from rnnbench import mistakes
 from rnnbench.budget import CONDITIONING_DRAWS, FLOOR, relative_error, rule
+from rnnbench.candidate import answers
 from rnnbench.diagnosis.trials import Trial
 from rnnbench.mistakes import CATALOGUE, Mistake
 from rnnbench.oracle import Array
@@ -37,6 +39,7 @@ from rnnbench.spec import UNIT_ROUNDOFF
 
 FORWARD = ("output", "h_n", "c_n")
 LEAST_GAIN = 16.0
+ROUNDS = {"float16_accumulation", "float32_inside"}
 
 
 @dataclass(frozen=True)
@@ -138,11 +141,23 @@ def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
     """Whether the network with these mistakes planted gives a trial's numbers."""
     if not ids:
         return not any(row.quantity in FORWARD or not forward_only for row in trial.failed)
-    case = trial.problem.case
     try:
         expected = _numbers(trial.problem, ids, forward_only=forward_only)
     except (RuntimeError, IndexError, ValueError):  # shapes do not fit, or nothing to act on
         return False
+    if _match(trial, ids, expected, forward_only=forward_only):
+        return True
+    if not ROUNDS & set(ids):
+        return False
+    same_dtype = _in_dtype(trial.problem, ids)
+    return _match(trial, ids, same_dtype, forward_only=forward_only)
+
+
+def _match(
+    trial: Trial, ids: Sequence[str], expected: Mapping[str, Any], *, forward_only: bool
+) -> bool:
+    """Whether a trial's answers are the planted numbers to rounding."""
+    case = trial.problem.case
     near: list[str] = []
     for quantity in (q for q in trial.got if not forward_only or q in FORWARD):
         verdict = _compare(trial, quantity, expected.get(quantity))
@@ -186,8 +201,14 @@ def _numbers(problem: Problem, ids: Sequence[str], *, forward_only: bool) -> dic
         )  # fmt: skip
 
 
+def _in_dtype(problem: Problem, ids: Sequence[str]) -> dict[str, Any]:
+    """As `_numbers`, computed in the dtype under test."""
+    found = answers(mistakes.candidate(problem.case.spec, *ids), problem)
+    return {q: None if v is None else v.detach().double().numpy() for q, v in found.items()}
+
+
 def _conditioning(
-    problem: Problem, ids: Sequence[str], planted: dict[str, Any], quantities: Sequence[str]
+    problem: Problem, ids: Sequence[str], planted: Mapping[str, Any], quantities: Sequence[str]
 ) -> dict[str, float]:
     """A of the planted network: errors that one unit roundoff in all that is given makes."""
     unit = UNIT_ROUNDOFF[problem.case.spec.dtype]

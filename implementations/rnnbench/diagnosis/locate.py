@@ -46,6 +46,9 @@ from rnnbench.spec import UNIT_ROUNDOFF
 PINNED = 30.0
 """A bias so far up or down that a gate is 0 or 1 to rounding; a candidate activation ±1."""
 
+_WHOLE = ("shape", "dtype", "missing", "raised")
+"""Defects of a quantity that have no place within it."""
+
 FEW = 4
 """A contribution with no more numbers than this is shown number by number."""
 
@@ -136,7 +139,9 @@ def _share(trial: Trial, quantity: str, part: Any = ...) -> float:
     got, right = trial.numbers(quantity), trial.posed.expected[quantity]
     if not row.failed:
         return min(row.share, 1.0)
-    if row.status != "over budget" or got is None:
+    if row.status in _WHOLE or got is None:
+        return np.inf
+    if not np.isfinite(got[part]).all():
         return np.inf
     unit = UNIT_ROUNDOFF[trial.problem.case.spec.dtype]
     return relative_error(got[part], right[part], unit) / row.budget
@@ -194,6 +199,10 @@ def _output_share(trial: Trial, direction: int, n: int) -> float:
 
 def first_forward(stranger: Stranger, cuts: Cuts) -> Place | None:
     """The first departure of a state or the output, or None if the pass is right."""
+    whole = [row for row in cuts.first[-1].rows if row.status in _WHOLE]
+    for row in whole:
+        if row.quantity in ("output", "h_n", "c_n"):
+            return Place(row.quantity, None, None, None, None, np.inf, row.budget)
     for n in range(1, cuts.whole.case.T + 1):
         found = sorted(_forward_at(cuts, n), key=lambda p: (p[0].layer or 0, p[0].direction or 0))
         if found:
@@ -223,7 +232,7 @@ def _forward_at(cuts: Cuts, n: int) -> Iterator[tuple[Place, Trial]]:
             layer = spec.layers - 1 if states_given or spec.layers == 1 else None
             for step in range(n):
                 part = (step, slice(None), _half(trial, direction))
-                if output.status == "over budget" and _share(trial, "output", part) > 1:
+                if _share(trial, "output", part) > 1:
                     at = step + (cuts.whole.case.T - n if direction and n > 1 else 0)
                     yield _place(trial, "output", output, layer, direction, at, n), trial
                     break
@@ -251,6 +260,8 @@ def _place(
     state: int | None = None,
 ) -> Place:  # fmt: skip
     share = row.share if state is None or quantity == "output" else _share(trial, quantity, state)
+    if row.status != "over budget":
+        share = np.inf
     return Place(quantity, layer, direction, t, None, share * row.budget, row.budget, n)
 
 
@@ -394,12 +405,15 @@ def contributions(cuts: Cuts, place: Place) -> list[Contribution]:
     if not place.backward or place.quantity in ("grad_x", "grad_h0", "grad_c0"):
         return []
     direction = place.direction or 0
+    if any(t.numbers(place.quantity) is None for t in cuts.reaching(direction, backward=True)):
+        return []
     before: tuple[Any, Any] = (0.0, 0.0)
     found = []
     for n, trial in enumerate(cuts.reaching(direction, backward=True), start=1):
         right = trial.posed.expected[place.quantity]
-        got = trial.numbers(place.quantity)
-        theirs = np.zeros_like(right) if got is None or got.shape != right.shape else got
+        theirs: Any = trial.numbers(place.quantity)
+        if theirs.shape != right.shape:
+            return []
         row = _row(trial, place.quantity)
         t = cuts.time(direction, n, backward=True)
         found.append(_contribution(t, theirs - before[0], right - before[1], right, row))

@@ -322,7 +322,8 @@ def spec_from(candidate: Any, kind: str) -> Spec:
     if found is None:
         raise InputError(
             "spec must be given for a candidate that does not carry torch.nn's attributes or "
-            "parameter names, such as spec=rnnbench.Spec('gru', input_size=3, hidden_size=4)"
+            "parameter names, such as spec=rnnbench.Spec('gru', input_size=3, hidden_size=4), or "
+            "--cell gru --input-size 3 --hidden-size 4"
         )
     return found
 

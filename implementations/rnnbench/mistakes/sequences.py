@@ -119,7 +119,7 @@ def state_not_permuted(state: State, at: At) -> State:
     needs=(masked,),
 )
 def dropout_after_last_layer(y: Tensor, at: At) -> Tensor:
-    return y * at.masks[-1]
+    return y * at.masks[-1] if at.masks else y
 
 
 @mistake(
