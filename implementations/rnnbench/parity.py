@@ -142,13 +142,18 @@ def _reference(case: Case) -> tuple[Problem, dict[str, Array], dict[str, float]]
     shared = case if case.spec.dropout else replace(case, phase="training")
     problem, expected = _oracle_answers(shared)
     problem = replace(problem, case=case)
+    expected = asked(case, expected)
+    return problem, expected, torch_errors(problem, expected)
+
+
+def asked(case: Case, expected: Mapping[str, Array]) -> dict[str, Array]:
+    """Those of the oracle's answers that a candidate can be asked for in this case."""
     skipped = () if case.initial_state else ("grad_h0", "grad_c0")
-    expected = {
+    return {
         q: value
         for q, value in expected.items()
         if q not in skipped and (case.training or not q.startswith("grad_"))
     }
-    return problem, expected, torch_errors(problem, expected)
 
 
 def torch_errors(problem: Problem, expected: Mapping[str, Array]) -> dict[str, float]:

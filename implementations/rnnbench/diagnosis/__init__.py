@@ -97,6 +97,8 @@ def diagnose(
     }  # fmt: skip
     strangers = introductions(candidate, spec, kind, mapping, layout, loss)
     stranger, seen = recognise(strangers, layout)
+    if stranger.kind != "gradient" and seen.raised is None:
+        stranger.gives = tuple(name for name in stranger.gives if name in seen.got)
     result = Diagnosis(
         stranger.name, stranger.spec, "right", stranger.kind, layout=stranger.layout.words
     )
@@ -191,7 +193,7 @@ def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
     if not stranger.takes_state:
         said.append("it takes no initial state: compared with zero states")
     if stranger.kind != "gradient" and seen.raised is None:
-        missing = [n for n in ("h_n", "c_n") if n in seen.posed.expected and n not in seen.got]
+        missing = [n for n in ("h_n", "c_n") if n in seen.posed.expected and n not in stranger.gives]
         if missing:
             said.append(f"it does not return {' or '.join(missing)}: not compared")
     return said

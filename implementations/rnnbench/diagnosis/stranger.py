@@ -50,6 +50,7 @@ class Stranger:
     match: Match | None = None  # of an object that holds its weights
     renamed: Mapping[str, str] = field(default_factory=dict)  # torch's name → the function's
     loss: str = "upstream"
+    gives: tuple[str, ...] = ("output", "h_n", "c_n")  # what its loss can be made of
     takes_state: bool = True
     takes_lengths: bool = False
     takes_masks: bool = False

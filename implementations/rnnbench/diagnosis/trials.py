@@ -19,7 +19,7 @@ from rnnbench.diagnosis.layouts import STATES, Layout, storages
 from rnnbench.diagnosis.stranger import Stranger
 from rnnbench.errors import InputError
 from rnnbench.oracle import Array
-from rnnbench.parity import Row, judge, torch_errors
+from rnnbench.parity import Row, asked, judge, torch_errors
 from rnnbench.problem import ORACLE_PRECISION, Problem, pose
 from rnnbench.spec import Case
 
@@ -37,7 +37,7 @@ class Posed:
 
     @classmethod
     def of(cls, problem: Problem) -> Posed:
-        expected = problem.expected()
+        expected = asked(problem.case, problem.expected())
         return cls(problem, expected, torch_errors(problem, expected))
 
 
@@ -92,9 +92,14 @@ def posed_for(stranger: Stranger, case: Case, given: Mapping[str, Any] | None = 
 
 
 def _upstream(stranger: Stranger, problem: Problem) -> Mapping[str, Array]:
-    """Gradients of the loss: random ones, or of the sum that a gradient function fixes itself."""
+    """Gradients of the loss: random ones for all that it returns, or of the sum that a gradient
+    function fixes itself.
+    """
     if stranger.loss == "upstream":
-        return problem.upstream
+        return {
+            name: value if name in stranger.gives else np.zeros_like(value)
+            for name, value in problem.upstream.items()
+        }
     return {
         name: np.full_like(value, 1.0 if name == stranger.loss else 0.0)
         for name, value in problem.upstream.items()
@@ -200,46 +205,61 @@ def recognise(strangers: list[Stranger], known: Mapping[str, Any]) -> tuple[Stra
 
     known: what the user said of the layout. Axes other than torch's are tried where torch's raise
     or give wrong shapes, storage of the weights where names are not torch's; elsewhere a layout is
-    taken only if it makes every number right. The first that fits wins.
+    taken only if it makes every number right. Where none does in three steps, a layout of the
+    right shapes that does in a single step is taken: what is wrong with loops over time is not
+    wrong there. The first that fits wins.
     """
-    posed: dict[tuple[int, Any, bool], Posed] = {}
-
-    def attempt(stranger: Stranger) -> Trial:
-        batch = 1 if stranger.layout.unbatched else 2
-        phase = "training" if stranger.kind == "gradient" else "inference"
-        spec = replace(stranger.spec, dropout=0.0)
-        case = Case(spec, 3, batch, phase, initial_state=stranger.takes_state, seed=3)
-        key = (batch, stranger.absent, stranger.takes_state)
-        if key not in posed:
-            posed[key] = posed_for(stranger, case)
-        return put(stranger, posed[key])
-
-    best = strangers[0]
-    found = attempt(best)
+    ask = _Asking()
+    best, found = strangers[0], ask(strangers[0], 3)
     for stranger in strangers:
         for layout in _axes(stranger, known):
             tried = replace(stranger, layout=layout, notes={})
-            trial = attempt(tried)
+            trial = ask(tried, 3)
             if _better(trial, found):
                 best, found = tried, trial
             if _rank(found) == RIGHT:
                 return best, found
     if _rank(found) != SHAPED:
         return best, found
-    for stranger in strangers:
-        if not (stranger.match and stranger.match.own_storage) and not stranger.renamed:
-            continue
-        for storage in storages(stranger.spec):
-            if not _possible(storage, stranger, known):
-                continue
-            tried = replace(stranger, layout=replace(best.layout, **storage), notes={})
-            try:
-                trial = attempt(tried)
-            except (ValueError, RuntimeError):  # a storage whose shapes do not fit
-                continue
-            if _rank(trial) == RIGHT:
+    others = [best, *_others(strangers, best, known)]
+    for steps in (3, 1):
+        for tried in others:
+            trial = ask(tried, 3)
+            if _rank(trial if steps == 3 else ask(tried, 1)) == RIGHT and _rank(trial) <= SHAPED:
                 return tried, trial
     return best, found
+
+
+class _Asking:
+    """Puts a small problem to strangers; it is posed once for all that can be asked the same."""
+
+    def __init__(self) -> None:
+        self.posed: dict[Any, Posed] = {}
+
+    def __call__(self, stranger: Stranger, steps: int) -> Trial:
+        batch = 1 if stranger.layout.unbatched else 2
+        phase = "training" if stranger.kind == "gradient" else "inference"
+        key = (batch, steps, stranger.absent, stranger.takes_state)
+        if key not in self.posed:
+            spec = replace(stranger.spec, dropout=0.0)
+            case = Case(spec, steps, batch, phase, initial_state=stranger.takes_state, seed=3)
+            self.posed[key] = posed_for(stranger, case)
+        return put(stranger, self.posed[key])
+
+
+def _others(
+    strangers: list[Stranger], best: Stranger, known: Mapping[str, Any]
+) -> Iterable[Stranger]:
+    """Layouts that shapes cannot tell from the best: axes of the states, storage of the weights."""
+    axes = {best.layout.states, *(STATES[1:] if best.layout.states != STATES[0] else ())}
+    states = [known["states"]] if known.get("states") else [s for s in STATES if s in axes]
+    for stranger in strangers:
+        own = (stranger.match and stranger.match.own_storage) or stranger.renamed
+        stored = [s for s in storages(stranger.spec) if own and _possible(s, stranger, known)]
+        for storage in stored or [{}]:
+            for axis in states:
+                layout = replace(best.layout, states=axis, **storage)
+                yield replace(stranger, layout=layout, notes={})
 
 
 def _better(trial: Trial, found: Trial) -> bool:

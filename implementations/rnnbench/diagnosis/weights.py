@@ -221,7 +221,7 @@ def matches(slots: Sequence[Slot], spec: Spec, mapping: Mapped | None) -> list[M
     used = {id(slot) for held in taken.values() for slot in held}
     free = [slot for slot in slots if id(slot) not in used]
     missing = [p.name for p in spec.parameters if p.name not in taken and p.name not in absent]
-    named = _by_torch_names(free, spec, missing)
+    named = _by_torch_names(free, spec, missing) if missing else {}
     if named is not None:
         taken |= named
         absent += [name for name in missing if name not in named]
