@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
@@ -50,7 +51,8 @@ def guarded(notes: dict[str, None]) -> Iterator[None]:
     """Run a block of somebody's; what it changed is put back, and said once in ``notes``."""
     before, printed = _state(), io.StringIO()
     try:
-        with redirect_stdout(printed), redirect_stderr(printed):
+        with redirect_stdout(printed), redirect_stderr(printed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # theirs, not ours to show
             yield
     finally:
         after = _state()
