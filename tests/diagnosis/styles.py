@@ -112,7 +112,8 @@ def time_outside(cell, product, step, _reverse):
         L = len(state[0])
         hs, cs = map(list, zip(*(_states(state, k) for k in range(L)), strict=True))
         y = x.new_empty(*x.shape[:2], H)
-        for t, below in enumerate(x):
+        for t in range(len(x)):
+            below = x[t]
             for k in range(L):
                 w = _named(weights, k, 0)
                 a = product(below, w["weight_ih"], w.get("bias_ih"))
@@ -250,7 +251,7 @@ class ListsOfTensors:
         self.U = [[torch.randn(H, H) for _ in range(2)] for _ in range(2)]
 
     def __call__(self, x, h0):
-        h0.shape[3]  # noqa: B018 (four axes are wanted)
+        h0.shape[3]
         final = [[None, None], [None, None]]
         for layer in range(2):
             halves = []

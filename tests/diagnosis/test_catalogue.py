@@ -49,7 +49,9 @@ def tried() -> list[tuple[str, Spec]]:
         specs = [spec for cell in cells for spec in shapes(cell, "float32")]
         for k, spec in enumerate(specs):
             dtypes = ("float32", "float64") if (n + k) % 2 else ("float64", "float32")
-            own = [replace(spec, dtype=d) for d in dtypes if applies(mistake, replace(spec, dtype=d))]
+            own = [
+                replace(spec, dtype=d) for d in dtypes if applies(mistake, replace(spec, dtype=d))
+            ]
             chosen += [(mistake.id, one) for one in own[:1]]
             if own and not FULL:
                 break

@@ -15,7 +15,9 @@ SPARED = {name for n, (name, *_) in enumerate(functions()) if n % 4} if not FULL
 CHOSEN = [style for style in ALL if style[0] not in SPARED]
 
 
-@pytest.mark.parametrize(("candidate", "asked"), [s[1:] for s in CHOSEN], ids=[s[0] for s in CHOSEN])
+@pytest.mark.parametrize(
+    ("candidate", "asked"), [s[1:] for s in CHOSEN], ids=[s[0] for s in CHOSEN]
+)
 def test_no_right_implementation_is_accused(candidate, asked):
     found = rnnbench.diagnose(candidate, **asked)
     assert found.passed, found

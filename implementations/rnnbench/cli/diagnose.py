@@ -83,7 +83,9 @@ def diagnose(
     try:
         file, name = _split(target)
         options = {
-            "spec": _spec(cell, input_size, hidden_size, layers, directions, bias, dtype, proj_size),
+            "spec": _spec(
+                cell, input_size, hidden_size, layers, directions, bias, dtype, proj_size
+            ),
             "kind": kind, "loss": loss, "batch_first": batch_first, "unbatched": unbatched,
             "states": states, "gates": gates, "interleaved": interleaved,
             "transposed": transposed, "arrays": arrays, "mapping": _json("mapping", mapping),
@@ -131,9 +133,7 @@ def _spec(
     assert cell is not None
     assert input_size is not None
     assert hidden_size is not None
-    return asdict(
-        Spec(cell, input_size, hidden_size, layers, directions, bias, dtype, proj_size)
-    )
+    return asdict(Spec(cell, input_size, hidden_size, layers, directions, bias, dtype, proj_size))
 
 
 def _json(name: str, text: str | None) -> Any:

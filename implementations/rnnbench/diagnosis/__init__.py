@@ -1,11 +1,11 @@
 """Where an implementation goes wrong, and why: `rnnbench.diagnose`.
 
-    stranger, weights, layouts, guard   asking somebody's program without harm
-    trials                              problems, answers, the layout that fits
-    locate                              the first departure, by cutting and pinning
-    causes                              the known mistake that gives the same numbers
-    result, account, page               what is said, as data, as text, as a page
-    apart, child                        the same in a process of its own, for files
+stranger, weights, layouts, guard   asking somebody's program without harm
+trials                              problems, answers, the layout that fits
+locate                              the first departure, by cutting and pinning
+causes                              the known mistake that gives the same numbers
+result, account, page               what is said, as data, as text, as a page
+apart, child                        the same in a process of its own, for files
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnbench.diagnosis import locate
+from rnnbench.diagnosis import cuts, locate
 from rnnbench.diagnosis.causes import Found, explain
 from rnnbench.diagnosis.result import Diagnosis, Explanation, Quantity
 from rnnbench.diagnosis.stranger import Stranger, introductions
@@ -131,19 +131,19 @@ def _examine(
     wrong = [trial for trial in trials if trial.failed]
     shown = next((trial for trial in dense if trial.failed), dense[0])
     result.T = shown.problem.case.T
-    cuts = locate.cut(stranger, shown.problem)
-    result.heat = locate.heat(cuts)
+    runs = cuts.cut(stranger, shown.problem)
+    result.heat = cuts.heat(runs)
     if not wrong:
         return
     result.status = "departs"
     place = None
     if any(trial.failed for trial in dense):
-        place = locate.first_forward(stranger, cuts) or locate.first_backward(cuts)
+        place = locate.first_forward(stranger, runs) or locate.first_backward(runs)
     place = place or locate.in_whole(wrong[0])
     result.first_divergence = place
-    result.contributions = locate.contributions(cuts, place)
+    result.contributions = cuts.contributions(runs, place)
     result.contributions_of = place.quantity if result.contributions else ""
-    result.contributions_exact = cuts.exact
+    result.contributions_exact = runs.exact
     _name_cause(result, explain(trials, seconds))
     raised = next((trial.raised for trial in wrong if trial.raised), None)
     if raised is not None:
@@ -169,8 +169,7 @@ def _worst(trials: Sequence[Trial]) -> list[Quantity]:
         if old is None or row.share > old.share:
             worst[row.quantity] = row
     return [
-        Quantity(r.quantity, r.status, r.error, r.budget, r.case, r.detail)
-        for r in worst.values()
+        Quantity(r.quantity, r.status, r.error, r.budget, r.case, r.detail) for r in worst.values()
     ]
 
 
@@ -193,8 +192,9 @@ def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
     if not stranger.takes_state:
         said.append("it takes no initial state: compared with zero states")
     if stranger.kind != "gradient" and seen.raised is None:
-        missing = [n for n in ("h_n", "c_n") if n in seen.posed.expected and n not in stranger.gives]
+        missing = [
+            n for n in ("h_n", "c_n") if n in seen.posed.expected and n not in stranger.gives
+        ]
         if missing:
             said.append(f"it does not return {' or '.join(missing)}: not compared")
     return said
-

@@ -7,8 +7,8 @@ oracle's, in the unit roundoff of the dtype, and may be
     max(rule 1 of the budget, 4·A)   and   no more than 1/16 of the departure that it explains,
 
 A being the conditioning of the planted network itself, measured as in `rnnbench.budget` and only
-where the rule does not suffice. A mistake that rounds to a narrower dtype is planted in the dtype of
-the candidate as well, so that what it rounds falls to the same side.
+where the rule does not suffice. A mistake that rounds to a narrower dtype is planted in the dtype
+of the candidate as well, so that what it rounds falls to the same side.
 
 Search.  What is right forward can only be wrong backward, so mistakes that change the output are
 left out then, and those of the backward pass alone where gradients cannot decide. A pair of which

@@ -1,4 +1,4 @@
-"""Running somebody's program so that it harms nothing here: what it prints and changes is undone."""
+"""Running somebody's program without harm: what it prints is kept off, what it changes undone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def _state() -> dict[str, Any]:
         "default dtype": torch.get_default_dtype(),
         "number of threads": torch.get_num_threads(),
         "grad mode": torch.is_grad_enabled(),
-        "working directory": os.getcwd(),  # noqa: PTH109 (what os.chdir takes back)
+        "working directory": os.getcwd(),
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "random state": (torch.get_rng_state(), np.random.get_state(), random.getstate()),  # noqa: NPY002
+        "random state": (torch.get_rng_state(), np.random.get_state(), random.getstate()),
     }
 
 
@@ -42,7 +42,7 @@ def _restore(state: dict[str, Any]) -> None:
     os.chdir(state["working directory"])
     ours, numpys, pythons = state["random state"]
     torch.set_rng_state(ours)
-    np.random.set_state(numpys)  # noqa: NPY002
+    np.random.set_state(numpys)
     random.setstate(pythons)
 
 

@@ -75,7 +75,7 @@ class Layout:
     def state_out(self, part: Tensor, spec: Spec) -> Tensor:
         """A state (L·D, B, H) as the candidate reads it."""
         if self.states != "torch":
-            part = part.unflatten(0, (spec.layers, spec.directions))
+            part = part.reshape(spec.layers, spec.directions, *part.shape[1:])
         if self.states == "directions_layers":
             part = part.transpose(0, 1)
         return part.select(-2, 0) if self.unbatched else part

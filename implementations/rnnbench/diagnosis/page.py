@@ -57,7 +57,7 @@ def write(d: Diagnosis, path: Path) -> None:
         ) as partial:
             partial.write(page(d))
         Path(partial.name).chmod(0o644)
-        os.replace(partial.name, path)  # noqa: PTH105
+        os.replace(partial.name, path)
     except OSError as error:
         raise InputError(f"html must be a path that can be written to: {error}") from error
 

@@ -144,7 +144,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it for JSON, which has no infinity: a number that does not exist is null."""
-        return {"passed": self.passed} | _plain(asdict(self))
+        return {"passed": self.passed, **_plain(asdict(self))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Diagnosis:
@@ -161,7 +161,9 @@ class Diagnosis:
             ),
         )
         known["explanations"] = [Explanation(**one) for one in known["explanations"]]
-        known["quantities"] = [Quantity(**_numbers(q, "error", "budget")) for q in data["quantities"]]
+        known["quantities"] = [
+            Quantity(**_numbers(q, "error", "budget")) for q in data["quantities"]
+        ]
         known["contributions"] = [
             Contribution(**_numbers(c, "theirs", "right", "error", "budget"))
             for c in data["contributions"]

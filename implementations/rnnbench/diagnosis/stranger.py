@@ -156,7 +156,8 @@ class _Call:
         return stack(ys), tuple(part[None] for part in now)
 
     def _taken(self) -> dict[str, Any]:
-        case, own = self.problem.case, {}
+        case = self.problem.case
+        own: dict[str, Any] = {}
         if self.stranger.takes_lengths:
             own["lengths"] = case.lengths
         if self.stranger.takes_masks:
@@ -360,7 +361,9 @@ def introductions(
     if loss is not None and loss not in LOSSES:
         raise InputError(f"loss must be one of {', '.join(map(repr, LOSSES))}; got {loss!r}")
     if kind == "cell" and spec.layers * spec.directions != 1:
-        raise InputError(f"spec must have one layer and direction for a single cell; got {spec.name}")
+        raise InputError(
+            f"spec must have one layer and direction for a single cell; got {spec.name}"
+        )
     known = Layout(**{name: value for name, value in layout.items() if value is not None})
     known.check(spec)
     name = getattr(candidate, "__name__", type(candidate).__name__)

@@ -8,7 +8,7 @@ with dropout masks if the candidate takes these.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,9 +117,7 @@ def cases_for(stranger: Stranger) -> list[Case]:
         Case(plain, 1, batch, initial_state=state, seed=2),
     ]
     if stranger.takes_lengths:
-        cases.append(
-            Case(plain, max(LENGTHS), len(LENGTHS), lengths=LENGTHS, initial_state=state)
-        )
+        cases.append(Case(plain, max(LENGTHS), len(LENGTHS), lengths=LENGTHS, initial_state=state))
     if stranger.spec.dropout and stranger.takes_masks:
         cases.append(Case(stranger.spec, T, batch, initial_state=state))
     return cases
@@ -153,10 +151,10 @@ def own_numbers(
     precision = ORACLE_PRECISION[spec.dtype]
     given: dict[str, Any] = {"x": values.astype(precision)}
     if state is not None:
-        parts = state if isinstance(state, tuple | list) else (state,)
         shapes = spec.state_shapes(case.B)
+        parts = _state_parts(state, len(shapes))
         if len(parts) != len(shapes):
-            raise InputError(f"state must be {len(shapes)} arrays; got {len(parts)}")
+            raise InputError(f"state must be {', '.join(shapes)}; got {len(parts)} arrays")
         given["state"] = tuple(
             _shaped(name, _array(part), shape).astype(precision)
             for (name, shape), part in zip(shapes.items(), parts, strict=True)
@@ -178,6 +176,14 @@ def _array(value: Any) -> Array:
     if isinstance(value, Tensor):
         return value.detach().cpu().double().numpy()
     return np.asarray(value, float)
+
+
+def _state_parts(state: Any, count: int) -> Sequence[Any]:
+    """(h0,) or (h0, c0) of what was given; nested lists may be h0 itself."""
+    listed = isinstance(state, tuple | list)
+    if count == 1 and not (listed and len(state) == 1 and _array(state[0]).ndim > 1):
+        return (state,)
+    return state if listed else (state,)
 
 
 def _shaped(name: str, values: Array, shape: tuple[int, ...]) -> Array:
@@ -314,5 +320,3 @@ def what_it_raised(stranger: Stranger, message: str) -> str:
                 f"must have shape ({wanted})"
             )
     return sentence
-
-

@@ -30,7 +30,9 @@ _TORCH_NAME = re.compile(r"(?:^|\.)((?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reve
 _REVERSE = re.compile(r"(?i)(^|[._\d])(bw|bwd|back|backward|rev|reverse|r2l)(?=$|[._\d])")
 _FORWARD = re.compile(r"(?i)(^|[._\d])(fw|fwd|forward|l2r)(?=$|[._\d])")
 _RECURRENT = re.compile(r"(?i)(hh|h2h|rec|(^|[._])(w|b|weight|bias)_?h(?=$|[._\d])|(^|[._])u)")
-_INPUT = re.compile(r"(?i)(ih|i2h|x2h|xh|in|(^|[._])(w|b|weight|bias)_?[xi](?=$|[._\d])|(^|[._])w$)")
+_INPUT = re.compile(
+    r"(?i)(ih|i2h|x2h|xh|in|(^|[._])(w|b|weight|bias)_?[xi](?=$|[._\d])|(^|[._])w$)"
+)
 
 
 @dataclass
@@ -178,7 +180,9 @@ class Match:
         try:
             for name, held in self.slots.items():
                 axis = -1 if self._columns(held) else 0
-                parts = weights[name].chunk(len(held), dim=axis) if len(held) > 1 else [weights[name]]
+                parts = (
+                    weights[name].chunk(len(held), dim=axis) if len(held) > 1 else [weights[name]]
+                )
                 for slot, part in zip(held, parts, strict=True):
                     slot.write(put.setdefault(id(slot.tensor), part))
             yield
@@ -347,20 +351,16 @@ def _kind(
     possible = {
         p.name.split("_l")[0] for p in spec.parameters if slot.shape in (p.shape, p.shape[::-1])
     } & wanted
-    if possible == {"bias_ih", "bias_hh"}:
-        if single_bias:
-            return "bias_ih"
-        if _RECURRENT.search(slot.path):
-            return "bias_hh"
-        if _INPUT.search(slot.path):
-            return "bias_ih"
-        return ("bias_ih", "bias_hh")[biases.index(slot)] if len(biases) == 2 else None
+    if possible == {"bias_ih", "bias_hh"} and single_bias:
+        return "bias_ih"
     if len(possible) <= 1:
         return next(iter(possible), None)
-    if "weight_hh" in possible and _RECURRENT.search(slot.path):
-        return "weight_hh"
-    if "weight_ih" in possible and _INPUT.search(slot.path):
-        return "weight_ih"
+    hints = (("_hh", _RECURRENT), ("_ih", _INPUT))
+    hinted = [k for end, hint in hints if hint.search(slot.path) for k in possible if end in k]
+    if hinted:
+        return hinted[0]
+    if possible == {"bias_ih", "bias_hh"} and len(biases) == 2:
+        return ("bias_ih", "bias_hh")[biases.index(slot)]
     return None
 
 
