@@ -136,10 +136,13 @@ def _examine(
     if not wrong:
         return
     result.status = "departs"
+    red = {row.quantity for row in shown.failed}
     place = None
-    if any(trial.failed for trial in dense):
-        place = locate.first_forward(stranger, runs) or locate.first_backward(runs)
-    place = place or locate.in_whole(wrong[0])
+    if red & {"output", "h_n", "c_n"}:
+        place = locate.first_forward(stranger, runs)
+    elif red:
+        place = locate.first_backward(runs, red)
+    place = place or locate.in_whole(shown if red else wrong[0])
     result.first_divergence = place
     result.contributions = cuts.contributions(runs, place)
     result.contributions_of = place.quantity if result.contributions else ""

@@ -12,7 +12,7 @@ pinning (its weights zero, or its bias far up or down) the departure vanishes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -189,22 +189,26 @@ def _unused(stranger: Stranger, place: Place, trial: Trial, gate: int) -> bool:
     return moved < 1e-4 * float(np.abs(right[0] - right[1]).max())
 
 
-def first_backward(cuts: Cuts) -> Place | None:
-    """The first departure of a gradient: of a weight if any departs, else of x, h0 or c0."""
+def first_backward(cuts: Cuts, red: Collection[str]) -> Place | None:
+    """The first departure of a gradient: of a weight if any departs, else of x, h0 or c0.
+
+    red: the quantities that depart in the whole problem; a cut run, which begins with another
+    state, may depart in more.
+    """
     spec, T = cuts.whole.case.spec, cuts.whole.case.T
     for n in range(1, T + 1):
         for layer in reversed(range(spec.layers)):
             for direction in range(spec.directions):
                 trial = cuts.reaching(direction, backward=True)[n - 1]
                 for name in weights_of(trial, layer, direction):
-                    if share(trial, name) > 1:
+                    if name in red and share(trial, name) > 1:
                         t = 0 if n == 1 else cuts.time(direction, n, backward=True)
                         place = _place(trial, name, row_of(trial, name), layer, direction, t, n)
                         return replace(place, gate=_gate_backward(trial, name))
     for n in range(1, T + 1):
         trial = cuts.last[n - 1]
         for name in ("grad_x", "grad_h0", "grad_c0"):
-            if share(trial, name) > 1:
+            if name in red and share(trial, name) > 1:
                 return _of_input(trial, name, n, T)
     return None
 
