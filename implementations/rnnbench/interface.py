@@ -201,6 +201,7 @@ def check_inputs(
         raise InputError(f"x must be a torch.Tensor; got {type(x).__name__}")
     dtype, device, size = getattr(torch, spec.dtype), x.device, spec.input_size
     wanted: tuple[Any, ...]
+    shape: tuple[int, ...]
     if batch_sizes is None:
         wanted, meaning = ("T", "B", size), f" with input_size {size}"
         steps, batch = x.shape[:2] if x.dim() == 3 else (0, 0)

@@ -101,6 +101,10 @@ class Recurrence(ABC):
         keep: whether a backward pass will follow; if not, ``saved`` stays empty.
         """
 
+    def copy(self, y: Tensor) -> Tensor:
+        """A copy of an output that ``saved`` holds too, for the user to have."""
+        return y.clone()
+
     @abstractmethod
     def backward(
         self,

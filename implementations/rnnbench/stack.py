@@ -78,7 +78,7 @@ def forward(
         x = outputs[0] if spec.directions == 1 else torch.cat(outputs, dim=1)
     final = [_stacked(part) for part in (final_h, final_c) if part]
     if keep and any(part is x for part in tape.saved[-1]):
-        x = x.clone()  # the user may change the output in place before the backward pass
+        x = recurrence.copy(x)  # the user may change the output in place before the backward pass
     return x, tuple(final), tape
 
 

@@ -105,7 +105,7 @@ class NumbaRecurrence(Recurrence):
         chunk = max(1, CHUNK_BYTES // max(1, B * plan.row * x.element_size()))
         x, h0, weights = x.contiguous(), h0.contiguous(), _contiguous(weights)
         c0 = None if c0 is None else c0.contiguous()
-        y, h_n = x.new_empty(N, S), x.new_empty(B, S)
+        y, h_n = empty(x, N, S), x.new_empty(B, S)
         c_n = x.new_empty(B, H) if has_c else None
         kept_gates = empty(x, N, plan.row) if keep and gated else None
         kept_c = empty(x, N, plan.slot) if keep and has_c else None
@@ -123,6 +123,9 @@ class NumbaRecurrence(Recurrence):
         )  # fmt: skip
         saved = (h0, y, kept_gates, c0, kept_c) if keep else ()
         return LayerResult(y, h_n, c_n, tuple(part for part in saved if part is not None))
+
+    def copy(self, y: Tensor) -> Tensor:
+        return empty(y, *y.shape).copy_(y)
 
     def backward(
         self,
@@ -168,14 +171,9 @@ class NumbaRecurrence(Recurrence):
             dw_ih.data_ptr(), dw_hh.data_ptr(), *(map(_address, biases) if biases else (0, 0)),
             _address(dw_hr),
         )  # fmt: skip
-        return LayerGradients(
-            dx=_cut(dx, x.shape[1]),
-            dh0=_cut(dh, S),
-            dc0=_cut(dc, H),
-            weights=LayerWeights(
-                _cut(dw_ih, x.shape[1]), _cut(dw_hh, S), *(biases or (None, None)), _cut(dw_hr, H)
-            ),
-        )
+        db_ih, db_hh = biases or (None, None)
+        found = LayerWeights(_cut(dw_ih, x.shape[1]), _cut(dw_hh, S), db_ih, db_hh, _cut(dw_hr, H))
+        return LayerGradients(_cut(dx, x.shape[1]), _cut(dh, S), _cut(dc, H), found)
 
 
 def _addresses(own: LayerWeights) -> tuple[int, ...]:
