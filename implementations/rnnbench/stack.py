@@ -14,6 +14,7 @@ dropout mask behind it and x_{l+1} = m_l ⊙ y_l:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -56,19 +57,24 @@ def forward(
             x = x * masks[layer - 1]
         if keep:
             tape.layer_inputs.append(x)
-        outputs = []
+        calls = []
         for direction in range(spec.directions):
             k = layer * spec.directions + direction
-            result = recurrence.forward(
-                spec,
-                layout,
-                x,
-                state[0][k],
-                state[1][k] if spec.has_cell_state else None,
-                _weights_of(spec, weights, layer, direction),
-                reverse=direction == 1,
-                keep=keep,
+            calls.append(
+                partial(
+                    recurrence.forward,
+                    spec,
+                    layout,
+                    x,
+                    state[0][k],
+                    state[1][k] if spec.has_cell_state else None,
+                    _weights_of(spec, weights, layer, direction),
+                    reverse=direction == 1,
+                    keep=keep,
+                )
             )
+        outputs = []
+        for result in recurrence.directions(spec, layout, calls):
             outputs.append(result.y)
             final_h.append(result.h_n)
             if result.c_n is not None:
@@ -101,21 +107,26 @@ def backward(
     dweights: list[list[Tensor]] = []
     dx: Tensor | None = None
     for layer in reversed(range(spec.layers)):
-        dx = None
+        calls = []
         for direction in reversed(range(spec.directions)):
             k = layer * spec.directions + direction
-            gradients = recurrence.backward(
-                spec,
-                layout,
-                tape.layer_inputs[layer],
-                _weights_of(spec, weights, layer, direction),
-                tape.saved[k],
-                dy[:, direction * columns : (direction + 1) * columns],
-                dstate[0][k],
-                dstate[1][k] if spec.has_cell_state else None,
-                reverse=direction == 1,
-                needs_dx=needs_dx or layer > 0,
+            calls.append(
+                partial(
+                    recurrence.backward,
+                    spec,
+                    layout,
+                    tape.layer_inputs[layer],
+                    _weights_of(spec, weights, layer, direction),
+                    tape.saved[k],
+                    dy[:, direction * columns : (direction + 1) * columns],
+                    dstate[0][k],
+                    dstate[1][k] if spec.has_cell_state else None,
+                    reverse=direction == 1,
+                    needs_dx=needs_dx or layer > 0,
+                )
             )
+        dx = None
+        for gradients in recurrence.directions(spec, layout, calls):
             if gradients.dx is not None:
                 dx = gradients.dx if dx is None else dx + gradients.dx
             dh0.append(gradients.dh0)

@@ -8,9 +8,9 @@ loop, and backward the products over all rows at once, with the columns of δ th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbench.autograd import run_stack
-from rnnbench.backends.numba import gate_order, layers, passes, products
+from rnnbench.backends.numba import gate_order, layers, passes, products, threads
 from rnnbench.backends.numba.memory import Room, empty
 from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import Lanes, processor
 from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.recurrence import LayerGradients, LayerResult, LayerWeights, Layout, Recurrence
+from rnnbench.recurrence import (
+    LayerGradients,
+    LayerResult,
+    LayerWeights,
+    Layout,
+    Recurrence,
+    Result,
+)
 from rnnbench.spec import Spec
 
 WIDENED = ("float16", "bfloat16")
@@ -74,8 +81,9 @@ class _Plan(NamedTuple):
         )  # fmt: skip
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _address(tensor: Tensor | None, further: int = 0) -> int:
+    """Of the tensor's memory, so many bytes further on; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr() + further
 
 
 def _contiguous(own: LayerWeights) -> LayerWeights:
@@ -84,8 +92,31 @@ def _contiguous(own: LayerWeights) -> LayerWeights:
     return LayerWeights(*(None if w is None else w.contiguous() for w in own))  # type: ignore[arg-type]
 
 
+def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
+    """Threads for one pass over one direction, of ``most`` that are possible."""
+    work = layout.N * spec.gates * spec.hidden_size * (inputs + spec.state_size)
+    return max(1, min(threads.available(), most, int(work // threads.WORTH_IT)))
+
+
+def _rows_of(steps: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
+    """The steps of the batch's rows from ``low`` to ``high`` alone."""
+    starts, sizes = steps[:, 0] + low, np.clip(steps[:, 1] - low, 0, high - low)
+    return np.stack([starts, sizes], axis=1)
+
+
 class NumbaRecurrence(Recurrence):
-    """One layer in one direction on the vector kernels."""
+    """One layer in one direction on the vector kernels.
+
+    Several threads share a pass by rows of the batch, and the products behind it by rows of dx and
+    by rows of the weights' gradients, so that each number is summed by one thread.
+    """
+
+    def directions(
+        self, spec: Spec, layout: Layout, calls: Sequence[Callable[[], Result]]
+    ) -> Sequence[Result]:
+        if len(calls) > 1 and _parts(spec, layout, spec.input_size, len(calls)) > 1:
+            return threads.run(calls)
+        return super().directions(spec, layout, calls)
 
     def forward(
         self,
@@ -102,25 +133,42 @@ class NumbaRecurrence(Recurrence):
         plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
         gated, has_c, P = plan.row > plan.slot, c0 is not None, bool(spec.proj_size)
-        chunk = max(1, CHUNK_BYTES // max(1, B * plan.row * x.element_size()))
         x, h0, weights = x.contiguous(), h0.contiguous(), _contiguous(weights)
         c0 = None if c0 is None else c0.contiguous()
         y, h_n = empty(x, N, S), x.new_empty(B, S)
         c_n = x.new_empty(B, H) if has_c else None
         kept_gates = empty(x, N, plan.row) if keep and gated else None
         kept_c = empty(x, N, plan.slot) if keep and has_c else None
-        room = Room(
-            x, *plan.forward, 0 if kept_gates is not None else min(N, chunk * B) * plan.row,
-            B * plan.slot * (has_c and not keep), B * plan.slot * P, B * plan.s_slot * P,
-        )  # fmt: skip
-        *packed, gates, c, m, p = room.addresses
-        passes.forward(
-            plan.like, order.steps, chunk, keep and gated, keep, plan.code, x.shape[1], H, S,
-            plan.width, gate_order.gates(plan.input_order), gate_order.gates(plan.hidden_order),
-            x.data_ptr(), h0.data_ptr(), _address(c0), *_addresses(weights), *packed,
-            plan.zeros.data_ptr(), _address(kept_gates) or gates, _address(kept_c) or c, m, p,
-            y.data_ptr(), S, h_n.data_ptr(), _address(c_n),
-        )  # fmt: skip
+        size = x.element_size()
+
+        def part(steps: NDArray[np.int64], chunk: int, low: int, high: int) -> None:
+            rows = high - low
+            room = Room(
+                x, *plan.forward, 0 if kept_gates is not None else min(N, chunk * rows) * plan.row,
+                rows * plan.slot * (has_c and not keep), rows * plan.slot * P,
+                rows * plan.s_slot * P,
+            )  # fmt: skip
+            *packed, gates, c, m, p = room.addresses
+            from_h, from_c = low * S * size, low * H * size
+            passes.forward(
+                plan.like, steps, chunk, keep and gated, keep, plan.code, x.shape[1], H, S,
+                plan.width, gate_order.gates(plan.input_order),
+                gate_order.gates(plan.hidden_order), x.data_ptr(), h0.data_ptr() + from_h,
+                _address(c0, from_c), *_addresses(weights), *packed, plan.zeros.data_ptr(),
+                _address(kept_gates) or gates, _address(kept_c) or c, m, p, y.data_ptr(), S,
+                h_n.data_ptr() + from_h, _address(c_n, from_c),
+            )  # fmt: skip
+
+        parts = _parts(spec, layout, x.shape[1], B)
+        if parts == 1:
+            part(order.steps, max(1, CHUNK_BYTES // max(1, B * plan.row * size)), 0, B)
+        else:
+            threads.run(
+                [
+                    partial(part, _rows_of(order.steps, low, high), 1, low, high)
+                    for low, high in threads.ranges(B, parts)
+                ]
+            )
         saved = (h0, y, kept_gates, c0, kept_c) if keep else ()
         return LayerResult(y, h_n, c_n, tuple(part for part in saved if part is not None))
 
@@ -142,7 +190,7 @@ class NumbaRecurrence(Recurrence):
         needs_dx: bool,
     ) -> LayerGradients:
         plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
-        N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
+        N, B, H, S, inputs = layout.N, layout.B, spec.hidden_size, spec.state_size, x.shape[1]
         slot, s_slot, x_slot, P = plan.slot, plan.s_slot, plan.x_slot, bool(spec.proj_size)
         h0, y = saved[:2]
         gates, c0, c = (*saved[2:], None, None, None)[:3]
@@ -153,27 +201,58 @@ class NumbaRecurrence(Recurrence):
         dw_ih, dw_hh = x.new_zeros(len(weights.ih), x_slot), x.new_zeros(len(weights.hh), s_slot)
         biases = [x.new_empty(len(weights.ih)) for _ in range(2 * spec.bias)]
         dw_hr = x.new_zeros(S, slot) if P else None
-        room = Room(
-            x, *plan.backward, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P,
-            products.BLOCK * max(plan.row + x_slot + s_slot, (s_slot + slot) * P) + s_slot,
-            plan.row,
-        )  # fmt: skip
-        *packed, delta, dm, dh_all, m, blocks, sums = room.addresses
+        room = Room(x, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P, plan.row)
+        delta, dm, dh_all, m, sums = room.addresses
         room.memory[-plan.row :] = 0
+        zeros, size = plan.zeros.data_ptr(), x.element_size()
         w_ih, w_hh, _, _, w_hr = _addresses(weights)
-        passes.backward(
-            plan.like, order.steps, order.before, plan.code, x.shape[1], H, S, plan.width,
-            gate_order.rows(plan.input_order, H, slot), gate_order.rows(plan.hidden_order, H, slot),
-            gate_order.columns(plan.input_order, slot), gate_order.columns(plan.hidden_order, slot),
-            x.data_ptr(), h0.data_ptr(), _address(c0), w_ih, w_hh, w_hr, *packed,
-            plan.zeros.data_ptr(), _address(gates), _address(c), y.data_ptr(), S, dy.data_ptr(),
-            dy_row, dh.data_ptr(), _address(dc), delta, dm, dh_all, m, blocks, sums, _address(dx),
-            dw_ih.data_ptr(), dw_hh.data_ptr(), *(map(_address, biases) if biases else (0, 0)),
+        input_columns, hidden_columns = (
+            gate_order.columns(one, slot) for one in (plan.input_order, plan.hidden_order)
+        )
+
+        def time_loop(steps: NDArray[np.int64], low: int) -> None:
+            own = Room(x, *plan.backward[1:])
+            passes.backward_steps(
+                plan.like, steps, plan.code, H, S, plan.width,
+                gate_order.rows(plan.hidden_order, H, slot), h0.data_ptr() + low * S * size,
+                _address(c0, low * H * size), w_hh, w_hr, *own.addresses, zeros, _address(gates),
+                _address(c), y.data_ptr(), S, dy.data_ptr(), dy_row,
+                dh.data_ptr() + low * s_slot * size, _address(dc, low * slot * size), delta,
+                dm + low * slot * size if P else 0, dh_all,
+            )  # fmt: skip
+
+        def products_of(rows: tuple[int, int], vectors: tuple[int, int]) -> None:
+            own = Room(x, plan.backward[0], products.BLOCK * (plan.row + x_slot + s_slot))
+            passes.backward_products(
+                plan.like, order.before, plan.code, inputs, H, S, plan.width,
+                gate_order.rows(plan.input_order, H, slot), input_columns, hidden_columns,
+                x.data_ptr(), h0.data_ptr(), w_ih, own.addresses[0], zeros, y.data_ptr(), S, delta,
+                own.addresses[1], sums, _address(dx), dw_ih.data_ptr(), dw_hh.data_ptr(), *rows,
+                *(n * plan.width for n in vectors),
+            )  # fmt: skip
+
+        parts = _parts(spec, layout, inputs, B)
+        threads.run(
+            [
+                partial(
+                    time_loop, order.steps if parts == 1 else _rows_of(order.steps, *both), both[0]
+                )
+                for both in threads.ranges(B, parts)
+            ]
+        )
+        shares = zip(
+            threads.ranges(N, parts), threads.ranges(plan.row // plan.width, parts), strict=True
+        )
+        threads.run([partial(products_of, *share) for share in shares])
+        last = Room(x, products.BLOCK * (s_slot + slot) * P + s_slot * P)
+        db_ih, db_hh = biases or (None, None)
+        passes.backward_rest(
+            plan.like, N, H, S, plan.width, input_columns, hidden_columns, sums, _address(db_ih),
+            _address(db_hh), _address(gates), _address(c), dh_all, m, last.addresses[0],
             _address(dw_hr),
         )  # fmt: skip
-        db_ih, db_hh = biases or (None, None)
-        found = LayerWeights(_cut(dw_ih, x.shape[1]), _cut(dw_hh, S), db_ih, db_hh, _cut(dw_hr, H))
-        return LayerGradients(_cut(dx, x.shape[1]), _cut(dh, S), _cut(dc, H), found)
+        found = LayerWeights(_cut(dw_ih, inputs), _cut(dw_hh, S), db_ih, db_hh, _cut(dw_hr, H))
+        return LayerGradients(_cut(dx, inputs), _cut(dh, S), _cut(dc, H), found)
 
 
 def _addresses(own: LayerWeights) -> tuple[int, ...]:
@@ -220,7 +299,7 @@ def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
 
 
 class Numba(Backend):
-    """Vector kernels on the CPU, on one thread.
+    """Vector kernels on the CPU, on as many of torch's threads as the work is worth.
 
     float32 and float64; float16 and bfloat16 are computed in float32 inside.
     """
@@ -243,7 +322,7 @@ class Numba(Backend):
         if y.requires_grad:
             tensors = (inputs.x, *inputs.state, *inputs.weights)
             torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
-            used += [passes.backward]
+            used += [passes.backward_steps, passes.backward_products]
         computed = "float32" if spec.dtype in WIDENED else spec.dtype
         host = processor()
         return {
@@ -251,7 +330,7 @@ class Numba(Backend):
             "signature": "; ".join(_compiled(kernel, computed) for kernel in used),
             "computed in": computed,
             "vectors": f"{host.name}, {Lanes.of(computed).width} numbers",
-            "threads": 1,
+            "threads": threads.available(),
             "device": str(inputs.x.device),
             "cache path": used[0].stats.cache_path,
             "cache hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),

@@ -161,7 +161,7 @@ def forward(
 ):
     """All steps.
 
-    chunk   how many steps' inputs are projected at a time
+    chunk   how many steps' inputs are projected at a time; 1 where steps are some rows of the batch
     keep_gates, keep_c   whether those arrays have all N rows
     zeros   one row of zeros, as long as a slot
     """

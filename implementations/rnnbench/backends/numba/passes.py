@@ -65,23 +65,15 @@ def forward(
 
 
 @jit
-def backward(
-    like, steps, before, cell, I, H, S, width, input_rows, hidden_rows, input_columns,
-    hidden_columns, x, h0, c0, w_ih, w_hh, w_hr, to_ih, to_hh, to_hr, zeros, gates, c, y, y_row,
-    dy, dy_row, dh, dc, delta, dm, dh_all, m, packed, sums, dx, dw_ih, dw_hh, db_ih, db_hh, dw_hr,
+def backward_steps(
+    like, steps, cell, H, S, width, hidden_rows, h0, c0, w_hh, w_hr, to_hh, to_hr, zeros, gates, c,
+    y, y_row, dy, dy_row, dh, dc, delta, dm, dh_all,
 ):  # fmt: skip
-    """All gradients. dx, dw_ih, dw_hh and dw_hr have rows of whole vectors.
+    """The time loop: δ of all rows of ``steps``, and the initial state's gradients in dh and dc.
 
-    dx     0 if it is not asked for
-    m      with projection (N, slot): room for o ⊙ tanh c
-    zeros  a row of zeros as long as any of the arrays' rows
+    to_hh, to_hr   room for the packed weights
+    zeros          a row of zeros as long as any of the arrays' rows
     """
-    slot, s_slot, x_slot = (
-        layers.slot_of(H, width),
-        layers.slot_of(S, width),
-        layers.slot_of(I, width),
-    )
-    row = (1 if cell <= layers.RNN_RELU else 4) * slot
     pack_rows(like, w_hh, S, zeros, 0, hidden_rows, S, width, 4, to_hh)
     if w_hr:
         pack_rows(like, w_hr, H, zeros, 0, np.arange(S), H, width, 4, to_hr)
@@ -89,20 +81,46 @@ def backward(
         like, steps, cell, H, S, width, h0, c0, to_hh, to_hr, gates, c, y, y_row, dy, dy_row,
         dh, dc, dm, dh_all, delta, zeros,
     )  # fmt: skip
-    N = len(before)
+
+
+@jit
+def backward_products(
+    like, before, cell, I, H, S, width, input_rows, input_columns, hidden_columns, x, h0, w_ih,
+    to_ih, zeros, y, y_row, delta, packed, sums, dx, dw_ih, dw_hh, first, last, low, high,
+):  # fmt: skip
+    """dx of the rows from first to last, and the share of δ's columns from low to high in the rest.
+
+    Rows of dx (0 if it is not asked for), dw_ih and dw_hh are whole vectors; see
+    `products.add_weight_gradients`.
+    """
+    size, slot = like.itemsize, layers.slot_of(H, width)
+    s_slot, x_slot = layers.slot_of(S, width), layers.slot_of(I, width)
+    row = (1 if cell <= layers.RNN_RELU else 4) * slot
     if dx:
         pack_rows(like, w_ih, I, zeros, 0, input_rows, I, width, 4, to_ih)
         multiply_panels(
-            like, N, x_slot // width, 4, width, delta, row, to_ih, zeros, 0, dx, x_slot,
-            len(input_rows),
+            like, last - first, x_slot // width, 4, width, delta + first * row * size, row, to_ih,
+            zeros, 0, dx + first * x_slot * size, x_slot, len(input_rows),
         )  # fmt: skip
     add_weight_gradients(
         like, delta, row, H, width, before, input_columns, hidden_columns, x, I, y, y_row, h0, S,
-        packed, dw_ih, x_slot, dw_hh, s_slot, sums,
+        packed, dw_ih, x_slot, dw_hh, s_slot, sums, low, high,
     )  # fmt: skip
+
+
+@jit
+def backward_rest(
+    like, N, H, S, width, input_columns, hidden_columns, sums, db_ih, db_hh, gates, c, dh_all, m,
+    packed, dw_hr,
+):  # fmt: skip
+    """Gradients of the biases from δ's sums, and of W_hr; db_ih and dw_hr are 0 where not wanted.
+
+    m   (N, slot): room for o ⊙ tanh c
+    """
+    slot, s_slot = layers.slot_of(H, width), layers.slot_of(S, width)
     if db_ih:
         unpack_bias(like, sums, input_columns, H, width, db_ih)
         unpack_bias(like, sums, hidden_columns, H, width, db_hh)
-    if w_hr:
+    if dw_hr:
         layers.hidden_rows(like, N, slot, width, gates, c, m)
         add_projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr)

@@ -50,13 +50,13 @@ def multiply_panels(like, rows, vectors, group, width, a, a_row, b, c0, c0_row, 
 
 
 @jit
-def pack_delta(like, delta, distance, first, rows, width, packed, sums):
-    """δ of ``rows`` rows in columns of one vector: packed[vector][row][lane]; sums ← sums + Σ δ.
+def pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums):
+    """δ's columns from ``low`` to ``high``: packed[vector][row][lane]; sums ← sums + Σ δ.
 
     Rows of δ lie a power of two apart more often than not, where they would share a cache set.
     """
     size = like.itemsize
-    for j in range(0, distance, width):
+    for j in range(low, high, width):
         out = packed + j * rows * size
         for n in range(rows):
             copy_vector(
@@ -67,8 +67,8 @@ def pack_delta(like, delta, distance, first, rows, width, packed, sums):
 
 
 @jit
-def add_outer(like, delta, rows, columns, H, source, vectors, width, out, out_row):
-    """out ← out + Σ_n δ_n r_nᵀ over the rows of one block: a part of a weight's gradient.
+def add_outer(like, delta, rows, low, high, columns, H, source, vectors, width, out, out_row):
+    """out ← out + Σ_n δ_n r_nᵀ over the rows of one block, for δ's columns from low to high.
 
     delta        packed by `pack_delta`; source, the rows r_n, by `packing.pack_rows` in fours
     columns, H   the column of δ where each of the weight's gates begins, and how many it has; gate
@@ -85,7 +85,7 @@ def add_outer(like, delta, rows, columns, H, source, vectors, width, out, out_ro
         for n in range(0, rows, PARTIAL):
             terms = min(PARTIAL, rows - n)
             for g in range(len(columns)):
-                for j in range(0, H, width):
+                for j in range(max(0, low - columns[g]), min(H, high - columns[g]), width):
                     a = delta + ((columns[g] + j) * rows + n * width) * size
                     c = out + ((g * H + j) * out_row + start * width) * size
                     multiply(
@@ -116,12 +116,15 @@ def add_weight_gradients(
     dw_hh,
     hh_row,
     sums,
+    low,
+    high,
 ):
     """Gradients of W_ih and W_hh, and δ's sums for those of the biases, in one pass over all rows.
 
-    before   (N,): the row of y that holds h_{t−1}, or ~i for row i of h0
-    packed   room for BLOCK rows of δ, of x and of h in whole vectors
-    sums     (distance,)
+    before      (N,): the row of y that holds h_{t−1}, or ~i for row i of h0
+    low, high   the columns of δ whose share is added, in whole vectors
+    packed      room for BLOCK rows of δ, of x and of h in whole vectors
+    sums        (distance,)
     """
     size = like.itemsize
     x_vectors, h_vectors = (I + width - 1) // width, (S + width - 1) // width
@@ -130,12 +133,16 @@ def add_weight_gradients(
     for first in range(0, len(before), BLOCK):
         index = before[first : first + BLOCK]
         rows = len(index)
-        pack_delta(like, delta, distance, first, rows, width, packed, sums)
+        pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums)
         own = np.arange(first, first + rows)
         pack_rows(like, x, I, x, I, own, I, width, 4, to_x)
         pack_rows(like, y, y_row, h0, S, index, S, width, 4, to_h)
-        add_outer(like, packed, rows, input_columns, H, to_x, x_vectors, width, dw_ih, ih_row)
-        add_outer(like, packed, rows, hidden_columns, H, to_h, h_vectors, width, dw_hh, hh_row)
+        add_outer(
+            like, packed, rows, low, high, input_columns, H, to_x, x_vectors, width, dw_ih, ih_row
+        )
+        add_outer(
+            like, packed, rows, low, high, hidden_columns, H, to_h, h_vectors, width, dw_hh, hh_row
+        )
 
 
 @jit
@@ -147,6 +154,8 @@ def add_projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out)
     sums = to_m + BLOCK * slot * size
     for first in range(0, N, BLOCK):
         own = np.arange(first, min(N, first + BLOCK))
-        pack_delta(like, dh, s_slot, first, len(own), width, packed, sums)
+        pack_delta(like, dh, s_slot, first, len(own), 0, s_slot, width, packed, sums)
         pack_rows(like, m, slot, m, slot, own, slot, width, 4, to_m)
-        add_outer(like, packed, len(own), columns, S, to_m, slot // width, width, out, slot)
+        add_outer(
+            like, packed, len(own), 0, s_slot, columns, S, to_m, slot // width, width, out, slot
+        )
