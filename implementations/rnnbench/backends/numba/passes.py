@@ -11,13 +11,12 @@ from rnnbench.backends.numba import layers
 from rnnbench.backends.numba.compiling import jit
 from rnnbench.backends.numba.gate_order import pack_biases, pack_transposed, unpack_bias
 from rnnbench.backends.numba.packing import copy_part, pack_rows
+from rnnbench.backends.numba.product import SAME
 from rnnbench.backends.numba.products import (
     add_projection_gradient,
     add_weight_gradients,
     multiply_panels,
 )
-
-ONE_GATE = np.zeros(1, np.int64)
 
 
 @jit
@@ -45,7 +44,7 @@ def forward(
     pack_transposed(like, w_ih, I, input_gates, H, width, to_ih)
     pack_transposed(like, w_hh, S, hidden_gates, H, width, to_hh)
     if w_hr:
-        pack_transposed(like, w_hr, H, ONE_GATE, S, width, to_hr)
+        pack_transposed(like, w_hr, H, input_gates[:1], S, width, to_hr)  # the gate 0 of an LSTM
     if b_ih:
         pack_biases(like, width, H, cell == layers.GRU, input_gates, b_ih, b_hh, bias, bias_u)
     else:
@@ -59,7 +58,8 @@ def forward(
         if c0 and keep_c:
             _copy_last(like, steps, t, c, slot, c_n, H, width)
     if c0 and not keep_c:
-        for i in range(steps[:, 1].max()):
+        B = max(steps[0, 1], steps[len(steps) - 1, 1])
+        for i in range(B):
             for j in range(0, H, width):
                 copy_part(like, c + (i * slot + j) * size, H - j, c_n + (i * H + j) * size)
 
@@ -74,9 +74,9 @@ def backward_steps(
     to_hh, to_hr   room for the packed weights
     zeros          a row of zeros as long as any of the arrays' rows
     """
-    pack_rows(like, w_hh, S, zeros, 0, hidden_rows, S, width, 4, to_hh)
+    pack_rows(like, w_hh, S, zeros, SAME, hidden_rows, S, width, to_hh)
     if w_hr:
-        pack_rows(like, w_hr, H, zeros, 0, np.arange(S), H, width, 4, to_hr)
+        pack_rows(like, w_hr, H, zeros, SAME, np.arange(S), H, width, to_hr)
     layers.backward(
         like, steps, cell, H, S, width, h0, c0, to_hh, to_hr, gates, c, y, y_row, dy, dy_row,
         dh, dc, dm, dh_all, delta, zeros,
@@ -97,10 +97,10 @@ def backward_products(
     s_slot, x_slot = layers.slot_of(S, width), layers.slot_of(I, width)
     row = (1 if cell <= layers.RNN_RELU else 4) * slot
     if dx:
-        pack_rows(like, w_ih, I, zeros, 0, input_rows, I, width, 4, to_ih)
+        pack_rows(like, w_ih, I, zeros, SAME, input_rows, I, width, to_ih)
         multiply_panels(
-            like, last - first, x_slot // width, 4, width, delta + first * row * size, row, to_ih,
-            zeros, 0, dx + first * x_slot * size, x_slot, len(input_rows),
+            like, last - first, x_slot // width, width, delta + first * row * size, row, to_ih,
+            zeros, SAME, dx + first * x_slot * size, x_slot, len(input_rows),
         )  # fmt: skip
     add_weight_gradients(
         like, delta, row, H, width, before, input_columns, hidden_columns, x, I, y, y_row, h0, S,

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnbench.backends.numba.compiling import jit
 from rnnbench.backends.numba.packing import add_rows, copy_vector, pack_rows
-from rnnbench.backends.numba.product import MOST_ROWS, product
+from rnnbench.backends.numba.product import MOST_ROWS, NEXT, PANEL, SAME, product
 
 MOST = (1, MOST_ROWS[1], MOST_ROWS[2], MOST_ROWS[3], MOST_ROWS[4])
 
@@ -37,14 +37,27 @@ def multiply(like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_
 
 
 @jit
-def multiply_panels(like, rows, vectors, group, width, a, a_row, b, c0, c0_row, c, c_row, K):
-    """C ← C₀ + A B for all of B: ``vectors`` vectors in panels of ``group``, columns in order."""
+def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_row, K):
+    """C ← C₀ + A B for all of B: its ``vectors`` vectors are C's columns in order."""
     size = like.itemsize
-    for start in range(0, vectors, group):
-        panel = min(group, vectors - start)
+    for start in range(0, vectors, PANEL):
+        panel = min(PANEL, vectors - start)
         first = start * width * size
         multiply(
-            like, rows, panel, a, a_row, 1, b, c0 + first, c0_row, width, c + first, c_row, width, K
+            like,
+            rows,
+            panel,
+            a,
+            a_row,
+            NEXT,
+            b,
+            c0 + first,
+            c0_row,
+            width,
+            c + first,
+            c_row,
+            width,
+            K,
         )
         b += K * panel * width * size
 
@@ -79,8 +92,8 @@ def add_outer(like, delta, rows, low, high, columns, H, source, vectors, width, 
     in the first-level cache while all of δ goes past it.
     """
     size = like.itemsize
-    for start in range(0, vectors, 4):
-        panel = min(4, vectors - start)
+    for start in range(0, vectors, PANEL):
+        panel = min(PANEL, vectors - start)
         b = source + start * rows * width * size
         for n in range(0, rows, PARTIAL):
             terms = min(PARTIAL, rows - n)
@@ -89,8 +102,8 @@ def add_outer(like, delta, rows, low, high, columns, H, source, vectors, width, 
                     a = delta + ((columns[g] + j) * rows + n * width) * size
                     c = out + ((g * H + j) * out_row + start * width) * size
                     multiply(
-                        like, min(width, H - j), panel, a, 1, width, b + n * panel * width * size,
-                        c, out_row, width, c, out_row, width, terms,
+                        like, min(width, H - j), panel, a, NEXT, width,
+                        b + n * panel * width * size, c, out_row, width, c, out_row, width, terms,
                     )  # fmt: skip
 
 
@@ -135,8 +148,8 @@ def add_weight_gradients(
         rows = len(index)
         pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums)
         own = np.arange(first, first + rows)
-        pack_rows(like, x, I, x, I, own, I, width, 4, to_x)
-        pack_rows(like, y, y_row, h0, S, index, S, width, 4, to_h)
+        pack_rows(like, x, I, x, I, own, I, width, to_x)
+        pack_rows(like, y, y_row, h0, S, index, S, width, to_h)
         add_outer(
             like, packed, rows, low, high, input_columns, H, to_x, x_vectors, width, dw_ih, ih_row
         )
@@ -154,8 +167,8 @@ def add_projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out)
     sums = to_m + BLOCK * slot * size
     for first in range(0, N, BLOCK):
         own = np.arange(first, min(N, first + BLOCK))
-        pack_delta(like, dh, s_slot, first, len(own), 0, s_slot, width, packed, sums)
-        pack_rows(like, m, slot, m, slot, own, slot, width, 4, to_m)
+        pack_delta(like, dh, s_slot, first, len(own), SAME, s_slot, width, packed, sums)
+        pack_rows(like, m, slot, m, slot, own, slot, width, to_m)
         add_outer(
-            like, packed, len(own), 0, s_slot, columns, S, to_m, slot // width, width, out, slot
+            like, packed, len(own), SAME, s_slot, columns, S, to_m, slot // width, width, out, slot
         )
