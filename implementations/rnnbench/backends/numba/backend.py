@@ -244,13 +244,18 @@ class NumbaRecurrence(Recurrence):
             threads.ranges(N, parts), threads.ranges(plan.row // plan.width, parts), strict=True
         )
         threads.run([partial(products_of, *share) for share in shares])
-        last = Room(x, products.BLOCK * (s_slot + slot) * P + s_slot * P)
         db_ih, db_hh = biases or (None, None)
-        passes.backward_rest(
-            plan.like, N, H, S, plan.width, input_columns, hidden_columns, sums, _address(db_ih),
-            _address(db_hh), _address(gates), _address(c), dh_all, m, last.addresses[0],
-            _address(dw_hr),
-        )  # fmt: skip
+        if spec.bias:
+            passes.bias_gradients(
+                plan.like, H, plan.width, input_columns, hidden_columns, sums, _address(db_ih),
+                _address(db_hh),
+            )  # fmt: skip
+        if P:
+            own = Room(x, products.BLOCK * (s_slot + slot) + s_slot)
+            passes.projection_gradient(
+                plan.like, N, H, S, plan.width, _address(gates), _address(c), dh_all, m,
+                own.addresses[0], _address(dw_hr),
+            )  # fmt: skip
         found = LayerWeights(_cut(dw_ih, inputs), _cut(dw_hh, S), db_ih, db_hh, _cut(dw_hr, H))
         return LayerGradients(_cut(dx, inputs), _cut(dh, S), _cut(dc, H), found)
 

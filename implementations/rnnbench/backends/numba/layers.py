@@ -24,7 +24,7 @@ the rows of the step before; the others begin with h0.
 from __future__ import annotations
 
 from rnnbench.backends.numba import cells
-from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.packing import copy_part, copy_vector
 from rnnbench.backends.numba.product import NEXT, SAME
 from rnnbench.backends.numba.products import multiply, multiply_panels
@@ -35,17 +35,17 @@ SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 4, "lstm": 4}
 """Cell → slots in a row of gates."""
 
 
-@jit
+@inlined
 def slot_of(n, width):
     return (n + width - 1) // width * width
 
 
-@jit
+@inlined
 def _carried(steps, t):
     return min(steps[t - 1, 1], steps[t, 1]) if t > 0 else 0
 
 
-@jit
+@inlined
 def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates):
     """gates ← x W_ihᵀ + bias for a chunk, and the GRU's b_hn where its u begins."""
     size, slot = like.itemsize, slot_of(H, width)
@@ -132,7 +132,7 @@ def _forward_rows(
                 copy_part(like, p + (i * p_slot + j) * size, S - j, y + (i * y_row + j) * size)
 
 
-@jit
+@inlined
 def forward(
     like,
     steps,
@@ -245,7 +245,7 @@ def _backward_rows(
                 cells.rnn_relu_backward(like, y + (i * y_row + j) * size, up, down, to, H - j)
 
 
-@jit
+@inlined
 def backward(
     like,
     steps,

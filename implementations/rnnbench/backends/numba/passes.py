@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from rnnbench.backends.numba import layers
-from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.gate_order import pack_biases, pack_transposed, unpack_bias
 from rnnbench.backends.numba.packing import copy_part, pack_rows
 from rnnbench.backends.numba.product import SAME
@@ -19,7 +19,7 @@ from rnnbench.backends.numba.products import (
 )
 
 
-@jit
+@inlined
 def _copy_last(like, steps, t, source, source_row, out, n, width):
     """Of those sequences that end with step t of the loop, the row of ``source`` to ``out``."""
     size, start, b = like.itemsize, steps[t, 0], steps[t, 1]
@@ -109,18 +109,15 @@ def backward_products(
 
 
 @jit
-def backward_rest(
-    like, N, H, S, width, input_columns, hidden_columns, sums, db_ih, db_hh, gates, c, dh_all, m,
-    packed, dw_hr,
-):  # fmt: skip
-    """Gradients of the biases from δ's sums, and of W_hr; db_ih and dw_hr are 0 where not wanted.
+def bias_gradients(like, H, width, input_columns, hidden_columns, sums, db_ih, db_hh):
+    """From δ's sums."""
+    unpack_bias(like, sums, input_columns, H, width, db_ih)
+    unpack_bias(like, sums, hidden_columns, H, width, db_hh)
 
-    m   (N, slot): room for o ⊙ tanh c
-    """
+
+@jit
+def projection_gradient(like, N, H, S, width, gates, c, dh_all, m, packed, dw_hr):
+    """Gradient of W_hr, with rows of whole vectors; m (N, slot) is room for o ⊙ tanh c."""
     slot, s_slot = layers.slot_of(H, width), layers.slot_of(S, width)
-    if db_ih:
-        unpack_bias(like, sums, input_columns, H, width, db_ih)
-        unpack_bias(like, sums, hidden_columns, H, width, db_hh)
-    if dw_hr:
-        layers.hidden_rows(like, N, slot, width, gates, c, m)
-        add_projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr)
+    layers.hidden_rows(like, N, slot, width, gates, c, m)
+    add_projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr)

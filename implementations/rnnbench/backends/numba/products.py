@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.packing import add_rows, copy_vector, pack_rows
 from rnnbench.backends.numba.product import MOST_ROWS, NEXT, PANEL, SAME, product
 
@@ -107,7 +107,7 @@ def add_outer(like, delta, rows, low, high, columns, H, source, vectors, width, 
                     )  # fmt: skip
 
 
-@jit
+@inlined
 def add_weight_gradients(
     like,
     delta,
@@ -158,7 +158,7 @@ def add_weight_gradients(
         )
 
 
-@jit
+@inlined
 def add_projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out):
     """Gradient of W_hr: out (S, slot) ← out + Σ_n dh_n m_nᵀ, with rows of whole vectors."""
     size = like.itemsize
