@@ -54,8 +54,8 @@ MEMORY: dict[str, Added] = NETWORKS | {
     "directions": {"smoke": (1,), "nightly": (2,)},
 }
 
-PEERS = ("onnxruntime", "jax")
-"""Backends that are other libraries': compared with, but not what a commit changes."""
+BY_NIGHT = ("onnxruntime", "jax", "numba-plain")
+"""Backends to compare with, which a commit does not change: other libraries', and a reference."""
 
 CACHES = ("empty", "warm")
 COLD_CELLS: Added = {"smoke": ("gru",), "quick": ("rnn_tanh", "lstm"), "nightly": ("rnn_relu",)}
@@ -127,9 +127,9 @@ def values(added: Added, profile: str = PROFILE) -> list[Any]:
 
 
 def backends(profile: str = PROFILE) -> list[str]:
-    """The backends that a profile measures: other libraries' by night only."""
+    """The backends that a profile measures: those `BY_NIGHT` in the large ones only."""
     nightly = PROFILES.index(profile) >= PROFILES.index("nightly")
-    return [name for name in package.backends() if nightly or name not in PEERS]
+    return [name for name in package.backends() if nightly or name not in BY_NIGHT]
 
 
 def grid(axes: dict[str, Added], profile: str = PROFILE) -> list[list[Any]]:

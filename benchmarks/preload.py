@@ -40,7 +40,7 @@ def warm_up() -> None:
     """
     cells, shapes = (cases.values(cases.NETWORKS[axis]) for axis in ("cell", "shape"))
     for backend, cell, phase, shape in itertools.product(
-        set(cases.backends()) - set(cases.PEERS), cells, ("inference", "training"), shapes
+        set(cases.backends()) - set(cases.BY_NIGHT), cells, ("inference", "training"), shapes
     ):
         with suppress(Exception):
             Running(Network(phase, backend, cell, 16, 1, 1, shape)).step()

@@ -197,48 +197,46 @@ def check_inputs(
     """
     import torch
 
-    dtype = getattr(torch, spec.dtype)
-
-    def check(name: str, tensor: Tensor, shape: tuple[Any, ...], meaning: str) -> None:
-        if not isinstance(tensor, torch.Tensor):
-            raise InputError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
-        wrong = len(shape) != tensor.dim() or any(
-            isinstance(want, int) and want != got
-            for want, got in zip(shape, tensor.shape, strict=True)
-        )
-        if wrong:
-            wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-            raise InputError(f"{name} must have shape {wanted}{meaning}; got {tuple(tensor.shape)}")
-        if tensor.dtype != dtype:
-            raise InputError(f"{name} must have dtype {spec.dtype}; got {tensor.dtype}")
-        if tensor.device != x.device:
-            raise InputError(f"{name} must be on x's device {x.device}; got {tensor.device}")
-
     if not isinstance(x, torch.Tensor):
         raise InputError(f"x must be a torch.Tensor; got {type(x).__name__}")
-    size = spec.input_size
-    if batch_sizes is not None:
-        _check_batch_sizes(batch_sizes)
+    dtype, device, size = getattr(torch, spec.dtype), x.device, spec.input_size
+    wanted: tuple[Any, ...]
+    shape: tuple[int, ...]
     if batch_sizes is None:
-        check("x", x, ("T", "B", size), f" with input_size {size}")
-        steps, batch = x.shape[:2]
-        if steps == 0:
-            raise InputError(
-                f"x must have at least one time step (T ≥ 1); got shape {tuple(x.shape)}"
-            )
+        wanted, meaning = ("T", "B", size), f" with input_size {size}"
+        steps, batch = x.shape[:2] if x.dim() == 3 else (0, 0)
+        shape = (steps, batch, size)
     else:
-        check("x", x, (int(batch_sizes.sum()), size), f" = (sum of lengths, input_size {size})")
-        batch = int(batch_sizes[0])
+        _check_batch_sizes(batch_sizes)
+        wanted = shape = (int(batch_sizes.sum()), size)
+        steps, batch = len(batch_sizes), int(batch_sizes[0])
+        meaning = f" = (sum of lengths, input_size {size})"
+    if x.shape != shape or x.dtype is not dtype:
+        _check_tensor("x", x, wanted, meaning, dtype, device)
+    if steps == 0:
+        raise InputError(f"x must have at least one time step (T ≥ 1); got shape {tuple(x.shape)}")
+
+    def is_right(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+        return (
+            isinstance(tensor, torch.Tensor)
+            and tensor.shape == shape
+            and tensor.dtype is dtype
+            and tensor.device == device
+        )
 
     shapes = spec.state_shapes(batch)
     if state is None:
         state = tuple(x.new_zeros(shape) for shape in shapes.values())
     state = _tensors("state", state)
     if len(state) != len(shapes):
-        wanted = "(h0, c0)" if spec.has_cell_state else "(h0,)"
-        raise InputError(f"state must be {wanted} for cell {spec.cell!r}; got {len(state)} tensors")
+        wanted_state = "(h0, c0)" if spec.has_cell_state else "(h0,)"
+        raise InputError(
+            f"state must be {wanted_state} for cell {spec.cell!r}; got {len(state)} tensors"
+        )
     for (name, shape), tensor in zip(shapes.items(), state, strict=True):
-        check(name, tensor, shape, f" = (layers·directions, B, size) for {spec.name}")
+        if not is_right(tensor, shape):
+            meaning = f" = (layers·directions, B, size) for {spec.name}"
+            _check_tensor(name, tensor, shape, meaning, dtype, device)
 
     weights = _tensors("weights", weights)
     if len(weights) != len(spec.parameters):
@@ -246,8 +244,31 @@ def check_inputs(
             f"weights must be {len(spec.parameters)} tensors for {spec.name}; got {len(weights)}"
         )
     for parameter, tensor in zip(spec.parameters, weights, strict=True):
-        check(parameter.name, tensor, parameter.shape, f" for {spec.name}")
+        if not is_right(tensor, parameter.shape):
+            _check_tensor(
+                parameter.name, tensor, parameter.shape, f" for {spec.name}", dtype, device
+            )
     return Inputs(x, state, weights, batch_sizes)
+
+
+def _check_tensor(
+    name: str, tensor: Any, shape: tuple[Any, ...], meaning: str, dtype: Any, device: Any
+) -> None:
+    """Raise the sentence that says what is wrong; a str in ``shape`` stands for any size."""
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        raise InputError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
+    wrong = len(shape) != tensor.dim() or any(
+        isinstance(want, int) and want != got for want, got in zip(shape, tensor.shape, strict=True)
+    )
+    if wrong:
+        wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+        raise InputError(f"{name} must have shape {wanted}{meaning}; got {tuple(tensor.shape)}")
+    if tensor.dtype != dtype:
+        raise InputError(f"{name} must have dtype {str(dtype)[6:]}; got {tensor.dtype}")
+    if tensor.device != device:
+        raise InputError(f"{name} must be on x's device {device}; got {tensor.device}")
 
 
 def _tensors(name: str, value: Any) -> tuple[Any, ...]:

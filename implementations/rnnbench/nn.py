@@ -80,8 +80,8 @@ def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
     if name == "native":
         return getattr(torch._VF, cell)(*args)  # type: ignore[no-any-return]
     hidden_dtype = a.state[-1].dtype
-    autocast = torch.amp.is_autocast_available(device)
-    if autocast and torch.is_autocast_enabled(device):
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if autocast:
         a = _lowered(cell, a)
     spec = _spec_of(cell, a)
     x = a.x.transpose(0, 1) if a.batch_first else a.x

@@ -11,8 +11,8 @@ same loop (`Layout.steps`), and so are their backward passes, with the steps in 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -80,6 +80,9 @@ class LayerGradients(NamedTuple):
     weights: LayerWeights
 
 
+Result = TypeVar("Result")
+
+
 class Recurrence(ABC):
     """One layer in one direction, forward and by hand-derived BPTT backward."""
 
@@ -100,6 +103,16 @@ class Recurrence(ABC):
 
         keep: whether a backward pass will follow; if not, ``saved`` stays empty.
         """
+
+    def directions(
+        self, spec: Spec, layout: Layout, calls: Sequence[Callable[[], Result]]
+    ) -> Sequence[Result]:
+        """Results of the calls for the directions of one layer, in order; they share nothing."""
+        return [call() for call in calls]
+
+    def copy(self, y: Tensor) -> Tensor:
+        """A copy of an output that ``saved`` holds too, for the user to have."""
+        return y.clone()
 
     @abstractmethod
     def backward(

@@ -14,6 +14,7 @@ dropout mask behind it and x_{l+1} = m_l ⊙ y_l:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -56,19 +57,24 @@ def forward(
             x = x * masks[layer - 1]
         if keep:
             tape.layer_inputs.append(x)
-        outputs = []
+        calls = []
         for direction in range(spec.directions):
             k = layer * spec.directions + direction
-            result = recurrence.forward(
-                spec,
-                layout,
-                x,
-                state[0][k],
-                state[1][k] if spec.has_cell_state else None,
-                _weights_of(spec, weights, layer, direction),
-                reverse=direction == 1,
-                keep=keep,
+            calls.append(
+                partial(
+                    recurrence.forward,
+                    spec,
+                    layout,
+                    x,
+                    state[0][k],
+                    state[1][k] if spec.has_cell_state else None,
+                    _weights_of(spec, weights, layer, direction),
+                    reverse=direction == 1,
+                    keep=keep,
+                )
             )
+        outputs = []
+        for result in recurrence.directions(spec, layout, calls):
             outputs.append(result.y)
             final_h.append(result.h_n)
             if result.c_n is not None:
@@ -76,9 +82,9 @@ def forward(
             if keep:
                 tape.saved.append(result.saved)
         x = outputs[0] if spec.directions == 1 else torch.cat(outputs, dim=1)
-    final = [torch.stack(part) for part in (final_h, final_c) if part]
+    final = [_stacked(part) for part in (final_h, final_c) if part]
     if keep and any(part is x for part in tape.saved[-1]):
-        x = x.clone()  # the user may change the output in place before the backward pass
+        x = recurrence.copy(x)  # the user may change the output in place before the backward pass
     return x, tuple(final), tape
 
 
@@ -101,21 +107,26 @@ def backward(
     dweights: list[list[Tensor]] = []
     dx: Tensor | None = None
     for layer in reversed(range(spec.layers)):
-        dx = None
+        calls = []
         for direction in reversed(range(spec.directions)):
             k = layer * spec.directions + direction
-            gradients = recurrence.backward(
-                spec,
-                layout,
-                tape.layer_inputs[layer],
-                _weights_of(spec, weights, layer, direction),
-                tape.saved[k],
-                dy[:, direction * columns : (direction + 1) * columns],
-                dstate[0][k],
-                dstate[1][k] if spec.has_cell_state else None,
-                reverse=direction == 1,
-                needs_dx=needs_dx or layer > 0,
+            calls.append(
+                partial(
+                    recurrence.backward,
+                    spec,
+                    layout,
+                    tape.layer_inputs[layer],
+                    _weights_of(spec, weights, layer, direction),
+                    tape.saved[k],
+                    dy[:, direction * columns : (direction + 1) * columns],
+                    dstate[0][k],
+                    dstate[1][k] if spec.has_cell_state else None,
+                    reverse=direction == 1,
+                    needs_dx=needs_dx or layer > 0,
+                )
             )
+        dx = None
+        for gradients in recurrence.directions(spec, layout, calls):
             if gradients.dx is not None:
                 dx = gradients.dx if dx is None else dx + gradients.dx
             dh0.append(gradients.dh0)
@@ -124,8 +135,13 @@ def backward(
             dweights.append([w for w in gradients.weights if w is not None])
         if layer > 0 and dx is not None:
             dy = dx if masks is None else dx * masks[layer - 1]
-    initial = [torch.stack(part[::-1]) for part in (dh0, dc0) if part]
+    initial = [_stacked(part[::-1]) for part in (dh0, dc0) if part]
     return dx, initial, [w for group in reversed(dweights) for w in group]
+
+
+def _stacked(states: list[Tensor]) -> Tensor:
+    """(L·D, B, size)."""
+    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
 
 
 def draw_masks(spec: Spec, x: Tensor, p: float) -> tuple[Tensor, ...]:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from rnnbench.backends.manual import ManualRecurrence
-from rnnbench.backends.numba import activations, compiling, packing, products
+from rnnbench.backends.numba import activations, compiling, gate_order, products, threads
 from rnnbench.backends.numba.backend import Numba, NumbaRecurrence
 from rnnbench.backends.numba.product import MOST_ROWS, product
 from rnnbench.backends.numba.row_order import row_order
@@ -109,24 +111,28 @@ def test_every_block_size_is_the_product(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows", [1, 5, 16, 37])
+@pytest.mark.parametrize("order", [(0,), (2, 0, 1), (0, 1, 2, 3)], ids=["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("H", [1, 5, 16, 37])
 @pytest.mark.parametrize("K", [1, 15, 16, 40])
-def test_packing_a_transposed_matrix_pads_with_zeros_and_writes_no_further(dtype, rows, K):
-    width, group = Lanes.of(dtype).width, 4
-    vectors = -(-rows // width)
-    matrix = np.random.default_rng(0).standard_normal((rows, K)).astype(dtype)
-    first = np.arange(vectors) * width
-    out = aligned(vectors * K * width + 99, dtype=dtype)
+def test_packing_a_transposed_weight_pads_with_zeros_and_writes_no_further(dtype, order, H, K):
+    width, gates = Lanes.of(dtype).width, len(order)
+    units = -(-H // width)
+    weight = np.random.default_rng(0).standard_normal((gates * H, K)).astype(dtype)
+    out = aligned(units * gates * K * width + 99, dtype=dtype)
     out[:] = 7
-    counts = np.minimum(width, rows - first)
-    packing.pack_transposed(
-        matrix, matrix.ctypes.data, K, first, counts, width, group, out.ctypes.data
+    gate_order.pack_transposed(
+        weight, weight.ctypes.data, K, np.array(order), H, width, out.ctypes.data
     )
-    padded = np.zeros((K, vectors * width), dtype)
-    padded[:, :rows] = matrix.T
+    vectors = np.zeros((units, gates, width, K), dtype)
+    for unit in range(units):
+        for g, gate in enumerate(order):
+            own = weight[gate * H : (gate + 1) * H][unit * width : (unit + 1) * width]
+            vectors[unit, g, : len(own)] = own
+    rows = vectors.reshape(-1, width, K)
+    group = 4 if gates == 1 else gates
     panels = [
-        padded[:, start * width : min(start + group, vectors) * width].ravel()
-        for start in range(0, vectors, group)
+        rows[start : start + group].transpose(2, 0, 1).ravel()
+        for start in range(0, len(rows), group)
     ]
     np.testing.assert_array_equal(out[:-99], np.concatenate(panels))
     assert (out[-99:] == 7).all()
@@ -137,24 +143,36 @@ def test_packing_a_transposed_matrix_pads_with_zeros_and_writes_no_further(dtype
     st.integers(1, 700), st.integers(1, 40), st.integers(1, 40), st.sampled_from(DTYPES),
     st.integers(0, 99),
 )  # fmt: skip
-def test_sum_of_outer_products_over_rows_of_two_sources(N, H, size, dtype, seed):
+def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
+    """One gate; h_{t−1} comes from rows of y and of h0 by chance."""
     width, rng = Lanes.of(dtype).width, np.random.default_rng(seed)
-    delta, source, other = (
-        rng.standard_normal(shape).astype(dtype) for shape in ((N, H), (N, size), (5, size))
-    )
+    slot, wide = (-(-n // width) * width for n in (H, size))
+    delta = np.zeros((N, slot), dtype)
+    delta[:, :H] = rng.standard_normal((N, H))
+    x, y, h0 = (rng.standard_normal(shape).astype(dtype) for shape in ((N, size), (N, H), (5, H)))
     index = np.where(rng.random(N) < 0.5, rng.integers(0, N, N), ~rng.integers(0, 5, N))
-    wide = -(-size // width) * width
-    out, packed = aligned(H, wide, dtype=dtype), aligned(products.BLOCK * wide, dtype=dtype)
-    products.add_outer(
-        delta, delta.ctypes.data, H, np.zeros(1, np.int64), H, source.ctypes.data, size,
-        other.ctypes.data, index, size, width, packed.ctypes.data, out.ctypes.data, wide,
-    )  # fmt: skip
-    rows = np.where(
-        index[:, None] >= 0, source[np.maximum(index, 0)], other[~np.minimum(index, -1)]
+    dw_ih, dw_hh = aligned(H, wide, dtype=dtype), aligned(H, slot, dtype=dtype)
+    sums, packed = (
+        aligned(slot, dtype=dtype),
+        aligned(products.BLOCK * (2 * slot + wide), dtype=dtype),
     )
-    want = delta.astype("f8").T @ rows.astype("f8")
-    scale = np.abs(delta).astype("f8").T @ np.abs(rows).astype("f8")
-    assert (np.abs(out[:, :size] - want) <= 12 * np.finfo(dtype).eps * scale + 1e-300).all()
+    _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums)
+    h = y[np.maximum(index, 0)]
+    h[index < 0] = h0[~index[index < 0]]
+    for got, rows in ((dw_ih[:, :size], x), (dw_hh[:, :H], h), (sums[:H, None], np.ones((N, 1)))):
+        want = delta[:, :H].astype("f8").T @ rows.astype("f8")
+        scale = np.abs(delta[:, :H]).astype("f8").T @ np.abs(rows).astype("f8")
+        assert (np.abs(got - want) <= 12 * np.finfo(dtype).eps * scale + 1e-300).all()
+
+
+@njit
+def _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums):
+    one = np.zeros(1, np.int64)
+    products.add_weight_gradients(
+        delta.ravel(), delta.ctypes.data, delta.shape[1], H, width, index, one, one, x.ctypes.data,
+        x.shape[1], y.ctypes.data, H, h0.ctypes.data, H, packed.ctypes.data, dw_ih.ctypes.data,
+        dw_ih.shape[1], dw_hh.ctypes.data, dw_hh.shape[1], sums.ctypes.data, 0, delta.shape[1],
+    )  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None)
@@ -233,6 +251,111 @@ def test_the_same_inputs_give_the_same_bits(cell):
         assert all(map(torch.equal, run, runs[0]))
 
 
+@pytest.fixture
+def two_threads(monkeypatch):
+    """Two threads, and every part worth one."""
+    monkeypatch.setattr(threads, "WORTH_IT", 0.1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def results_of(spec, inputs):
+    y, final = Numba().run(spec, inputs)
+    loss = y.sum() + sum(part.sum() for part in final)
+    return (y, *final, *torch.autograd.grad(loss, [inputs.x, *inputs.state, *inputs.weights]))
+
+
+def random_inputs(spec, *, packed):
+    sizes = [9, 9, 7, 5, 5, 2, 1]
+    inputs = make_inputs(spec, T=len(sizes), B=9, training=True)
+    if packed:
+        rows = inputs.x.detach().reshape(-1, spec.input_size)[: sum(sizes)].requires_grad_()
+        inputs = inputs._replace(x=rows, batch_sizes=torch.tensor(sizes))
+    return inputs
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
+def test_two_threads_give_the_results_of_one(two_threads, cell, directions, packed):
+    P = 5 if cell == "lstm" else 0
+    spec = Spec(cell, 3, 20, layers=2, directions=directions, dtype="float64", proj_size=P)
+    inputs = random_inputs(spec, packed=packed)
+    two = results_of(spec, inputs)
+    torch.set_num_threads(1)
+    for got, want in zip(two, results_of(spec, inputs), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_two_threads_give_the_same_bits_every_time(two_threads):
+    spec = Spec("gru", 3, 40, layers=2)
+    inputs = random_inputs(spec, packed=False)
+    first = results_of(spec, inputs)
+    for _ in range(10):
+        assert all(map(torch.equal, results_of(spec, inputs), first))
+
+
+def test_two_python_threads_may_call_at_once(two_threads):
+    spec = Spec("lstm", 3, 20)
+    cases = [random_inputs(spec, packed=False) for _ in range(2)]
+    want = [results_of(spec, inputs) for inputs in cases]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            for got, expected in zip(pool.map(partial(results_of, spec), cases), want, strict=True):
+                assert all(map(torch.equal, got, expected))
+
+
+def test_inference_mode_and_no_grad_reach_the_parts(two_threads):
+    spec = Spec("lstm", 3, 20, directions=2)
+    inputs = random_inputs(spec, packed=False)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            y, final = Numba().run(spec, inputs)
+        assert not any(t.requires_grad for t in (y, *final))
+        assert y.is_inference() == (mode is torch.inference_mode)
+
+
+def test_an_error_in_a_part_is_raised_when_all_parts_are_over():
+    over = []
+
+    def fails():
+        raise ZeroDivisionError
+
+    def works():
+        over.append(1)
+
+    for parts in ([fails, works], [works, fails]):
+        with pytest.raises(ZeroDivisionError):
+            threads.run(parts)
+    assert len(over) == 2
+
+
+FORKED = """
+import os, torch
+from rnnbench.backends.numba import threads
+import rnnbench
+threads.WORTH_IT = 0.1
+torch.set_num_threads(2)
+module, x = rnnbench.GRU(3, 20, backend="numba"), torch.randn(5, 8, 3)
+with torch.no_grad():
+    want = module(x)[0]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(module(x)[0], want) else 1)
+    _, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_threads_work_in_a_forked_process():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["0"]
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_an_empty_batch_runs(cell):
     spec = Spec(cell, 3, 4, directions=2)
@@ -269,11 +392,11 @@ def test_identity_is_read_from_the_dispatcher(cell, dtype):
     spec = Spec(cell, 3, 4, dtype=dtype)
     inputs = make_inputs(spec, training=True)
     found = Numba().identity(spec, inputs)
-    assert found["kernel"] == "numba vectors (forward, backward, add_outer)"
+    assert found["kernel"] == "numba vectors (forward, backward_steps, backward_products)"
     assert f"forward(array({dtype}, 1d, C)" in found["signature"]
     assert ({*DTYPES} - {dtype}).pop() not in found["signature"]
     assert processor().name in found["vectors"]
-    assert (found["threads"], found["device"]) == (1, "cpu")
+    assert (found["threads"], found["device"]) == (torch.get_num_threads(), "cpu")
     assert all(tensor.grad is None for tensor in inputs.weights)
 
 

@@ -48,14 +48,14 @@ def test_no_value_is_listed_twice_or_for_an_unknown_profile(axes):
 def test_quick_covers_every_cell_backend_and_direction():
     backends, *values = cases.params(cases.NETWORKS, "quick")
     quick = dict(zip(cases.NETWORKS, values, strict=True))
-    assert set(backends) == set(interface.backends()) - set(interface.PEERS)
+    assert set(backends) == set(interface.backends()) - set(cases.BY_NIGHT)
     assert set(quick["cell"]) == set(CELLS)
     assert set(quick["T"]) == {16, 128}
     assert set(quick["layers"]) == set(quick["directions"]) == {1, 2}
 
 
 def test_peers_are_measured_by_night_and_named_as_the_package_names_them():
-    assert set(cases.PEERS) == set(interface.PEERS)
+    assert set(cases.BY_NIGHT) == {*interface.PEERS, "numba-plain"}
     for profile in ("nightly", "full"):
         assert set(cases.params(cases.NETWORKS, profile)[0]) == set(interface.backends())
 

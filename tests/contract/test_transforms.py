@@ -107,19 +107,28 @@ def test_forward_over_reverse_is_refused(pair, backend):
         jvp(first, (X,), (X,))
 
 
-def test_batched_upstream_gradients_of_the_old_vmap_are_right_or_refused(pair, backend):
-    theirs, ours = pair(3, 4)
+@pytest.mark.parametrize("result", ["output", "state", "both"])
+def test_batched_upstream_gradients_of_the_old_vmap(pair, result):
     found = []
-    for module in (theirs, ours):
+    for module in pair(3, 4, num_layers=2):
         x = X.clone().requires_grad_()
-        y = module(x)[0]
-        upstream = torch.stack([torch.ones_like(y), torch.zeros_like(y)])
-        if module is ours and backend != "native":
-            with pytest.raises(NotImplementedError, match="old vmap"):
-                torch.autograd.grad(y, x, upstream, is_grads_batched=True)
-            return
-        found.append(torch.autograd.grad(y, x, upstream, is_grads_batched=True)[0])
-    assert_same(found[1], found[0])
+        y, state = module(x)
+        h_n = state[0] if isinstance(state, tuple) else state
+        outputs = {"output": [y], "state": [h_n], "both": [y, h_n]}[result]
+        upstream = [torch.stack([torch.ones_like(o), -o.detach()]) for o in outputs]
+        sources = [x, *module.parameters()]
+        found.append(torch.autograd.grad(outputs, sources, upstream, is_grads_batched=True))
+    for ours, theirs in zip(*found[::-1], strict=True):
+        assert_same(ours, theirs, factor=10)
+
+
+def test_vectorised_jacobian(pair):
+    theirs, ours = pair(3, 4)
+    found = [
+        torch.autograd.functional.jacobian(lambda x, m=m: m(x)[0], X[:2], vectorize=True)
+        for m in (theirs, ours)
+    ]
+    assert_same(found[1], found[0], factor=10)
 
 
 def test_vmap_over_upstream_gradients_of_an_ordinary_graph(pair, backend):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rnnbench.cli import check, compare, serve
+from rnnbench.cli import check, compare, diagnose, serve
 
 app = typer.Typer(
     name="rnnbench",
@@ -15,4 +15,5 @@ app = typer.Typer(
 )
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
+app.command("diagnose")(diagnose.diagnose)
 app.command("serve")(serve.serve)

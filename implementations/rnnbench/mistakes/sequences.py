@@ -69,7 +69,7 @@ def reverse_starts_in_padding(value: Any, at: At) -> Any:
     needs=(padded,),
 )
 def padded_last_step(state: State, at: At) -> State:
-    if at.direction:
+    if at.direction or at.lengths is None:
         return state
     whole = torch.tensor(at.lengths)[:, None] == at.T
     return torch.where(whole, state[0], 0.0), *state[1:]
@@ -98,7 +98,9 @@ def cell_state_runs_on_in_padding(state: State, at: At) -> State:
     needs=(padded, unsorted),
 )
 def state_not_permuted(state: State, at: At) -> State:
-    lengths = at.lengths or ()
+    lengths = at.lengths
+    if lengths is None:
+        return state
     longest_first = sorted(range(at.B), key=lambda b: -lengths[b])
     if at.place == "initial":
         index = sorted(range(at.B), key=lambda b: longest_first[b])
@@ -117,7 +119,7 @@ def state_not_permuted(state: State, at: At) -> State:
     needs=(masked,),
 )
 def dropout_after_last_layer(y: Tensor, at: At) -> Tensor:
-    return y * at.masks[-1]
+    return y * at.masks[-1] if at.masks else y
 
 
 @mistake(

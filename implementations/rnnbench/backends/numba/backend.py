@@ -1,17 +1,16 @@
 """The numba backend: our own vector kernels on the CPU, forward and by BPTT backward.
 
-Forward is one compiled call a layer and direction. Backward is one for the time loop, which leaves
-δ of all rows, and then the products over all rows at once, each with the columns of δ that its
-weight sees (see `rnnbench.backends.numba.cells`):
+Each pass of a layer and direction is one compiled call (`passes`): packing the weights, the time
+loop, and backward the products over all rows at once, with the columns of δ that a weight sees:
 
     dW_ih = δᵀ x    dW_hh = δᵀ h_before    db = Σ δ    dx = δ W_ih    dW_hr = dhᵀ (o ⊙ tanh c)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,12 +19,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbench.autograd import run_stack
-from rnnbench.backends.numba import gate_order, layers, packing, products
+from rnnbench.backends.numba import gate_order, layers, passes, products, threads
 from rnnbench.backends.numba.memory import Room, empty
-from rnnbench.backends.numba.row_order import RowOrder, row_order
+from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import Lanes, processor
 from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.recurrence import LayerGradients, LayerResult, LayerWeights, Layout, Recurrence
+from rnnbench.recurrence import (
+    LayerGradients,
+    LayerResult,
+    LayerWeights,
+    Layout,
+    Recurrence,
+    Result,
+)
 from rnnbench.spec import Spec
 
 WIDENED = ("float16", "bfloat16")
@@ -35,74 +41,82 @@ CHUNK_BYTES = 1 << 20
 """Of gates whose input products are made at a time: they stay in the second-level cache."""
 
 
-class _Sizes(NamedTuple):
-    """Of a layer, in numbers.
+class _Plan(NamedTuple):
+    """What the kernels of a layer are told besides addresses; sizes in numbers.
 
-    width         of a vector
-    slot, s_slot  the sizes of c and of h in whole vectors
-    row           a row of gates: the cell's slots
-    zeros         the address of a row of zeros
-    like          what tells a kernel the dtype
+    width                of a vector
+    slot, s_slot, x_slot the sizes of c, h and x in whole vectors
+    row                  a row of gates: the cell's slots
+    like                 what tells a kernel the dtype
+    zeros                a row of zeros as long as any
+    forward, backward    packed weights in each pass, see `passes`
     """
 
+    code: int
     width: int
     slot: int
     s_slot: int
+    x_slot: int
     row: int
-    zeros: int
     like: NDArray[Any]
-    memory: Tensor
+    zeros: Tensor
+    input_order: gate_order.Order
+    hidden_order: gate_order.Order
+    forward: tuple[int, ...]
+    backward: tuple[int, ...]
 
     @classmethod
     @lru_cache(maxsize=256)
-    def of(cls, spec: Spec) -> _Sizes:
+    def of(cls, spec: Spec, inputs: int) -> _Plan:
         width = Lanes.of(spec.dtype).width
-        slot, s_slot = (-(-n // width) * width for n in (spec.hidden_size, spec.state_size))
-        row = layers.SLOTS[spec.cell] * slot
-        memory = torch.zeros(max(row, s_slot), dtype=getattr(torch, spec.dtype))
-        like = np.empty(1, spec.dtype)
-        return cls(width, slot, s_slot, row, memory.data_ptr(), like, memory)
+        H, S, P = spec.hidden_size, spec.state_size, spec.proj_size
+        slot, s_slot, x_slot = (-(-n // width) * width for n in (H, S, inputs))
+        row, gates = layers.SLOTS[spec.cell] * slot, spec.gates
+        return cls(
+            layers.CODES[spec.cell], width, slot, s_slot, x_slot, row, np.empty(1, spec.dtype),
+            torch.zeros(max(row, s_slot, x_slot), dtype=getattr(torch, spec.dtype)),
+            gate_order.INPUT[spec.cell], gate_order.HIDDEN[spec.cell],
+            (gates * slot * inputs, gates * slot * S, s_slot * H * bool(P), gates * slot, slot),
+            (gates * slot * x_slot, gates * slot * s_slot, slot * S * bool(P)),
+        )  # fmt: skip
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-class _Packed(NamedTuple):
-    """Addresses of a layer's weights for the forward pass, and what holds them."""
-
-    room: Room
-    ih: int
-    hh: int
-    hr: int
-    bias: int
-    bias_u: int
-
-
-def _pack(spec: Spec, own: LayerWeights) -> _Packed:
-    sizes = _Sizes.of(spec)
-    slot, inputs, gates = sizes.slot, own.ih.shape[1], len(own.ih) // spec.hidden_size
-    H, S = spec.hidden_size, spec.state_size
-    room = Room(
-        own.ih, gates * slot * inputs, gates * slot * S, sizes.s_slot * H * bool(spec.proj_size),
-        gates * slot * spec.bias, slot * spec.bias,
-    )  # fmt: skip
-    w_ih, w_hh, b_ih, b_hh, w_hr = own
-    gate_order.pack_forward(
-        sizes.like, spec.cell, H, S, inputs, sizes.width,
-        (_address(w_ih), _address(w_hh), _address(b_ih), _address(b_hh), _address(w_hr)),
-        room.addresses,
-    )  # fmt: skip
-    ih, hh, hr, bias, bias_u = room.addresses
-    return _Packed(room, ih, hh, hr, bias or sizes.zeros, bias_u or sizes.zeros)
+def _address(tensor: Tensor | None, further: int = 0) -> int:
+    """Of the tensor's memory, so many bytes further on; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr() + further
 
 
 def _contiguous(own: LayerWeights) -> LayerWeights:
+    if all(w is None or w.is_contiguous() for w in own):
+        return own
     return LayerWeights(*(None if w is None else w.contiguous() for w in own))  # type: ignore[arg-type]
 
 
+def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
+    """Threads for one pass over one direction, of ``most`` that are possible."""
+    work = layout.N * spec.gates * spec.hidden_size * (inputs + spec.state_size)
+    return max(1, min(threads.available(), most, int(work // threads.WORTH_IT)))
+
+
+def _rows_of(steps: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
+    """The steps of the batch's rows from ``low`` to ``high`` alone."""
+    starts, sizes = steps[:, 0] + low, np.clip(steps[:, 1] - low, 0, high - low)
+    return np.stack([starts, sizes], axis=1)
+
+
 class NumbaRecurrence(Recurrence):
-    """One layer in one direction on the vector kernels."""
+    """One layer in one direction on the vector kernels.
+
+    Several threads share a pass by rows of the batch, and the products behind it by rows of dx and
+    by rows of the weights' gradients, so that each number is summed by one thread.
+    """
+
+    def directions(
+        self, spec: Spec, layout: Layout, calls: Sequence[Callable[[], Result]]
+    ) -> Sequence[Result]:
+        if len(calls) > 1 and _parts(spec, layout, spec.input_size, len(calls)) > 1:
+            return threads.run(calls)
+        return super().directions(spec, layout, calls)
 
     def forward(
         self,
@@ -116,30 +130,50 @@ class NumbaRecurrence(Recurrence):
         reverse: bool,
         keep: bool,
     ) -> LayerResult:
-        sizes, order = _Sizes.of(spec), row_order(layout, reverse=reverse)
+        plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
-        gated = sizes.row > sizes.slot
-        chunk = max(1, CHUNK_BYTES // max(1, B * sizes.row * x.element_size()))
-        x, h0 = x.contiguous(), h0.contiguous()
+        gated, has_c, P = plan.row > plan.slot, c0 is not None, bool(spec.proj_size)
+        x, h0, weights = x.contiguous(), h0.contiguous(), _contiguous(weights)
         c0 = None if c0 is None else c0.contiguous()
-        y = x.new_empty(N, S)
-        gates = empty(x, N if keep and gated else min(N, chunk * B), sizes.row)
-        c = None if c0 is None else empty(x, N if keep else B, sizes.slot)
-        projected = bool(spec.proj_size)
-        room = Room(x, B * sizes.slot * projected, B * sizes.s_slot * projected)
-        packed = _pack(spec, _contiguous(weights))
-        layers.forward(
-            sizes.like, order.steps, chunk, keep and gated, keep, layers.CODES[spec.cell],
-            x.shape[1], H, S, sizes.width, x.data_ptr(), h0.data_ptr(), _address(c0),
-            packed.ih, packed.hh, packed.hr, packed.bias, packed.bias_u, gates.data_ptr(),
-            _address(c), *room.addresses, sizes.zeros, y.data_ptr(), S,
-        )  # fmt: skip
-        c_n = None
-        if c is not None:
-            c_n = (_last(c, layout, order, reverse=reverse) if keep else c)[:, :H].contiguous()
-        h_n = _last(y, layout, order, reverse=reverse)
-        saved = [h0, y, gates if gated else None, c0, c] if keep else []
+        y, h_n = empty(x, N, S), x.new_empty(B, S)
+        c_n = x.new_empty(B, H) if has_c else None
+        kept_gates = empty(x, N, plan.row) if keep and gated else None
+        kept_c = empty(x, N, plan.slot) if keep and has_c else None
+        size = x.element_size()
+
+        def part(steps: NDArray[np.int64], chunk: int, low: int, high: int) -> None:
+            rows = high - low
+            room = Room(
+                x, *plan.forward, 0 if kept_gates is not None else min(N, chunk * rows) * plan.row,
+                rows * plan.slot * (has_c and not keep), rows * plan.slot * P,
+                rows * plan.s_slot * P,
+            )  # fmt: skip
+            *packed, gates, c, m, p = room.addresses
+            from_h, from_c = low * S * size, low * H * size
+            passes.forward(
+                plan.like, steps, chunk, keep and gated, keep, plan.code, x.shape[1], H, S,
+                plan.width, gate_order.gates(plan.input_order),
+                gate_order.gates(plan.hidden_order), x.data_ptr(), h0.data_ptr() + from_h,
+                _address(c0, from_c), *_addresses(weights), *packed, plan.zeros.data_ptr(),
+                _address(kept_gates) or gates, _address(kept_c) or c, m, p, y.data_ptr(), S,
+                h_n.data_ptr() + from_h, _address(c_n, from_c),
+            )  # fmt: skip
+
+        parts = _parts(spec, layout, x.shape[1], B)
+        if parts == 1:
+            part(order.steps, max(1, CHUNK_BYTES // max(1, B * plan.row * size)), 0, B)
+        else:
+            threads.run(
+                [
+                    partial(part, _rows_of(order.steps, low, high), 1, low, high)
+                    for low, high in threads.ranges(B, parts)
+                ]
+            )
+        saved = (h0, y, kept_gates, c0, kept_c) if keep else ()
         return LayerResult(y, h_n, c_n, tuple(part for part in saved if part is not None))
+
+    def copy(self, y: Tensor) -> Tensor:
+        return empty(y, *y.shape).copy_(y)
 
     def backward(
         self,
@@ -155,41 +189,80 @@ class NumbaRecurrence(Recurrence):
         reverse: bool,
         needs_dx: bool,
     ) -> LayerGradients:
-        sizes, order = _Sizes.of(spec), row_order(layout, reverse=reverse)
-        like, width, slot, s_slot = sizes.like, sizes.width, sizes.slot, sizes.s_slot
-        N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
+        plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
+        N, B, H, S, inputs = layout.N, layout.B, spec.hidden_size, spec.state_size, x.shape[1]
+        slot, s_slot, x_slot, P = plan.slot, plan.s_slot, plan.x_slot, bool(spec.proj_size)
         h0, y = saved[:2]
         gates, c0, c = (*saved[2:], None, None, None)[:3]
         weights, x = _contiguous(weights), x.contiguous()
         dy, dy_row = _rows(dy)
         dh, dc = _padded(dh_n, s_slot), None if dc_n is None else _padded(dc_n, slot)
-        delta = empty(x, N, sizes.row)
-        projected = bool(spec.proj_size)
-        hidden = gate_order.HIDDEN[spec.cell]
-        room = Room(
-            x, len(hidden.gates) * slot * s_slot, slot * S * projected, B * slot * projected,
-            N * s_slot * projected,
-        )  # fmt: skip
-        w_hh, w_hr, dm, dh_all = room.addresses
-        packing.pack_rows(
-            like, weights.hh.data_ptr(), S, sizes.zeros, 0, gate_order.rows(hidden, H, width), S,
-            width, 4, w_hh,
-        )  # fmt: skip
-        if weights.hr is not None:
-            packing.pack_rows(
-                like, weights.hr.data_ptr(), H, sizes.zeros, 0, np.arange(S), H, width, 4, w_hr
-            )
-        layers.backward(
-            like, order.steps, layers.CODES[spec.cell], H, S, width, h0.data_ptr(), _address(c0),
-            w_hh, w_hr, _address(gates), _address(c), y.data_ptr(), S, dy.data_ptr(), dy_row,
-            dh.data_ptr(), _address(dc), dm, dh_all, delta.data_ptr(), sizes.zeros,
-        )  # fmt: skip
-        return LayerGradients(
-            dx=_input_gradient(spec, delta, weights.ih) if needs_dx else None,
-            dh0=dh[:, :S].contiguous(),
-            dc0=None if dc is None else dc[:, :H].contiguous(),
-            weights=_weight_gradients(spec, order, x, weights, delta, h0, y, gates, c, dh_all),
+        dx = empty(x, N, x_slot) if needs_dx else None
+        dw_ih, dw_hh = x.new_zeros(len(weights.ih), x_slot), x.new_zeros(len(weights.hh), s_slot)
+        biases = [x.new_empty(len(weights.ih)) for _ in range(2 * spec.bias)]
+        dw_hr = x.new_zeros(S, slot) if P else None
+        room = Room(x, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P, plan.row)
+        delta, dm, dh_all, m, sums = room.addresses
+        room.memory[-plan.row :] = 0
+        zeros, size = plan.zeros.data_ptr(), x.element_size()
+        w_ih, w_hh, _, _, w_hr = _addresses(weights)
+        input_columns, hidden_columns = (
+            gate_order.columns(one, slot) for one in (plan.input_order, plan.hidden_order)
         )
+
+        def time_loop(steps: NDArray[np.int64], low: int) -> None:
+            own = Room(x, *plan.backward[1:])
+            passes.backward_steps(
+                plan.like, steps, plan.code, H, S, plan.width,
+                gate_order.rows(plan.hidden_order, H, slot), h0.data_ptr() + low * S * size,
+                _address(c0, low * H * size), w_hh, w_hr, *own.addresses, zeros, _address(gates),
+                _address(c), y.data_ptr(), S, dy.data_ptr(), dy_row,
+                dh.data_ptr() + low * s_slot * size, _address(dc, low * slot * size), delta,
+                dm + low * slot * size if P else 0, dh_all,
+            )  # fmt: skip
+
+        def products_of(rows: tuple[int, int], vectors: tuple[int, int]) -> None:
+            own = Room(x, plan.backward[0], products.BLOCK * (plan.row + x_slot + s_slot))
+            passes.backward_products(
+                plan.like, order.before, plan.code, inputs, H, S, plan.width,
+                gate_order.rows(plan.input_order, H, slot), input_columns, hidden_columns,
+                x.data_ptr(), h0.data_ptr(), w_ih, own.addresses[0], zeros, y.data_ptr(), S, delta,
+                own.addresses[1], sums, _address(dx), dw_ih.data_ptr(), dw_hh.data_ptr(), *rows,
+                *(n * plan.width for n in vectors),
+            )  # fmt: skip
+
+        parts = _parts(spec, layout, inputs, B)
+        threads.run(
+            [
+                partial(
+                    time_loop, order.steps if parts == 1 else _rows_of(order.steps, *both), both[0]
+                )
+                for both in threads.ranges(B, parts)
+            ]
+        )
+        shares = zip(
+            threads.ranges(N, parts), threads.ranges(plan.row // plan.width, parts), strict=True
+        )
+        threads.run([partial(products_of, *share) for share in shares])
+        db_ih, db_hh = biases or (None, None)
+        if spec.bias:
+            passes.bias_gradients(
+                plan.like, H, plan.width, input_columns, hidden_columns, sums, _address(db_ih),
+                _address(db_hh),
+            )  # fmt: skip
+        if P:
+            own = Room(x, products.BLOCK * (s_slot + slot) + s_slot)
+            passes.projection_gradient(
+                plan.like, N, H, S, plan.width, _address(gates), _address(c), dh_all, m,
+                own.addresses[0], _address(dw_hr),
+            )  # fmt: skip
+        found = LayerWeights(_cut(dw_ih, inputs), _cut(dw_hh, S), db_ih, db_hh, _cut(dw_hr, H))
+        return LayerGradients(_cut(dx, inputs), _cut(dh, S), _cut(dc, H), found)
+
+
+def _addresses(own: LayerWeights) -> tuple[int, ...]:
+    """Of W_ih, W_hh, b_ih, b_hh and W_hr."""
+    return tuple(0 if w is None else w.data_ptr() for w in own)
 
 
 def _rows(tensor: Tensor) -> tuple[Tensor, int]:
@@ -209,84 +282,11 @@ def _padded(tensor: Tensor, size: int) -> Tensor:
     return copy
 
 
-def _last(source: Tensor, layout: Layout, order: RowOrder, *, reverse: bool) -> Tensor:
-    """Each sequence's last row, as memory of its own."""
-    if reverse:
-        return source[: layout.B].clone()
-    if layout.dense:
-        return source[layout.N - layout.B :].clone()
-    return source[torch.from_numpy(order.last)]
-
-
-def _input_gradient(spec: Spec, delta: Tensor, w_ih: Tensor) -> Tensor:
-    """dx = δ W_ih, (N, I)."""
-    sizes, order = _Sizes.of(spec), gate_order.INPUT[spec.cell]
-    inputs, vectors = w_ih.shape[1], -(-w_ih.shape[1] // sizes.width)
-    K = len(order.gates) * sizes.slot
-    room = Room(delta, vectors * sizes.width * K, vectors * sizes.width)
-    packed, zeros = room.addresses
-    room.memory[-vectors * sizes.width :] = 0
-    packing.pack_rows(
-        sizes.like, w_ih.data_ptr(), inputs, sizes.zeros, 0,
-        gate_order.rows(order, spec.hidden_size, sizes.width), inputs, sizes.width, 4, packed,
-    )  # fmt: skip
-    dx = empty(delta, len(delta), vectors * sizes.width)
-    products.multiply_panels(
-        sizes.like, len(delta), vectors, 4, sizes.width, delta.data_ptr(), sizes.row, packed,
-        zeros, 0, dx.data_ptr(), dx.shape[1], K,
-    )  # fmt: skip
-    return dx[:, :inputs].contiguous()
-
-
-def _weight_gradients(
-    spec: Spec,
-    order: RowOrder,
-    x: Tensor,
-    weights: LayerWeights,
-    delta: Tensor,
-    h0: Tensor,
-    y: Tensor,
-    gates: Tensor | None,
-    c: Tensor | None,
-    dh_all: int,
-) -> LayerWeights:
-    sizes = _Sizes.of(spec)
-    N, H, S, width = len(delta), spec.hidden_size, spec.state_size, sizes.width
-    seen = gate_order.columns(gate_order.INPUT[spec.cell], H, width)
-    hidden = gate_order.columns(gate_order.HIDDEN[spec.cell], H, width)
-
-    wide_x, wide_h = (-(-n // width) * width for n in (x.shape[1], S))
-    dw_ih, dw_hh = x.new_zeros(len(weights.ih), wide_x), x.new_zeros(len(weights.hh), wide_h)
-    sums = x.new_zeros(sizes.row)
-    packed = Room(x, products.BLOCK * (sizes.row + wide_x + wide_h))
-    products.add_weight_gradients(
-        sizes.like, delta.data_ptr(), sizes.row, H, width, order.before, seen, hidden, x.data_ptr(),
-        x.shape[1], y.data_ptr(), S, h0.data_ptr(), S, packed.addresses[0], dw_ih.data_ptr(),
-        wide_x, dw_hh.data_ptr(), wide_h, sums.data_ptr(),
-    )  # fmt: skip
-
-    def total(columns: NDArray[np.int64]) -> Tensor:
-        """The sums of δ for one bias."""
-        return torch.cat([sums[column : column + H] for column in columns])
-
-    dw_hr = None
-    if weights.hr is not None and c is not None and gates is not None:
-        slot, s_slot = sizes.slot, sizes.s_slot
-        m, out = empty(c, N, slot), x.new_zeros(S, slot)
-        layers.hidden_rows(sizes.like, N, slot, width, gates.data_ptr(), c.data_ptr(), m.data_ptr())
-        packed = Room(x, products.BLOCK * (s_slot + slot) + s_slot)
-        products.add_projection_gradient(
-            sizes.like, dh_all, s_slot, S, N, width, m.data_ptr(), slot, packed.addresses[0],
-            out.data_ptr(),
-        )  # fmt: skip
-        dw_hr = out[:, :H].contiguous()
-    return LayerWeights(
-        ih=dw_ih[:, : x.shape[1]].contiguous(),
-        hh=dw_hh[:, :S].contiguous(),
-        bias_ih=total(seen) if spec.bias else None,
-        bias_hh=total(hidden) if spec.bias else None,
-        hr=dw_hr,
-    )
+def _cut(tensor: Any, size: int) -> Any:
+    """The tensor without the padding of its rows; None stays None."""
+    if tensor is None or tensor.shape[1] == size:
+        return tensor
+    return tensor[:, :size].contiguous()
 
 
 def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
@@ -304,7 +304,7 @@ def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
 
 
 class Numba(Backend):
-    """Vector kernels on the CPU, on one thread.
+    """Vector kernels on the CPU, on as many of torch's threads as the work is worth.
 
     float32 and float64; float16 and bfloat16 are computed in float32 inside.
     """
@@ -323,11 +323,11 @@ class Numba(Backend):
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
         """Runs the case, in training both ways, and reads the dispatchers of its kernels."""
         y, _ = self.run(spec, inputs)
-        used = [layers.forward]
+        used = [passes.forward]
         if y.requires_grad:
             tensors = (inputs.x, *inputs.state, *inputs.weights)
             torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
-            used += [layers.backward, products.add_weight_gradients]
+            used += [passes.backward_steps, passes.backward_products]
         computed = "float32" if spec.dtype in WIDENED else spec.dtype
         host = processor()
         return {
@@ -335,7 +335,7 @@ class Numba(Backend):
             "signature": "; ".join(_compiled(kernel, computed) for kernel in used),
             "computed in": computed,
             "vectors": f"{host.name}, {Lanes.of(computed).width} numbers",
-            "threads": 1,
+            "threads": threads.available(),
             "device": str(inputs.x.device),
             "cache path": used[0].stats.cache_path,
             "cache hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),

@@ -1,7 +1,6 @@
-"""A layer's weights as its kernels read them: gates in the order of the cell's slots, and packed.
+"""Which of torch's gates the slots of a row of ``gates`` take, for x's weights and for h's.
 
-Torch holds the gates of a weight one behind the other, each H rows. `Order` says which of them the
-slots of a row of ``gates`` take (see `cells`), for the input's weights and for h's:
+Torch holds the gates of a weight one behind the other, each H rows; the slots are in `cells`:
 
     rnn    one           lstm   i, f, g, o = torch's 0, 1, 2, 3
     gru    input: slots 0 to 2 are n, r, z = torch's 2, 0, 1;  h: slots 1 to 3 are r, z, n = 0, 1, 2
@@ -9,15 +8,14 @@ slots of a row of ``gates`` take (see `cells`), for the input's weights and for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnbench.backends.numba.compiling import jit
-from rnnbench.backends.numba.packing import add_parts, pack_transposed
+from rnnbench.backends.numba.packing import add_parts, copy_part, turn_tile
 
 Integers = NDArray[np.int64]
 
@@ -36,75 +34,48 @@ INPUT = {
     "lstm": Order((0, 1, 2, 3), 0),
 }
 HIDDEN = INPUT | {"gru": Order((0, 1, 2), 1)}
-PROJECTION = Order((0,), 0)
-
-
-class Vectors(NamedTuple):
-    """The vectors of B = Wᵀ: the first row of W in each, how many rows, vectors in a panel."""
-
-    first_rows: Integers
-    counts: Integers
-    group: int
 
 
 @cache
-def vectors(order: Order, H: int, width: int) -> Vectors:
-    """The gates of one vector of units stand side by side; an RNN's units stand in fours."""
-    units = range(0, H, width)
-    first = [gate * H + j for j in units for gate in order.gates]
-    counts = [min(width, H - j) for j in units for _ in order.gates]
-    group = 4 if len(order.gates) == 1 else len(order.gates)
-    return Vectors(np.array(first, np.int64), np.array(counts, np.int64), group)
+def gates(order: Order) -> Integers:
+    """Torch's gates in the order of the slots."""
+    return np.array(order.gates, np.int64)
 
 
 @cache
-def rows(order: Order, H: int, width: int) -> Integers:
-    """Row of W for each column of δ that it sees; −1, a row of zeros, for padding."""
-    slot = -(-H // width) * width
+def rows(order: Order, H: int, slot: int) -> Integers:
+    """Row of a weight for each column of δ that it sees; −1, a row of zeros, for padding."""
     own = np.arange(slot)
     return np.concatenate([np.where(own < H, gate * H + own, -1) for gate in order.gates])
 
 
 @cache
-def columns(order: Order, H: int, width: int) -> Integers:
+def columns(order: Order, slot: int) -> Integers:
     """Column of δ where each of torch's gates begins, in torch's order."""
-    slot = -(-H // width) * width
     found = [order.gates.index(gate) + order.first_slot for gate in range(len(order.gates))]
     return np.array(found, np.int64) * slot
 
 
-def pack_forward(
-    like: NDArray[Any],
-    cell: str,
-    H: int,
-    S: int,
-    inputs: int,
-    width: int,
-    weights: Sequence[int],
-    room: Sequence[int],
-) -> None:
-    """Pack a layer's weights for its forward pass.
+@jit
+def pack_transposed(like, source, K, gates, H, width, out):
+    """B = sourceᵀ for a product whose epilogue is the cell: source (gates·H, K).
 
-    weights   addresses of W_ih, W_hh, b_ih, b_hh, W_hr, 0 for those that it has not
-    room      addresses for W_ihᵀ, W_hhᵀ, W_hrᵀ, the biases in slots, and the GRU's b_hn
+    All gates of one vector of units make a panel; of a single gate, four vectors of units do.
     """
-    w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    to_ih, to_hh, to_hr, to_bias, to_u = room
-    seen = INPUT[cell]
-    for order, w, K, to in ((seen, w_ih, inputs, to_ih), (HIDDEN[cell], w_hh, S, to_hh)):
-        first_rows, counts, group = vectors(order, H, width)
-        pack_transposed(like, w, K, first_rows, counts, width, group, to)
-    if w_hr:
-        first_rows, counts, group = vectors(PROJECTION, S, width)
-        pack_transposed(like, w_hr, H, first_rows, counts, width, group, to_hr)
-    if b_ih:
-        pack_biases(like, width, H, cell == "gru", slots_of(cell), b_ih, b_hh, to_bias, to_u)
-
-
-@cache
-def slots_of(cell: str) -> Integers:
-    """Torch's gates in the order of the slots that x's weights see."""
-    return np.array(INPUT[cell].gates, np.int64)
+    size = like.itemsize
+    group = 4 if len(gates) == 1 else len(gates)
+    vectors = (H + width - 1) // width * len(gates)
+    for start in range(0, vectors, group):
+        panel = min(group, vectors - start)
+        for v in range(panel):
+            unit = (start + v) // len(gates) * width
+            row = gates[v % len(gates)] * H + unit
+            for k in range(0, K, width):
+                turn_tile(
+                    like, source + (row * K + k) * size, K, H - unit, min(width, K - k),
+                    out + (k * panel + v) * width * size, panel * width,
+                )  # fmt: skip
+        out += K * panel * width * size
 
 
 @jit
@@ -122,3 +93,12 @@ def pack_biases(like, width, H, gru, input_gates, b_ih, b_hh, to, to_u):
             )  # fmt: skip
             if alone:
                 add_parts(like, b_hh + first, H - j, b_hh + first, 0, to_u + j * size)
+
+
+@jit
+def unpack_bias(like, sums, columns, H, width, out):
+    """δ's sums in torch's order, out (gates·H,)."""
+    size = like.itemsize
+    for g in range(len(columns)):
+        for j in range(0, H, width):
+            copy_part(like, sums + (columns[g] + j) * size, H - j, out + (g * H + j) * size)

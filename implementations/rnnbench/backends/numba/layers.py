@@ -24,8 +24,9 @@ the rows of the step before; the others begin with h0.
 from __future__ import annotations
 
 from rnnbench.backends.numba import cells
-from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.packing import copy_part, copy_vector
+from rnnbench.backends.numba.product import NEXT, SAME
 from rnnbench.backends.numba.products import multiply, multiply_panels
 
 RNN_TANH, RNN_RELU, GRU, LSTM = range(4)
@@ -34,28 +35,28 @@ SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 4, "lstm": 4}
 """Cell → slots in a row of gates."""
 
 
-@jit
+@inlined
 def slot_of(n, width):
     return (n + width - 1) // width * width
 
 
-@jit
+@inlined
 def _carried(steps, t):
     return min(steps[t - 1, 1], steps[t, 1]) if t > 0 else 0
 
 
-@jit
+@inlined
 def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates):
     """gates ← x W_ihᵀ + bias for a chunk, and the GRU's b_hn where its u begins."""
     size, slot = like.itemsize, slot_of(H, width)
     if cell <= RNN_RELU:
-        multiply_panels(like, rows, slot // width, 4, width, x, I, w_ih, bias, 0, gates, slot, I)
+        multiply_panels(like, rows, slot // width, width, x, I, w_ih, bias, SAME, gates, slot, I)
         return
     vectors = 3 if cell == GRU else 4
     for j in range(0, slot, width):
         multiply(
-            like, rows, vectors, x, I, 1, w_ih + j * vectors * I * size, bias + j * size, 0, slot,
-            gates + j * size, 4 * slot, slot, I,
+            like, rows, vectors, x, I, NEXT, w_ih + j * vectors * I * size, bias + j * size, SAME,
+            slot, gates + j * size, 4 * slot, slot, I,
         )  # fmt: skip
     if cell == GRU:
         for i in range(rows):
@@ -90,7 +91,7 @@ def _forward_rows(
     size, slot = like.itemsize, slot_of(H, width)
     if cell <= RNN_RELU:
         multiply_panels(
-            like, rows, slot // width, 4, width, h, h_row, w_hh, gates, slot, gates, slot, S
+            like, rows, slot // width, width, h, h_row, w_hh, gates, slot, gates, slot, S
         )
         for i in range(rows):
             for j in range(0, H, width):
@@ -100,12 +101,12 @@ def _forward_rows(
                 else:
                     cells.rnn_relu(like, a, out, H - j)
         return
-    row = 4 * slot
+    row, vectors = 4 * slot, 3 if cell == GRU else 4
     for j in range(0, H, width):
         if cell == GRU:
             at = gates + (slot + j) * size
             w = w_hh + 3 * j * S * size
-            multiply(like, rows, 3, h, h_row, 1, w, at, row, slot, at, row, slot, S)
+            multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S)
             for i in range(rows):
                 cells.gru(
                     like, gates + (i * row + j) * size, slot, h + (i * h_row + j) * size,
@@ -114,7 +115,7 @@ def _forward_rows(
         else:
             at = gates + j * size
             w = w_hh + 4 * j * S * size
-            multiply(like, rows, 4, h, h_row, 1, w, at, row, slot, at, row, slot, S)
+            multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S)
             out, out_row = (m, slot) if m else (y, y_row)
             for i in range(rows):
                 cells.lstm(
@@ -124,14 +125,14 @@ def _forward_rows(
     if m:
         p_slot = slot_of(S, width)
         multiply_panels(
-            like, rows, p_slot // width, 4, width, m, slot, w_hr, zeros, 0, p, p_slot, H
+            like, rows, p_slot // width, width, m, slot, w_hr, zeros, SAME, p, p_slot, H
         )
         for i in range(rows):
             for j in range(0, S, width):
                 copy_part(like, p + (i * p_slot + j) * size, S - j, y + (i * y_row + j) * size)
 
 
-@jit
+@inlined
 def forward(
     like,
     steps,
@@ -161,7 +162,7 @@ def forward(
 ):
     """All steps.
 
-    chunk   how many steps' inputs are projected at a time
+    chunk   how many steps' inputs are projected at a time; 1 where steps are some rows of the batch
     keep_gates, keep_c   whether those arrays have all N rows
     zeros   one row of zeros, as long as a slot
     """
@@ -244,7 +245,7 @@ def _backward_rows(
                 cells.rnn_relu_backward(like, y + (i * y_row + j) * size, up, down, to, H - j)
 
 
-@jit
+@inlined
 def backward(
     like,
     steps,
@@ -293,9 +294,9 @@ def backward(
                         total + (i * s_slot + j) * size, S - j,
                     )  # fmt: skip
             multiply_panels(
-                like, b, slot // width, 4, width, total, s_slot, w_hr, zeros, 0, dm, slot, S
+                like, b, slot // width, width, total, s_slot, w_hr, zeros, SAME, dm, slot, S
             )
-            up, up_row, down, down_row = zeros, 0, dm, slot
+            up, up_row, down, down_row = zeros, SAME, dm, slot
         before = steps[t - 1, 0] if t > 0 else 0
         for part in range(2):
             i, rows = (0, carried) if part == 0 else (carried, b - carried)
@@ -309,9 +310,9 @@ def backward(
                     up + i * up_row * size, up_row, down + i * down_row * size, down_row,
                     dc + i * slot * size, delta + (start + i) * row * size,
                 )  # fmt: skip
-        first, first_row = (dh, s_slot) if cell == GRU else (zeros, 0)
+        first, first_row = (dh, s_slot) if cell == GRU else (zeros, SAME)
         multiply_panels(
-            like, b, s_slot // width, 4, width, delta + (start * row + hidden) * size, row, w_hh,
+            like, b, s_slot // width, width, delta + (start * row + hidden) * size, row, w_hh,
             first, first_row, dh, s_slot, K,
         )  # fmt: skip
 

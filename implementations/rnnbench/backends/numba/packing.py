@@ -1,7 +1,7 @@
 """The right-hand side of a product, laid out in the order in which the product reads it.
 
-The columns of B are cut into vectors of W numbers, and vectors into panels of `group`, the last
-panel taking what is left. A panel holds for each k its vectors side by side:
+The columns of B are cut into vectors of W numbers, and vectors into panels (`product.PANEL`, or a
+cell's gates), the last panel taking what is left. A panel holds for each k its vectors in a row:
 
     packed[panel][k][vector][lane] = B[k, columns of the vector + lane]
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.product import PANEL
 from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted
 
 
@@ -80,27 +81,7 @@ copy_vector = emitted(_copy_vector)
 
 
 @jit
-def pack_transposed(like, source, K, first_rows, counts, width, group, out):
-    """B = sourceᵀ of a (rows, K) matrix.
-
-    first_rows, counts   of each vector of B: the row of ``source`` it begins with, and how many
-    """
-    size = like.itemsize
-    vectors = len(first_rows)
-    for start in range(0, vectors, group):
-        panel = min(group, vectors - start)
-        for v in range(panel):
-            rows = source + first_rows[start + v] * K * size
-            for k in range(0, K, width):
-                turn_tile(
-                    like, rows + k * size, K, counts[start + v], min(width, K - k),
-                    out + (k * panel + v) * width * size, panel * width,
-                )  # fmt: skip
-        out += K * panel * width * size
-
-
-@jit
-def pack_rows(like, source, distance, other, other_distance, index, columns, width, group, out):
+def pack_rows(like, source, distance, other, other_distance, index, columns, width, out):
     """B's row k is row index[k] of ``source``, or row ~index[k] of ``other`` where that is < 0.
 
     columns, distance   of B, and numbers from a row of ``source`` to the next
@@ -108,8 +89,8 @@ def pack_rows(like, source, distance, other, other_distance, index, columns, wid
     size = like.itemsize
     K = len(index)
     vectors = (columns + width - 1) // width
-    for start in range(0, vectors, group):
-        panel = min(group, vectors - start)
+    for start in range(0, vectors, PANEL):
+        panel = min(PANEL, vectors - start)
         for k in range(K):
             if index[k] >= 0:
                 row = source + index[k] * distance * size

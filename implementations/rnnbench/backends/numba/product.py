@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted, processor
@@ -68,6 +69,13 @@ def _product(
 
 
 product = emitted(_product)
+
+PANEL = 4
+"""Vectors of a panel of B where no cell's slots ask for another number."""
+
+# Not plain 0 and 1: of a literal Numba would compile every caller's callee once more.
+SAME, NEXT = np.int64(0), np.int64(1)
+"""Distances: to the same row again, to the next number."""
 
 
 def choose_block(e: Emitter, rows: Any, vectors: Any, body: Callable[[int, int], None]) -> None:

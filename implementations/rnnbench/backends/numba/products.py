@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.packing import add_rows, copy_vector, pack_rows
-from rnnbench.backends.numba.product import MOST_ROWS, product
+from rnnbench.backends.numba.product import MOST_ROWS, NEXT, PANEL, SAME, product
 
 MOST = (1, MOST_ROWS[1], MOST_ROWS[2], MOST_ROWS[3], MOST_ROWS[4])
 
@@ -37,26 +37,39 @@ def multiply(like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_
 
 
 @jit
-def multiply_panels(like, rows, vectors, group, width, a, a_row, b, c0, c0_row, c, c_row, K):
-    """C ← C₀ + A B for all of B: ``vectors`` vectors in panels of ``group``, columns in order."""
+def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_row, K):
+    """C ← C₀ + A B for all of B: its ``vectors`` vectors are C's columns in order."""
     size = like.itemsize
-    for start in range(0, vectors, group):
-        panel = min(group, vectors - start)
+    for start in range(0, vectors, PANEL):
+        panel = min(PANEL, vectors - start)
         first = start * width * size
         multiply(
-            like, rows, panel, a, a_row, 1, b, c0 + first, c0_row, width, c + first, c_row, width, K
+            like,
+            rows,
+            panel,
+            a,
+            a_row,
+            NEXT,
+            b,
+            c0 + first,
+            c0_row,
+            width,
+            c + first,
+            c_row,
+            width,
+            K,
         )
         b += K * panel * width * size
 
 
 @jit
-def pack_delta(like, delta, distance, first, rows, width, packed, sums):
-    """δ of ``rows`` rows in columns of one vector: packed[vector][row][lane]; sums ← sums + Σ δ.
+def pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums):
+    """δ's columns from ``low`` to ``high``: packed[vector][row][lane]; sums ← sums + Σ δ.
 
     Rows of δ lie a power of two apart more often than not, where they would share a cache set.
     """
     size = like.itemsize
-    for j in range(0, distance, width):
+    for j in range(low, high, width):
         out = packed + j * rows * size
         for n in range(rows):
             copy_vector(
@@ -67,8 +80,8 @@ def pack_delta(like, delta, distance, first, rows, width, packed, sums):
 
 
 @jit
-def add_outer(like, delta, rows, columns, H, source, vectors, width, out, out_row):
-    """out ← out + Σ_n δ_n r_nᵀ over the rows of one block: a part of a weight's gradient.
+def add_outer(like, delta, rows, low, high, columns, H, source, vectors, width, out, out_row):
+    """out ← out + Σ_n δ_n r_nᵀ over the rows of one block, for δ's columns from low to high.
 
     delta        packed by `pack_delta`; source, the rows r_n, by `packing.pack_rows` in fours
     columns, H   the column of δ where each of the weight's gates begins, and how many it has; gate
@@ -79,22 +92,22 @@ def add_outer(like, delta, rows, columns, H, source, vectors, width, out, out_ro
     in the first-level cache while all of δ goes past it.
     """
     size = like.itemsize
-    for start in range(0, vectors, 4):
-        panel = min(4, vectors - start)
+    for start in range(0, vectors, PANEL):
+        panel = min(PANEL, vectors - start)
         b = source + start * rows * width * size
         for n in range(0, rows, PARTIAL):
             terms = min(PARTIAL, rows - n)
             for g in range(len(columns)):
-                for j in range(0, H, width):
+                for j in range(max(0, low - columns[g]), min(H, high - columns[g]), width):
                     a = delta + ((columns[g] + j) * rows + n * width) * size
                     c = out + ((g * H + j) * out_row + start * width) * size
                     multiply(
-                        like, min(width, H - j), panel, a, 1, width, b + n * panel * width * size,
-                        c, out_row, width, c, out_row, width, terms,
+                        like, min(width, H - j), panel, a, NEXT, width,
+                        b + n * panel * width * size, c, out_row, width, c, out_row, width, terms,
                     )  # fmt: skip
 
 
-@jit
+@inlined
 def add_weight_gradients(
     like,
     delta,
@@ -116,12 +129,15 @@ def add_weight_gradients(
     dw_hh,
     hh_row,
     sums,
+    low,
+    high,
 ):
     """Gradients of W_ih and W_hh, and δ's sums for those of the biases, in one pass over all rows.
 
-    before   (N,): the row of y that holds h_{t−1}, or ~i for row i of h0
-    packed   room for BLOCK rows of δ, of x and of h in whole vectors
-    sums     (distance,)
+    before      (N,): the row of y that holds h_{t−1}, or ~i for row i of h0
+    low, high   the columns of δ whose share is added, in whole vectors
+    packed      room for BLOCK rows of δ, of x and of h in whole vectors
+    sums        (distance,)
     """
     size = like.itemsize
     x_vectors, h_vectors = (I + width - 1) // width, (S + width - 1) // width
@@ -130,15 +146,19 @@ def add_weight_gradients(
     for first in range(0, len(before), BLOCK):
         index = before[first : first + BLOCK]
         rows = len(index)
-        pack_delta(like, delta, distance, first, rows, width, packed, sums)
+        pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums)
         own = np.arange(first, first + rows)
-        pack_rows(like, x, I, x, I, own, I, width, 4, to_x)
-        pack_rows(like, y, y_row, h0, S, index, S, width, 4, to_h)
-        add_outer(like, packed, rows, input_columns, H, to_x, x_vectors, width, dw_ih, ih_row)
-        add_outer(like, packed, rows, hidden_columns, H, to_h, h_vectors, width, dw_hh, hh_row)
+        pack_rows(like, x, I, x, I, own, I, width, to_x)
+        pack_rows(like, y, y_row, h0, S, index, S, width, to_h)
+        add_outer(
+            like, packed, rows, low, high, input_columns, H, to_x, x_vectors, width, dw_ih, ih_row
+        )
+        add_outer(
+            like, packed, rows, low, high, hidden_columns, H, to_h, h_vectors, width, dw_hh, hh_row
+        )
 
 
-@jit
+@inlined
 def add_projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out):
     """Gradient of W_hr: out (S, slot) ← out + Σ_n dh_n m_nᵀ, with rows of whole vectors."""
     size = like.itemsize
@@ -147,6 +167,8 @@ def add_projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out)
     sums = to_m + BLOCK * slot * size
     for first in range(0, N, BLOCK):
         own = np.arange(first, min(N, first + BLOCK))
-        pack_delta(like, dh, s_slot, first, len(own), width, packed, sums)
-        pack_rows(like, m, slot, m, slot, own, slot, width, 4, to_m)
-        add_outer(like, packed, len(own), columns, S, to_m, slot // width, width, out, slot)
+        pack_delta(like, dh, s_slot, first, len(own), SAME, s_slot, width, packed, sums)
+        pack_rows(like, m, slot, m, slot, own, slot, width, to_m)
+        add_outer(
+            like, packed, len(own), SAME, s_slot, columns, S, to_m, slot // width, width, out, slot
+        )

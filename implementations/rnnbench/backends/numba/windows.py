@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbench.backends.numba import gate_order, packing
-from rnnbench.backends.numba.compiling import jit
+from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.layers import CODES, GRU, LSTM, RNN_RELU, SLOTS, slot_of
 from rnnbench.backends.numba.memory import Room
 from rnnbench.backends.numba.packing import copy_vector
-from rnnbench.backends.numba.product import block_sums, choose_block
+from rnnbench.backends.numba.product import PANEL, SAME, block_sums, choose_block
 from rnnbench.backends.numba.products import MOST, multiply_panels
 from rnnbench.backends.numba.vector import I64, Emitter, Lanes, emitted
 from rnnbench.linearised import Layer, Sums
@@ -123,7 +123,7 @@ add_row = emitted(_add_row)
 add_masked = emitted(_add_masked)
 
 
-@jit
+@inlined
 def _cell_back(like, cell, H, width, layer, rows, step, distance, dm, dm_row, dc, sum_dh, delta):
     """δ of some rows of a tile from dm and dc, which are added to the sums of their steps.
 
@@ -163,7 +163,7 @@ def _cell_back(like, cell, H, width, layer, rows, step, distance, dm, dm_row, dc
                 )  # fmt: skip
 
 
-@jit
+@inlined
 def _add_rows(like, S, s_slot, width, rows, step, distance, dh, total):
     """dh of some rows of a tile, added to the sums of their steps."""
     size = like.itemsize
@@ -173,7 +173,7 @@ def _add_rows(like, S, s_slot, width, rows, step, distance, dh, total):
             add_row(like, part + j * size, to + j * size, S - j)
 
 
-@jit
+@inlined
 def _add_below(like, S, s_slot, width, rows, step, distance, down, mask, dh):
     """dh of the layer below ← dh + down ⊙ dropout's mask of their steps."""
     size = like.itemsize
@@ -184,7 +184,7 @@ def _add_below(like, S, s_slot, width, rows, step, distance, down, mask, dh):
             add_masked(like, down + at, factor + j * size, dh + at, S - j)
 
 
-@jit
+@inlined
 def _begin(like, cell, H, S, width, rows, layers, dy, zeros):
     """dh and dc of a tile at age 0: dy in the top layer, nothing below."""
     size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
@@ -199,7 +199,7 @@ def _begin(like, cell, H, S, width, rows, layers, dy, zeros):
                     copy_vector(like, zeros, 0, layers[index, DC] + (i * slot + j) * size)
 
 
-@jit
+@inlined
 def _layer_back(
     like, cell, H, S, width, layers, index, last, start, groups, rows, step, distance, leap,
     delta, dm, down, zeros,
@@ -225,7 +225,7 @@ def _layer_back(
                 dh + g * rows * s_slot * size, layer[SUM_DH],
             )  # fmt: skip
         multiply_panels(
-            like, inside, slot // width, 4, width, dh, s_slot, layer[W_HR], zeros, 0, dm, slot, S
+            like, inside, slot // width, width, dh, s_slot, layer[W_HR], zeros, SAME, dm, slot, S
         )
     for g in range(groups):
         i = g * rows
@@ -236,9 +236,9 @@ def _layer_back(
         )  # fmt: skip
     if index > 0:
         below = layers[index - 1, DH] + start * s_slot * size
-        to, first, first_row = (down, zeros, 0) if layer[MASK] else (below, below, s_slot)
+        to, first, first_row = (down, zeros, SAME) if layer[MASK] else (below, below, s_slot)
         multiply_panels(
-            like, inside, s_slot // width, 4, width, delta, row, layer[W_IH], first, first_row,
+            like, inside, s_slot // width, width, delta, row, layer[W_IH], first, first_row,
             to, s_slot, K,
         )  # fmt: skip
         if layer[MASK]:
@@ -249,19 +249,19 @@ def _layer_back(
                     layer[MASK], below + i,
                 )  # fmt: skip
     if not last:
-        first, first_row = (dh, s_slot) if cell == GRU else (zeros, 0)
+        first, first_row = (dh, s_slot) if cell == GRU else (zeros, SAME)
         multiply_panels(
-            like, inside, s_slot // width, 4, width, delta + hidden * size, row, layer[W_HH],
+            like, inside, s_slot // width, width, delta + hidden * size, row, layer[W_HH],
             first, first_row, dh, s_slot, K,
         )  # fmt: skip
 
 
-@jit
+@inlined
 def _rnn_rows_back(like, H, width, layer, rows, step, distance, delta, out):
     """δ of some rows of an RNN's tile a step back, from those of the step after it."""
     size, slot = like.itemsize, slot_of(H, width)
-    for start in range(0, slot, 4 * width):
-        panel = min(4, (slot - start) // width)
+    for start in range(0, slot, PANEL * width):
+        panel = min(PANEL, (slot - start) // width)
         blocks = (rows + MOST[panel] - 1) // MOST[panel]
         done = 0
         for block in range(1, blocks + 1):
@@ -335,8 +335,8 @@ def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k:
     row, has_c, projected = SLOTS[spec.cell] * slot, spec.has_cell_state, bool(spec.proj_size)
     footprint = (s_slot + slot * has_c + row + (2 * G + 2) * H) * dy.element_size()
     tile = max(1, TILE_BYTES // max(1, B * footprint))
-    if tile > MOST[4]:
-        tile -= tile % MOST[4]  # whole blocks of rows
+    if tile > MOST[PANEL]:
+        tile -= tile % MOST[PANEL]  # whole blocks of rows
     rows = min(tile, len(steps)) * B
 
     like, dy = np.empty(1, spec.dtype), dy.contiguous()
@@ -372,9 +372,10 @@ def _pack(
 ) -> None:  # fmt: skip
     """W_hh, W_ih (where there is a layer below) and W_hr at ``room``, as products of rows of δ."""
     H, S = spec.hidden_size, spec.state_size
+    slot = -(-H // width) * width
     w_hh, w_ih, w_hr = room
     hidden, inputs = (
-        gate_order.rows(order[spec.cell], H, width)
+        gate_order.rows(order[spec.cell], H, slot)
         for order in (gate_order.HIDDEN, gate_order.INPUT)
     )
     seen = [(weights.hh, hidden, S, w_hh)]
@@ -384,4 +385,4 @@ def _pack(
         seen.append((weights.hr, np.arange(S), H, w_hr))
     for weight, index, columns, to in seen:
         w = weight.contiguous()
-        packing.pack_rows(like, w.data_ptr(), columns, zeros, 0, index, columns, width, 4, to)
+        packing.pack_rows(like, w.data_ptr(), columns, zeros, 0, index, columns, width, to)

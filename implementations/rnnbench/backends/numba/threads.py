@@ -1,0 +1,69 @@
+"""Several threads at one pass, on parts that share nothing: directions, or rows of the batch.
+
+As many as torch has been told to use (`torch.set_num_threads`), which is one in the workers of a
+DataLoader. The kernels let go of Python's lock, so plain threads do; they take no part of torch's
+own pool and no threading layer of Numba's, none of which survives a fork, while this pool is made
+anew in every process that comes to need it. Handing over a part costs some 50 µs, so there is one
+thread below `WORTH_IT`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+
+WORTH_IT = 2e7
+"""Multiply-adds of one part below which it is not worth a thread: some 0.3 ms."""
+
+Result = TypeVar("Result")
+
+_here = threading.local()
+
+
+def available() -> int:
+    """Threads that a pass may use; one for what is itself a part."""
+    return 1 if getattr(_here, "is_part", False) else torch.get_num_threads()
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """This process's threads: those of the parent do not exist after a fork."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="rnnbench-numba")
+
+
+def run(parts: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Results of all parts, the first of which runs in the calling thread."""
+    if len(parts) == 1:
+        return [parts[0]()]
+    inference = torch.is_inference_mode_enabled()
+
+    def as_part(part: Callable[[], Result]) -> Result:
+        before = getattr(_here, "is_part", False)
+        _here.is_part = True
+        try:
+            with torch.inference_mode(inference), torch.no_grad():
+                return part()
+        finally:
+            _here.is_part = before
+
+    others = [_pool(os.getpid()).submit(as_part, part) for part in parts[1:]]
+    try:
+        first = as_part(parts[0])
+    finally:
+        # what the others work on must outlive them, whatever became of the first
+        rest = [other.exception() for other in others]
+    for error in rest:
+        if error is not None:
+            raise error
+    return [first, *(other.result() for other in others)]
+
+
+def ranges(n: int, parts: int) -> list[tuple[int, int]]:
+    """[0, n) in so many parts of sizes as equal as can be."""
+    return [(n * k // parts, n * (k + 1) // parts) for k in range(parts)]

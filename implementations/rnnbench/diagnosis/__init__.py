@@ -1,0 +1,203 @@
+"""Where an implementation goes wrong, and why: `rnnbench.diagnose`.
+
+stranger, weights, layouts, guard   asking somebody's program without harm
+trials                              problems, answers, the layout that fits
+locate                              the first departure, by cutting and pinning
+causes                              the known mistake that gives the same numbers
+result, account, page               what is said, as data, as text, as a page
+apart, child                        the same in a process of its own, for files
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rnnbench.diagnosis import cuts, locate
+from rnnbench.diagnosis.causes import Found, explain
+from rnnbench.diagnosis.result import Diagnosis, Explanation, Quantity
+from rnnbench.diagnosis.stranger import Stranger, introductions
+from rnnbench.diagnosis.trials import (
+    Trial,
+    cases_for,
+    own_numbers,
+    posed_for,
+    put,
+    recognise,
+    what_it_raised,
+)
+from rnnbench.diagnosis.weights import Mapped
+from rnnbench.errors import InputError
+from rnnbench.mistakes import CATALOGUE
+from rnnbench.parity import Row
+from rnnbench.spec import Spec
+
+__all__ = ["diagnose"]
+
+LONGEST_CUT = 32
+"""Steps up to which somebody's own sequence is cut; a longer one is judged, ours is cut."""
+
+
+def diagnose(
+    candidate: Any,
+    *,
+    spec: Spec | None = None,
+    kind: str | None = None,
+    mapping: Mapped | None = None,
+    batch_first: bool | None = None,
+    unbatched: bool | None = None,
+    states: str | None = None,
+    gates: str | None = None,
+    interleaved: bool | None = None,
+    transposed: bool | None = None,
+    arrays: str | None = None,
+    loss: str | None = None,
+    x: Any = None,
+    state: Any = None,
+    weights: Mapping[str, Any] | None = None,
+    seconds: float = 20.0,
+) -> Diagnosis:
+    """Find where a candidate first departs from the float64 oracle, and which mistake explains it.
+
+    candidate  a module or other object that holds its weights, called as ``m(x)`` or ``m(x,
+               state)``; a function ``f(x, state, weights)``; a single cell, called as ``c(x_t,
+               state)`` or ``c(x_t, state, weights)``; or a function that returns gradients,
+               ``g(x, state, weights)`` or ``g(x, state, weights, upstream)``. Its own weights are
+               set aside for the time of the call
+    spec       the network; needed where torch's attributes or parameter names do not tell it
+    kind       "module", "function", "cell" or "gradient"; needed for the last two, unless the
+               cell is a `torch.nn.RNNCellBase`
+    mapping    torch's name of a weight → where the candidate holds it ("layers.0.W", "U[0][1]"), a
+               list of places if it is held gate by gate, or None if it has none (then it is zero);
+               for functions, → the name under which they want it
+    batch_first, unbatched, states, gates, interleaved, transposed, arrays
+               the candidate's layout, see `rnnbench.diagnosis.layouts.Layout`; what is None is
+               recognised. Storage of the weights is recognised only where their names are not
+               torch's: under torch's names another order is a mistake
+    loss       what a gradient function of three arguments differentiates: "h_n" (default), the sum
+               of the final state, or "output", the sum of the output
+    x, state, weights
+               somebody's own numbers, a problem of their own before ours: x (T, B, I) or (T, I);
+               state h0 or (h0, c0), (L·D, B, H) or (L·D, H); weights by torch's names
+    seconds    time for the search of pairs of mistakes
+
+    The candidate is run in this process: what it prints is kept off, what it changes (default
+    dtype, threads, random state) is put back and said. The command ``rnnbench diagnose`` runs a
+    file in a process of its own, with a time limit.
+
+    Returns a `Diagnosis`: ``.passed``, ``.first_divergence``, ``.cause``, ``.to_dict()``,
+    ``.to_html()``; it prints as an account. Raises InputError where the candidate cannot be asked:
+    an unknown network, weights that cannot be told apart, wrong shapes of own numbers.
+    """
+    started = time.monotonic()
+    layout = {
+        "batch_first": batch_first, "unbatched": unbatched, "states": states, "gates": gates,
+        "interleaved": interleaved, "transposed": transposed, "arrays": arrays,
+    }  # fmt: skip
+    strangers = introductions(candidate, spec, kind, mapping, layout, loss)
+    stranger, seen = recognise(strangers, layout)
+    if stranger.kind != "gradient" and seen.raised is None:
+        stranger.gives = tuple(name for name in stranger.gives if name in seen.got)
+    result = Diagnosis(
+        stranger.name, stranger.spec, "right", stranger.kind, layout=stranger.layout.words
+    )
+    own = own_numbers(stranger, x, state, weights)
+    if seen.raised is not None:
+        result.status, result.raised = "raised", what_it_raised(stranger, seen.raised)
+    else:
+        posed = [own] if own is not None else []
+        posed += [posed_for(stranger, case) for case in cases_for(stranger)]
+        _examine(result, stranger, [put(stranger, one) for one in posed], seconds)
+    result.notes = [*_remarks(stranger, seen), *stranger.notes, *result.notes]
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _examine(
+    result: Diagnosis, stranger: Stranger, trials: Sequence[Trial], seconds: float
+) -> None:
+    """Fill in what the trials say."""
+    result.quantities = _worst(trials)
+    if not result.quantities:
+        raise InputError("candidate must return something to compare; it returned nothing")
+    dense = [
+        trial
+        for trial in trials
+        if trial.problem.case.lengths is None
+        and trial.problem.masks is None
+        and trial.problem.case.T <= LONGEST_CUT
+    ]
+    wrong = [trial for trial in trials if trial.failed]
+    shown = next((trial for trial in dense if trial.failed), dense[0])
+    result.T = shown.problem.case.T
+    runs = cuts.cut(stranger, shown.problem)
+    result.heat = cuts.heat(runs)
+    if not wrong:
+        return
+    result.status = "departs"
+    red = {row.quantity for row in shown.failed}
+    place = None
+    if red & {"output", "h_n", "c_n"}:
+        place = locate.first_forward(stranger, runs)
+    elif red:
+        place = locate.first_backward(runs, red)
+    place = place or locate.in_whole(shown if red else wrong[0])
+    result.first_divergence = place
+    result.contributions = cuts.contributions(runs, place)
+    result.contributions_of = place.quantity if result.contributions else ""
+    result.contributions_exact = runs.exact
+    _name_cause(result, explain(trials, seconds))
+    raised = next((trial.raised for trial in wrong if trial.raised), None)
+    if raised is not None:
+        result.raised = what_it_raised(stranger, raised)
+
+
+def _name_cause(result: Diagnosis, found: Found) -> None:
+    result.cause = "+".join(found.ids) or None
+    result.same_numbers = list(found.same_numbers)
+    result.explanations = [
+        Explanation(m.id, m.sentence, m.where, m.wrong, m.right)
+        for m in (CATALOGUE[name] for name in found.ids)
+    ]
+    if not found.complete:
+        result.notes.append("not every pair of mistakes was tried: time ran out")
+
+
+def _worst(trials: Sequence[Trial]) -> list[Quantity]:
+    """Each quantity where it is furthest over, or nearest to, its budget."""
+    worst: dict[str, Row] = {}
+    for row in (row for trial in trials for row in trial.rows):
+        old = worst.get(row.quantity)
+        if old is None or row.share > old.share:
+            worst[row.quantity] = row
+    return [
+        Quantity(r.quantity, r.status, r.error, r.budget, r.case, r.detail) for r in worst.values()
+    ]
+
+
+def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
+    """What the user should know about the candidate, apart from its numbers."""
+    said = []
+    match = stranger.match
+    if match is not None and match.plain and stranger.kind in ("module", "cell"):
+        paths = ", ".join(match.plain[:4]) + (", …" if len(match.plain) > 4 else "")
+        said.append(
+            f"weights that are no parameters ({paths}): .parameters(), optimisers, .to() and "
+            "state_dict() do not see them; use nn.Parameter and nn.ParameterList"
+        )
+    if match is not None and match.tied:
+        pairs = ", ".join(f"{one} and {other}" for one, other in match.tied[:3])
+        said.append(f"one tensor stands for two weights: {pairs}")
+    if stranger.absent:
+        names = ", ".join(stranger.absent[:4]) + (", …" if len(stranger.absent) > 4 else "")
+        said.append(f"it has no {names}: taken for zero")
+    if not stranger.takes_state:
+        said.append("it takes no initial state: compared with zero states")
+    if stranger.kind != "gradient" and seen.raised is None:
+        missing = [
+            n for n in ("h_n", "c_n") if n in seen.posed.expected and n not in stranger.gives
+        ]
+        if missing:
+            said.append(f"it does not return {' or '.join(missing)}: not compared")
+    return said

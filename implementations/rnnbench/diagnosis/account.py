@@ -1,0 +1,211 @@
+"""A diagnosis as text: verdict, place, cause, what each step contributes, layer × time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rnnbench.diagnosis.result import Contribution, Diagnosis, Place, row_name
+
+SHOWN = 8
+DRAWN = 40
+"""Time steps that fit a line of the drawing."""
+
+
+def account(d: Diagnosis) -> str:
+    """The whole account, a paragraph each."""
+    parts = [verdict(d)]
+    if d.status == "departs":
+        parts += [_departure(d), _cause(d)]
+        if d.contributions:
+            parts.append(_contributions(d))
+        if d.heat is not None and d.first_divergence and d.first_divergence.layer is not None:
+            parts.append(_drawing(d))
+        parts.append(_quantities(d))
+    said = [f"layout: {d.layout}"] * bool(d.layout) + d.notes
+    if said:
+        parts.append("\n".join(f"note: {one}" for one in said))
+    return "\n\n".join(parts)
+
+
+def verdict(d: Diagnosis) -> str:
+    """One line: right, or where it departs, or what it raised."""
+    if d.status == "raised":
+        return f"{d.candidate}: nothing could be compared: {d.raised}."
+    if d.passed:
+        worst = max(d.quantities, key=lambda q: q.error / q.budget)
+        return (
+            f"{d.candidate} is right: {len(d.quantities)} quantities agree with the oracle; the "
+            f"furthest, {worst.quantity}, is {figure(worst.error)} eps off of "
+            f"{figure(worst.budget)} that rounding explains."
+        )
+    wrong = sum(q.failed for q in d.quantities)
+    return (
+        f"{d.candidate} departs from the oracle in {wrong} of {len(d.quantities)} quantities "
+        f"({d.spec.name if d.spec else ''})."
+    )
+
+
+def _departure(d: Diagnosis) -> str:
+    assert d.first_divergence is not None
+    lines = [f"First departure: {where(d)}."]
+    lines += [f"  {more}" for more in details(d)]
+    return "\n".join(lines)
+
+
+def where(d: Diagnosis) -> str:
+    """Quantity, layer, direction, step, gate; by how much."""
+    place = d.first_divergence
+    assert place is not None
+    said = [place.quantity]
+    if place.layer is not None:
+        half = f", {('forward', 'reverse')[place.direction or 0]} half of its input"
+        name = f"layer {place.layer + 1}" + half
+        said.append(name if place.reads_below else _row(d, place))
+    if place.time_step is not None:
+        said.append(f"t = {place.time_step} (step {place.time_step + 1} of {d.T})")
+    if place.gate is not None:
+        said.append(f"gate {place.gate}")
+    return f"{', '.join(said)}: {_by_how_much(d, place)}"
+
+
+def _row(d: Diagnosis, place: Place) -> str:
+    return row_name(place.layer or 0, place.direction or 0, d.directions)
+
+
+def _by_how_much(d: Diagnosis, place: Place) -> str:
+    if math.isfinite(place.error):
+        return f"{figure(place.error)} eps, where rounding explains {figure(place.budget)}"
+    found = next((q for q in d.quantities if q.quantity == place.quantity and q.failed), None)
+    if found is None or not found.detail:
+        return "no number that could be compared"
+    return f"{found.status}: {found.detail}"
+
+
+def details(d: Diagnosis) -> list[str]:
+    """What else is known of the place, a sentence each."""
+    place = d.first_divergence
+    assert place is not None
+    said = []
+    if place.reads_below:
+        said.append(
+            f"Layer {(place.layer or 0) + 1} is right on the other half of its input, and layer "
+            f"{place.layer} itself is right: the layer reads this half from the wrong place."
+        )
+    if place.steps == 1:
+        said.append("A sequence of one step shows it: no history is needed.")
+    elif place.steps is not None:
+        lag = f", a lag of {place.steps - 1}" if place.backward else ""
+        said.append(f"Sequences shorter than {place.steps} steps do not show it{lag}.")
+    if d.raised:
+        said.append(f"In one problem {d.raised}.")
+    return said
+
+
+def _cause(d: Diagnosis) -> str:
+    if d.cause is None:
+        return (
+            "Cause: none of the known mistakes, nor a pair of them, gives these numbers; the place "
+            "is all that is known."
+        )
+    lines = [f"Cause: {d.cause}, which gives the same numbers to rounding."]
+    for known in d.explanations:
+        lines += [
+            f"  {known.sentence}",
+            f"    wrong  {known.wrong}",
+            f"    right  {known.right}",
+            f"    seen   {known.where}",
+        ]
+    if d.same_numbers:
+        lines.append(f"  The same numbers here: {', '.join(d.same_numbers)}.")
+    return "\n".join(lines)
+
+
+def _contributions(d: Diagnosis) -> str:
+    weight = d.contributions_of.removeprefix("grad_")
+    by = "" if d.contributions_exact else " (by cut runs, in name only: see rnnbench.diagnosis)"
+    head = ["step", "theirs", "right", "error", "budget", ""]
+    rows = [
+        [f"{c.time_step + 1} (t={c.time_step})", *shown(c), figure(c.error), figure(c.budget),
+         "departs" if c.departs else "ok"]
+        for c in d.contributions
+    ]  # fmt: skip
+    norms = "" if d.contributions[0].their_numbers else "; norms"
+    title = f"What each step adds to the gradient of {weight}{by}, error in eps{norms}:"
+    return "\n".join([title, *table([head, *rows])])
+
+
+def shown(c: Contribution) -> tuple[str, str]:
+    """Both contributions: number by number if few, else their norms."""
+    if not c.their_numbers:
+        return f"{c.theirs:.4g}", f"{c.right:.4g}"
+    return numbers(c.their_numbers), numbers(c.right_numbers)
+
+
+def numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)
+
+
+def _drawing(d: Diagnosis) -> str:
+    """Layer × time: · within its budget, # departs, X the first place."""
+    assert d.heat is not None
+    place = d.first_divergence
+    steps = range(min(d.T, DRAWN))
+    lines = ["Layer × time (· right, # departs, X first):"]
+    for title, shares, backward in (
+        ("forward", d.heat.forward, False),
+        ("gradients", d.heat.backward, True),
+    ):
+        if backward and not any(q.quantity.startswith("grad_") for q in d.quantities):
+            continue
+        if not backward and not any(not q.quantity.startswith("grad_") for q in d.quantities):
+            continue
+        lines.append(f"  {title:<18} t = " + " ".join(str(t % 10) for t in steps))
+        for (layer, direction), row in reversed(list(zip(d.heat.rows, shares, strict=True))):
+            first = (
+                place is not None
+                and place.backward == backward
+                and (place.layer, place.direction) == (layer, direction)
+            )
+            marks = [
+                "X" if first and place and place.time_step == t else "#" if row[t] > 1 else "·"
+                for t in steps
+            ]
+            name = row_name(layer, direction, d.directions)
+            lines.append(f"    {name:<16}     " + " ".join(marks))
+    return "\n".join(lines)
+
+
+def _quantities(d: Diagnosis) -> str:
+    wrong = sorted(
+        (q for q in d.quantities if q.failed),
+        key=lambda q: q.error if math.isfinite(q.error) else math.inf,
+        reverse=True,
+    )
+    rows = [["quantity", "error", "budget", "worst in"]]
+    rows += [[q.quantity, *amounts(q.status, q.error, q.budget), q.case] for q in wrong[:SHOWN]]
+    lines = ["Quantities that depart, error in eps:", *table(rows)]
+    if len(wrong) > SHOWN:
+        lines.append(f"  … and {len(wrong) - SHOWN} more")
+    return "\n".join(lines)
+
+
+def amounts(status: str, error: float, budget: float) -> tuple[str, str]:
+    """Error and budget as text; the status where there is no number."""
+    if math.isfinite(error):
+        return figure(error), figure(budget)
+    return status, figure(budget)
+
+
+def figure(value: float) -> str:
+    """Three digits: ``0.123``, ``4``, ``1.29e+07``."""
+    return "∞" if math.isinf(value) else "none" if math.isnan(value) else f"{value:.3g}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns side by side, indented."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,233 @@
+"""Which known mistake explains the candidate: the catalogue, singly, then in pairs.
+
+A set of mistakes explains a candidate if the network with these planted gives its numbers, every
+quantity of every problem, to rounding. An error to the planted numbers is measured as to the
+oracle's, in the unit roundoff of the dtype, and may be
+
+    max(rule 1 of the budget, 4·A)   and   no more than 1/16 of the departure that it explains,
+
+A being the conditioning of the planted network itself, measured as in `rnnbench.budget` and only
+where the rule does not suffice. A mistake that rounds to a narrower dtype is planted in the dtype
+of the candidate as well, so that what it rounds falls to the same side.
+
+Search.  What is right forward can only be wrong backward, so mistakes that change the output are
+left out then, and those of the backward pass alone where gradients cannot decide. A pair of which
+one member is of the backward pass is tried only where the other explains all outputs and states.
+Pairs are sieved on the smallest problem; as in the catalogue the simpler explanation wins, and
+among equals the one that stands first. Others that give the same numbers are named with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnnbench import mistakes
+from rnnbench.budget import CONDITIONING_DRAWS, FLOOR, relative_error, rule
+from rnnbench.candidate import answers
+from rnnbench.diagnosis.trials import Trial
+from rnnbench.mistakes import CATALOGUE, Mistake
+from rnnbench.oracle import Array
+from rnnbench.problem import Problem
+from rnnbench.spec import UNIT_ROUNDOFF
+
+FORWARD = ("output", "h_n", "c_n")
+LEAST_GAIN = 16.0
+ROUNDS = {"float16_accumulation", "float32_inside"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """ids: one mistake or two, none if nothing explains the numbers.
+
+    same_numbers  other single mistakes that explain them as well
+    complete      whether every pair was tried; False if time ran out before
+    """
+
+    ids: tuple[str, ...]
+    same_numbers: tuple[str, ...] = ()
+    complete: bool = True
+
+
+def explain(trials: Sequence[Trial], seconds: float) -> Found:
+    """The simplest set of at most two mistakes that gives the candidate's numbers."""
+    deadline = time.monotonic() + seconds
+    search = _Search(trials)
+    singles = [m for m in search.known if search.explains((m,))]
+    if singles:
+        first, *rest = (m.id for m in singles)
+        return Found((first,), tuple(rest))
+    for pair in search.pairs():
+        if time.monotonic() > deadline:
+            return Found((), complete=False)
+        if search.explains(pair):
+            return Found(tuple(m.id for m in pair))
+    return Found(())
+
+
+class _Search:
+    """The catalogue against the trials, the cheapest first."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        answered = [trial for trial in trials if trial.raised is None]
+        self.trials = sorted(answered, key=lambda trial: trial.problem.x.size)
+        self.forward_known = any(q in trial.got for trial in answered for q in FORWARD)
+        departs = {row.quantity for trial in answered for row in trial.failed}
+        self.forward_wrong = bool(departs & set(FORWARD))
+        self.known = [m for m in CATALOGUE.values() if self._thinkable(m)]
+
+    def _thinkable(self, known: Mistake) -> bool:
+        if not any(known.applies(trial.problem.case) for trial in self.trials):
+            return False
+        if not self.forward_known:
+            return True
+        if self.forward_wrong:
+            return not known.backward_only
+        # relu may hide a forward mistake in outputs of zero, gradients then too
+        return known.backward_only
+
+    def pairs(self) -> Iterable[tuple[Mistake, ...]]:
+        """Pairs that the smallest problem does not rule out, in the order of the catalogue."""
+        if self.forward_known and self.forward_wrong:
+            backward = [
+                m
+                for m in CATALOGUE.values()
+                if m.backward_only and any(m.applies(t.problem.case) for t in self.trials)
+            ]
+            alone = [m for m in self.known if self.explains((m,), forward_only=True)]
+            yield from itertools.product(alone, backward)
+        yield from itertools.combinations(self.known, 2)
+
+    def explains(self, planted: Sequence[Mistake], *, forward_only: bool = False) -> bool:
+        """Whether these mistakes give the candidate's numbers in every trial."""
+        trials = [t for t in self.trials if not any(_undefined(m, t) for m in planted)]
+        cheap = self.forward_known and (forward_only or self.forward_wrong)
+        if cheap and not all(_agrees(trial, planted, forward_only=True) for trial in trials):
+            return False
+        return forward_only or all(_agrees(trial, planted) for trial in trials)
+
+
+def _undefined(known: Mistake, trial: Trial) -> bool:
+    """Whether the catalogue does not say what a mistake does with sequences of several lengths."""
+    case = trial.problem.case
+    return (
+        case.lengths is not None
+        and not known.applies(case)
+        and known.applies(replace(case, lengths=None))
+    )
+
+
+def _agrees(trial: Trial, planted: Sequence[Mistake], *, forward_only: bool = False) -> bool:
+    """Whether one trial's answers are those of the network with these mistakes.
+
+    A mistake that the catalogue does not claim for the case may still act there, in part (a
+    gradient of h0 after a single step), or not.
+    """
+    case = trial.problem.case
+    claimed = [known.id for known in planted if known.applies(case)]
+    every = [known.id for known in planted]
+    if _gives(trial, claimed, forward_only=forward_only):
+        return True
+    return claimed != every and _gives(trial, every, forward_only=forward_only)
+
+
+def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
+    """Whether the network with these mistakes planted gives a trial's numbers."""
+    if not ids:
+        return not any(row.quantity in FORWARD or not forward_only for row in trial.failed)
+    try:
+        expected = _numbers(trial.problem, ids, forward_only=forward_only)
+    except (RuntimeError, IndexError, ValueError):  # shapes do not fit, or nothing to act on
+        return False
+    if _match(trial, ids, expected, forward_only=forward_only):
+        return True
+    if not ROUNDS & set(ids):
+        return False
+    same_dtype = _in_dtype(trial.problem, ids)
+    return _match(trial, ids, same_dtype, forward_only=forward_only)
+
+
+def _match(
+    trial: Trial, ids: Sequence[str], expected: Mapping[str, Any], *, forward_only: bool
+) -> bool:
+    """Whether a trial's answers are the planted numbers to rounding."""
+    case = trial.problem.case
+    near: list[str] = []
+    for quantity in (q for q in trial.got if not forward_only or q in FORWARD):
+        verdict = _compare(trial, quantity, expected.get(quantity))
+        if verdict is None:
+            return False
+        if verdict > rule(case, quantity):
+            near.append(quantity)
+    if not near:
+        return True
+    noise = _conditioning(trial.problem, ids, expected, near)
+    return all((_compare(trial, q, expected.get(q)) or 0.0) <= FLOOR * noise[q] for q in near)
+
+
+def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None:
+    """Error in eps of an answer to the planted number; None if that cannot be the explanation."""
+    case = trial.problem.case
+    unit = UNIT_ROUNDOFF[case.spec.dtype]
+    got, right = trial.numbers(quantity), trial.posed.expected[quantity]
+    if planted is None or got is None:
+        nothing = all(value is None or not value.any() for value in (got, planted))
+        return 0.0 if nothing else None
+    if got.shape != planted.shape or not np.isfinite(got).all():
+        return None
+    if planted.any():
+        error = relative_error(got, planted, unit)
+    else:  # nothing to be relative to but what it should have been
+        error = float(np.linalg.norm(got)) / max(float(np.linalg.norm(right)), 1e-30) / unit
+    if error <= rule(case, quantity):
+        return error
+    departs = relative_error(got, right, unit) if got.shape == right.shape else np.inf
+    return error if error * LEAST_GAIN <= departs else None
+
+
+def _numbers(problem: Problem, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
+    case = problem.case
+    upstream = problem.upstream if case.training and not forward_only else None
+    with torch.set_grad_enabled(upstream is not None):
+        return mistakes.answers(
+            case.spec, problem.x, problem.state, problem.weights, mistakes=ids,
+            upstream=upstream, lengths=case.lengths, masks=problem.masks,
+        )  # fmt: skip
+
+
+def _in_dtype(problem: Problem, ids: Sequence[str]) -> dict[str, Any]:
+    """As `_numbers`, computed in the dtype under test."""
+    found = answers(mistakes.candidate(problem.case.spec, *ids), problem)
+    return {q: None if v is None else v.detach().double().numpy() for q, v in found.items()}
+
+
+def _conditioning(
+    problem: Problem, ids: Sequence[str], planted: Mapping[str, Any], quantities: Sequence[str]
+) -> dict[str, float]:
+    """A of the planted network: errors that one unit roundoff in all that is given makes."""
+    unit = UNIT_ROUNDOFF[problem.case.spec.dtype]
+    rng = np.random.default_rng(problem.case.seed)
+
+    def off(values: Array) -> Array:
+        return values * (1 + unit * rng.choice([-1.0, 1.0], values.shape))
+
+    forward_only = all(q in FORWARD for q in quantities)
+    worst = dict.fromkeys(quantities, 0.0)
+    for _ in range(CONDITIONING_DRAWS):
+        moved = replace(
+            problem,
+            x=off(problem.x),
+            state=tuple(map(off, problem.state)),
+            weights={name: off(weight) for name, weight in problem.weights.items()},
+        )
+        drawn = _numbers(moved, ids, forward_only=forward_only)
+        for q in quantities:
+            if planted.get(q) is not None and planted[q].any():
+                worst[q] = max(worst[q], relative_error(drawn[q], planted[q], unit))
+    return worst

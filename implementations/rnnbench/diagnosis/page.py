@@ -1,0 +1,141 @@
+"""A diagnosis as one self-contained page: no script, no request, readable offline and when mailed.
+
+The heat map shows the error as a share of the budget over layer and time, forward and backward, as
+an inline picture made here and as a table of the same figures beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from rnnbench.diagnosis import account
+from rnnbench.diagnosis.result import Diagnosis, row_name
+from rnnbench.errors import InputError
+
+HERE = Path(__file__).parent / "templates"
+LABEL, CELL, ROW, TOP, BOTTOM = 118, 34, 24, 8, 30
+DECADES = 7.0
+"""Shares of the budget from 1 to 10⁷ are told apart by colour; what is red is so by a mark too."""
+
+
+def page(d: Diagnosis) -> str:
+    """The page as HTML; everything in the diagnosis is shown escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (HERE / "diagnosis.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template("diagnosis.html.j2").render(
+        d=d,
+        account=account,
+        style=Markup(style),  # noqa: S704 (ours)
+        policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'",
+        maps=_maps(d),
+    )
+
+
+def write(d: Diagnosis, path: Path) -> None:
+    """Write the page: to a temporary name first, so that a reader never sees half of it.
+
+    Raises InputError where the folder does not exist or cannot be written to.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".partial", delete=False, encoding="utf-8"
+        ) as partial:
+            partial.write(page(d))
+        Path(partial.name).chmod(0o644)
+        os.replace(partial.name, path)
+    except OSError as error:
+        raise InputError(f"html must be a path that can be written to: {error}") from error
+
+
+def _maps(d: Diagnosis) -> list[dict[str, object]]:
+    """Heat map and table of each pass that there is something of."""
+    if d.heat is None:
+        return []
+    given = {q.quantity.startswith("grad_") for q in d.quantities}
+    found = []
+    for title, shares, backward in (
+        ("Forward: states and output", d.heat.forward, False),
+        ("Backward: gradients of the weights", d.heat.backward, True),
+    ):
+        if backward not in given:
+            continue
+        place = d.first_divergence
+        first = None
+        if place is not None and place.backward == backward:
+            first = (place.layer, place.direction, place.time_step)
+        rows = [
+            (row, row_name(*row, d.directions), values)
+            for row, values in reversed(list(zip(d.heat.rows, shares, strict=True)))
+        ]
+        cells = [
+            [(t, value, (*row, t) == first) for t, value in enumerate(values)]
+            for row, _, values in rows
+        ]
+        names = [name for _, name, _ in rows]
+        found.append(
+            {
+                "title": title,
+                "picture": _picture(title, names, cells),
+                "T": d.T,
+                "rows": list(zip(names, cells, strict=True)),
+            }
+        )
+    return found
+
+
+def _picture(title: str, names: list[str], cells: list[list[tuple[int, float, bool]]]) -> Markup:
+    """A square per layer and step; a cross in what departs, a frame around the first."""
+    T = len(cells[0])
+    width, height = LABEL + CELL * T + 12, TOP + ROW * len(names) + BOTTOM
+    parts = [
+        Markup(
+            '<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" '
+            'width="{w}" height="{h}"><title>{title}, error over layer and time</title>'
+        ).format(w=width, h=height, title=title)
+    ]
+    for r, (name, row) in enumerate(zip(names, cells, strict=True)):
+        y = TOP + r * ROW
+        parts.append(_text(LABEL - 8, y + ROW * 0.65, name, "end"))
+        parts += [_square(LABEL + t * CELL, y, share, first) for t, share, first in row]
+    parts += [_text(LABEL + (t + 0.5) * CELL, height - 14, f"t={t}", "middle") for t in range(T)]
+    return Markup("").join([*parts, Markup("</svg>")])
+
+
+def _square(x: float, y: float, share: float, first: bool) -> Markup:
+    departs = share > 1
+    strength = 1.0 if math.isinf(share) else min(math.log10(max(share, 1.0)) / DECADES, 1.0)
+    mark = Markup('<path class="cross" d="M{},{}l10,10m0,-10l-10,10"/>').format(
+        x + CELL / 2 - 5, y + ROW / 2 - 5
+    )
+    return Markup(
+        '<g><title>{words}</title><rect class="{kind}" x="{x}" y="{y}" width="{w}" height="{h}" '
+        'fill-opacity="{alpha:.2f}"/>{mark}</g>'
+    ).format(
+        words=share_words(share), kind=("bad" if departs else "fine") + " first" * first,
+        x=x + 1, y=y + 1, w=CELL - 2, h=ROW - 2, alpha=0.25 + 0.65 * strength if departs else 1.0,
+        mark=mark if departs else "",
+    )  # fmt: skip
+
+
+def share_words(share: float) -> str:
+    """Error over budget, in words."""
+    return "within the budget" if share <= 1 else f"{account.figure(share)} times the budget"
+
+
+def _text(x: float, y: float, words: str, anchor: str) -> Markup:
+    return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, y, anchor, words)

@@ -1,0 +1,325 @@
+"""Problems for a stranger, its answers beside the oracle's, and the layout that fits it.
+
+Several problems, as one may hide a mistake (dead relu units, one step, one sequence): two dense
+ones with different seeds, one of a single step, one with sequences of different lengths and one
+with dropout masks if the candidate takes these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rnnbench.diagnosis.layouts import STATES, Layout, storages
+from rnnbench.diagnosis.stranger import Stranger
+from rnnbench.errors import InputError
+from rnnbench.oracle import Array
+from rnnbench.parity import Row, asked, judge, torch_errors
+from rnnbench.problem import ORACLE_PRECISION, Problem, pose
+from rnnbench.spec import Case
+
+T, B = 5, 3
+LENGTHS = (3, 5, 2, 5)  # neither sorted nor all different
+GROSS = 1e4
+"""Share of the budget that no conditioning of so short a sequence explains."""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A problem and what is right and to be expected of a dtype in it."""
+
+    problem: Problem
+    expected: Mapping[str, Array]
+    errors: Mapping[str, float]  # of torch's own module
+
+    @classmethod
+    def of(cls, problem: Problem) -> Posed:
+        expected = asked(problem.case, problem.expected())
+        return cls(problem, expected, torch_errors(problem, expected))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One problem put to the candidate: its answers and their judgement, quantity by quantity."""
+
+    posed: Posed
+    got: Mapping[str, Any]
+    rows: list[Row]
+
+    @property
+    def problem(self) -> Problem:
+        return self.posed.problem
+
+    @property
+    def failed(self) -> list[Row]:
+        return [row for row in self.rows if row.failed]
+
+    @property
+    def raised(self) -> str | None:
+        """What the candidate raised instead of answering."""
+        return next((row.detail for row in self.rows if row.status == "raised"), None)
+
+    def numbers(self, quantity: str) -> Array | None:
+        """An answer in float64, or None if there is none."""
+        value = self.got.get(quantity)
+        return value.detach().double().numpy() if isinstance(value, Tensor) else None
+
+
+def put(stranger: Stranger, posed: Posed) -> Trial:
+    """Ask one problem. Whatever the candidate raises is its answer."""
+    case = posed.problem.case
+    try:
+        got = stranger.ask(posed.problem)
+    except InputError:
+        raise
+    except Exception as raised:  # noqa: BLE001 (whatever a candidate raises is its result)
+        detail = f"{type(raised).__name__}: {raised}".strip()
+        return Trial(posed, {}, [Row(stranger.name, case.name, "output", "raised", detail=detail)])
+    expected = {q: v for q, v in posed.expected.items() if q in got}
+    rows = judge(stranger.name, posed.problem, expected, posed.errors, got, gross=GROSS)
+    return Trial(posed, got, rows)
+
+
+def posed_for(stranger: Stranger, case: Case, given: Mapping[str, Any] | None = None) -> Posed:
+    """A problem as the stranger can be asked it: absent weights zero, the loss its own."""
+    problem = pose(case)
+    absent = stranger.absent
+    weights = {n: np.zeros_like(w) if n in absent else w for n, w in problem.weights.items()}
+    problem = replace(problem, weights=weights, upstream=_upstream(stranger, problem))
+    return Posed.of(replace(problem, **(given or {})))
+
+
+def _upstream(stranger: Stranger, problem: Problem) -> Mapping[str, Array]:
+    """Gradients of the loss: random ones for all that it returns, or of the sum that a gradient
+    function fixes itself.
+    """
+    if stranger.loss == "upstream":
+        return {
+            name: value if name in stranger.gives else np.zeros_like(value)
+            for name, value in problem.upstream.items()
+        }
+    return {
+        name: np.full_like(value, 1.0 if name == stranger.loss else 0.0)
+        for name, value in problem.upstream.items()
+    }
+
+
+def cases_for(stranger: Stranger) -> list[Case]:
+    """What the stranger is asked, the simplest first."""
+    plain = replace(stranger.spec, dropout=0.0)
+    batch = 1 if stranger.layout.unbatched else B
+    state = stranger.takes_state
+    cases = [
+        Case(plain, T, batch, initial_state=state),
+        Case(plain, T - 1, max(1, batch - 1), initial_state=state, seed=1),
+        Case(plain, 1, batch, initial_state=state, seed=2),
+    ]
+    if stranger.takes_lengths:
+        cases.append(Case(plain, max(LENGTHS), len(LENGTHS), lengths=LENGTHS, initial_state=state))
+    if stranger.spec.dropout and stranger.takes_masks:
+        cases.append(Case(stranger.spec, T, batch, initial_state=state))
+    return cases
+
+
+def own_numbers(
+    stranger: Stranger, x: Any, state: Any, weights: Mapping[str, Any] | None
+) -> Posed | None:
+    """The problem of somebody's own numbers, where some were given.
+
+    x (T, B, I) or (T, I), or (B, T, I) for a batch-first candidate; state h0 or (h0, c0), each
+    (L·D, B, H) or (L·D, H); weights by torch's names, random ones for those not given. Raises
+    InputError for a wrong shape.
+    """
+    if x is None:
+        if state is not None or weights is not None:
+            raise InputError("x must be given along with state and weights; got None")
+        return None
+    spec = replace(stranger.spec, dropout=0.0)
+    values = _array(x)
+    if values.ndim == 3 and stranger.layout.batch_first:
+        values = values.swapaxes(0, 1)
+    if values.ndim == 2:
+        values = values[:, None]
+    if values.ndim != 3 or values.shape[2] != spec.input_size or not len(values):
+        raise InputError(
+            f"x must have shape (T, B, {spec.input_size}) or (T, {spec.input_size}); "
+            f"got {_array(x).shape}"
+        )
+    case = Case(spec, values.shape[0], values.shape[1], initial_state=stranger.takes_state)
+    precision = ORACLE_PRECISION[spec.dtype]
+    given: dict[str, Any] = {"x": values.astype(precision)}
+    if state is not None:
+        shapes = spec.state_shapes(case.B)
+        parts = _state_parts(state, len(shapes))
+        if len(parts) != len(shapes):
+            raise InputError(f"state must be {', '.join(shapes)}; got {len(parts)} arrays")
+        given["state"] = tuple(
+            _shaped(name, _array(part), shape).astype(precision)
+            for (name, shape), part in zip(shapes.items(), parts, strict=True)
+        )
+    if weights is not None:
+        shapes_of = {p.name: p.shape for p in spec.parameters}
+        unknown = sorted(set(weights) - set(shapes_of))
+        if unknown:
+            raise InputError(f"weights must have torch's names; got {', '.join(unknown)}")
+        mine = {
+            name: _shaped(name, _array(value), shapes_of[name]).astype(precision)
+            for name, value in weights.items()
+        }
+        given["weights"] = dict(posed_for(stranger, case).problem.weights) | mine
+    return posed_for(stranger, case, given)
+
+
+def _array(value: Any) -> Array:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().double().numpy()
+    return np.asarray(value, float)
+
+
+def _state_parts(state: Any, count: int) -> Sequence[Any]:
+    """(h0,) or (h0, c0) of what was given; nested lists may be h0 itself."""
+    listed = isinstance(state, tuple | list)
+    if count == 1 and not (listed and len(state) == 1 and _array(state[0]).ndim > 1):
+        return (state,)
+    return state if listed else (state,)
+
+
+def _shaped(name: str, values: Array, shape: tuple[int, ...]) -> Array:
+    """The array in its shape; a batch axis of one may be left out."""
+    if values.shape == shape or (len(shape) == 3 and values.shape == (shape[0], *shape[2:])):
+        return values.reshape(shape)
+    meaning = " = (L·D, B, hidden size)" if name in ("h0", "c0") else ""
+    raise InputError(f"{name} must have shape {shape}{meaning}; got {values.shape}")
+
+
+RIGHT, SHAPED, RAN, RAISED = range(4)
+
+
+def _rank(trial: Trial) -> int:
+    """How well a layout fits: numbers right, shapes right, it ran, it raised."""
+    if trial.raised is not None:
+        return RAISED
+    if not trial.failed:
+        return RIGHT
+    return RAN if any(row.status in ("shape", "dtype") for row in trial.failed) else SHAPED
+
+
+def recognise(strangers: list[Stranger], known: Mapping[str, Any]) -> tuple[Stranger, Trial]:
+    """The stranger in the layout that fits it best, and how it did.
+
+    known: what the user said of the layout. Axes other than torch's are tried where torch's raise
+    or give wrong shapes, storage of the weights where names are not torch's; elsewhere a layout is
+    taken only if it makes every number right. Where none does in three steps, a layout of the
+    right shapes that does in a single step is taken: what is wrong with loops over time is not
+    wrong there. The first that fits wins.
+    """
+    ask = _Asking()
+    best, found = strangers[0], ask(strangers[0], 3)
+    for stranger in strangers:
+        for layout in _axes(stranger, known):
+            tried = replace(stranger, layout=layout, notes={})
+            trial = ask(tried, 3)
+            if _better(trial, found):
+                best, found = tried, trial
+            if _rank(found) == RIGHT:
+                return best, found
+    if _rank(found) != SHAPED:
+        return best, found
+    others = [best, *_others(strangers, best, known)]
+    for steps in (3, 1):
+        for tried in others:
+            trial = ask(tried, 3)
+            if _rank(trial if steps == 3 else ask(tried, 1)) == RIGHT and _rank(trial) <= SHAPED:
+                return tried, trial
+    return best, found
+
+
+class _Asking:
+    """Puts a small problem to strangers; it is posed once for all that can be asked the same."""
+
+    def __init__(self) -> None:
+        self.posed: dict[Any, Posed] = {}
+
+    def __call__(self, stranger: Stranger, steps: int) -> Trial:
+        batch = 1 if stranger.layout.unbatched else 2
+        phase = "training" if stranger.kind == "gradient" else "inference"
+        key = (batch, steps, stranger.absent, stranger.takes_state)
+        if key not in self.posed:
+            spec = replace(stranger.spec, dropout=0.0)
+            case = Case(spec, steps, batch, phase, initial_state=stranger.takes_state, seed=3)
+            self.posed[key] = posed_for(stranger, case)
+        return put(stranger, self.posed[key])
+
+
+def _others(
+    strangers: list[Stranger], best: Stranger, known: Mapping[str, Any]
+) -> Iterable[Stranger]:
+    """Layouts that shapes cannot tell from the best: axes of the states, storage of the weights."""
+    axes = {best.layout.states, *(STATES[1:] if best.layout.states != STATES[0] else ())}
+    states = [known["states"]] if known.get("states") else [s for s in STATES if s in axes]
+    for stranger in strangers:
+        own = (stranger.match and stranger.match.own_storage) or stranger.renamed
+        stored = [s for s in storages(stranger.spec) if own and _possible(s, stranger, known)]
+        for storage in stored or [{}]:
+            for axis in states:
+                layout = replace(best.layout, states=axis, **storage)
+                yield replace(stranger, layout=layout, notes={})
+
+
+def _better(trial: Trial, found: Trial) -> bool:
+    """A layout other than the first must make the numbers right, or be the first to fit at all."""
+    rank, before = _rank(trial), _rank(found)
+    return rank == RIGHT or (before >= RAN and rank < before)
+
+
+def _axes(stranger: Stranger, known: Mapping[str, Any]) -> Iterable[Layout]:
+    """Axes and arrays, torch's first; what the user said stays."""
+    first = stranger.layout
+    transposed = stranger.match.transposed if stranger.match else None
+    if known.get("transposed") is None and transposed:
+        first = replace(first, transposed=True)
+
+    def options(name: str, values: Iterable[Any]) -> list[Any]:
+        own = getattr(first, name)
+        return [own] if known.get(name) is not None else [own, *(v for v in values if v != own)]
+
+    for arrays in options("arrays", ("torch", "numpy")):
+        for unbatched in options("unbatched", (False, True)):
+            for states in options("states", STATES):
+                for batch_first in options("batch_first", (False, True)):
+                    if unbatched and batch_first:
+                        continue
+                    yield replace(
+                        first, arrays=arrays, unbatched=unbatched, states=states,
+                        batch_first=batch_first,
+                    )  # fmt: skip
+
+
+def _possible(storage: Mapping[str, Any], stranger: Stranger, known: Mapping[str, Any]) -> bool:
+    """Whether a storage is in line with what the user said and the shapes say."""
+    shapes = stranger.match.transposed if stranger.match else None
+    if shapes is not None and storage["transposed"] != shapes:
+        return False
+    return all(known.get(name) in (None, value) for name, value in storage.items())
+
+
+def what_it_raised(stranger: Stranger, message: str) -> str:
+    """The candidate's error, with what its shapes say where they say it."""
+    spec = stranger.spec
+    found = re.search(r"\((\d+)x(\d+) and (\d+)x(\d+)\)", message)
+    sentence = f"the candidate raised {message}"
+    if found:
+        _, columns, rows, _ = map(int, found.groups())
+        if rows == spec.state_size and columns not in (rows, spec.input_size):
+            shape = (spec.layers * spec.directions, "B", spec.state_size)
+            wanted = ", ".join(map(str, shape))
+            sentence += (
+                f"; a state of {columns} columns meets weights for a hidden size of {rows}: h0 "
+                f"must have shape ({wanted})"
+            )
+    return sentence

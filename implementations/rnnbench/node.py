@@ -1,0 +1,89 @@
+"""What a node of the autograd graph around a stack knows: the call, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnbench import stack
+from rnnbench.recurrence import Layout, Recurrence
+from rnnbench.spec import Spec
+from rnnbench.stack import Tape
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a node must know besides its tensors: masks, then the sources x, state and weights."""
+
+    recurrence: Recurrence
+    spec: Spec
+    layout: Layout
+    masks: int
+
+    def split(
+        self, tensors: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...] | None, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Masks (None if there are none), x, state and weights."""
+        masks, (x, *rest) = tensors[: self.masks], tensors[self.masks :]
+        n = 2 if self.spec.has_cell_state else 1
+        return tuple(masks) or None, x, tuple(rest[:n]), tuple(rest[n:])
+
+    def forward(
+        self, tensors: Sequence[Tensor], *, keep: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tape]:
+        masks, x, state, weights = self.split(tensors)
+        return stack.forward(
+            self.recurrence, self.spec, self.layout, x, state, weights, masks, keep=keep
+        )
+
+    def backward(
+        self,
+        tensors: Sequence[Tensor],
+        tape: Tape,
+        upstream: Sequence[Tensor | None],
+        *,
+        needs_dx: bool,
+    ) -> list[Tensor | None]:
+        """Gradients of all sources; a None in ``upstream`` is a gradient of zero."""
+        masks, _, state, weights = self.split(tensors)
+        dy, *dfinal = upstream
+        if dy is None:
+            dy = weights[0].new_zeros(self.layout.N, self.spec.output_size)
+        dstate = [
+            torch.zeros_like(part) if d is None else d
+            for d, part in zip(dfinal, state, strict=True)
+        ]
+        dx, dinitial, dweights = stack.backward(
+            self.recurrence, self.spec, self.layout, tape, weights, masks, dy, dstate,
+            needs_dx=needs_dx,
+        )  # fmt: skip
+        return [dx, *dinitial, *dweights]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which sources' gradients are asked for, and which outputs have an upstream gradient."""
+
+    needed: tuple[bool, ...]
+    given: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, call: Call, ctx: Any, upstream: Sequence[Tensor | None]) -> Wanted:
+        return cls(ctx.needs_input_grad[1 + call.masks :], tuple(up is not None for up in upstream))
+
+    def upstream(self, present: Sequence[Tensor]) -> list[Tensor | None]:
+        """One for each output, from those that are there."""
+        rest = iter(present)
+        return [next(rest) if there else None for there in self.given]
+
+    def select(self, gradients: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        return tuple(g for g, need in zip(gradients, self.needed, strict=True) if need)
+
+    def all(self, selected: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """One for each source, None for those not asked for."""
+        rest = iter(selected)
+        return [next(rest) if need else None for need in self.needed]
