@@ -39,7 +39,7 @@ def run(*arguments):
     ],
 )
 def test_wrong_usage_is_one_sentence_and_measures_nothing(arguments, sentence, monkeypatch):
-    monkeypatch.setattr(command, "_measured", lambda todo: pytest.fail("measured"))
+    monkeypatch.setattr(command, "_measured", lambda todo, save: pytest.fail("measured"))
     result = run(*arguments)
     assert result.exit_code == 2
     assert sentence in result.stderr
@@ -65,7 +65,7 @@ OUTCOMES = {
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_exit_code(name, monkeypatch):
     lines, broken, code = OUTCOMES[name]
-    monkeypatch.setattr(command, "_measured", lambda todo: ([lines], [], broken))
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], broken))
     result = run("--backends", "numba")
     assert result.exit_code == code, result.output
     untimed = any(one.backend == "numba" and not one.timed for one in lines)
@@ -78,7 +78,7 @@ def test_exit_code(name, monkeypatch):
 
 def test_without_names_an_unsupported_backend_is_no_failure(monkeypatch):
     lines = [line("native"), line("onnxruntime", "unsupported", detail="no gradients")]
-    monkeypatch.setattr(command, "_measured", lambda todo: ([lines], [], []))
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], []))
     result = run()
     assert result.exit_code == 0
     assert "unsupported: onnxruntime: no gradients" in result.output
@@ -89,7 +89,7 @@ def test_table_names_ratio_interval_peer_and_best(monkeypatch):
         line("native", seconds=(2.0, 2.0)), line("numba", seconds=(1.0, 1.0)),
         line("jax", seconds=(0.8, 0.8)),
     ]  # fmt: skip
-    monkeypatch.setattr(command, "_measured", lambda todo: ([lines], [], []))
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], []))
     output = run("--backends", "numba,jax").output
     best = f"jax {lines[2].gflops:.3g}"
     for text in ("gru training 2×3×4", "2.00 ±0%", "2.50 ±0%", "numba 0.80 ±0% of jax", best):
@@ -98,7 +98,9 @@ def test_table_names_ratio_interval_peer_and_best(monkeypatch):
 
 def test_preset_table_is_the_published_one(monkeypatch):
     seen = []
-    monkeypatch.setattr(command, "_measured", lambda todo: (seen.extend(todo), ([], [], []))[1])
+    monkeypatch.setattr(
+        command, "_measured", lambda todo, save: (seen.extend(todo), ([], [], []))[1]
+    )
     run("--table", "--directions", "2")
     (plan,) = seen
     assert len(plan.cases) == 5 * 3 * 2
