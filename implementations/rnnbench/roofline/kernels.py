@@ -101,8 +101,8 @@ def _run_reads(like: Any, factor: int, source: int, sums: int, turns: int, passe
 
 
 multiply_adds: Any = njit(**OPTIONS)(_run_multiply_adds)
-"""``turns`` · `TIMES` multiply-adds on each of the `SUMS` vectors at ``sums``. All are addresses but
-``turns``, at least 1, and ``like``, an array of the dtype."""
+"""``turns`` · `TIMES` multiply-adds on each of the `SUMS` vectors at ``sums``; all are addresses
+but ``turns``, at least 1, and ``like``, an array of the dtype."""
 
 reads: Any = njit(**OPTIONS)(_run_reads)
 """Read ``turns`` · `READS` vectors at ``source``, ``passes`` times over; both at least 1."""

@@ -1,8 +1,8 @@
 """Rounds of the measuring kernels on so many threads.
 
 Each thread is bound to a core and has memory of its own, which it touches first itself. A sample is
-as many passes as take `SAMPLE` seconds by a first try, all threads starting at a barrier; its rate
-is the work of all over the time from the first start to the last end. In a round every kernel is
+as many passes as take `SAMPLE` seconds, all threads starting at a barrier; its rate is the work of
+all over the time from the first start to the last end. In a round every kernel is
 sampled once, so that what disturbs the machine for a while disturbs all of them. Noise only takes
 away: the best of the rounds is the roof, the median beside it says how steady it is.
 """
@@ -113,10 +113,7 @@ def _roof(cpus: Sequence[int], progress: Callable[[], None]) -> Roof:
         reading = [(level, _reading(threads, level, len(cpus))) for level in found]
         everything = [*peaks.values(), *(timed for _, timed in reading)]
         for timed in everything:
-            _sample(threads, timed)  # compiles, and warms up
-            seconds = _sample(threads, timed)
-            timed.times = max(1, round(SAMPLE / seconds))
-            timed.rates.clear()
+            _size_sample(threads, timed)
         progress()
         for _ in range(ROUNDS):
             for timed in everything:
@@ -127,6 +124,14 @@ def _roof(cpus: Sequence[int], progress: Callable[[], None]) -> Roof:
         {dtype: timed.rate for dtype, timed in peaks.items()},
         tuple(Bandwidth(level, timed.rate) for level, timed in reading),
     )
+
+
+def _size_sample(threads: Team, timed: Timed) -> None:
+    """Twice as often until a sample is long enough to be timed; compiles and warms up besides."""
+    _sample(threads, timed)
+    while _sample(threads, timed) < SAMPLE:
+        timed.times *= 2
+    timed.rates.clear()
 
 
 def _sample(threads: Team, timed: Timed) -> float:
