@@ -110,12 +110,12 @@ def _measured(
 
     Each case is saved as soon as it is there.
     """
-    from rnnbench.comparison import saving
     from rnnbench.comparison.compare import Line
     from rnnbench.comparison.worker import WorkerError, messages
 
     lines: list[list[Line]] = []
-    facts, broken = [], []
+    facts: list[dict[str, Any]] = []
+    broken: list[str] = []
     with progress("comparing", sum(len(p.cases) * (len(p.backends) + 1) for p in todo)) as advance:
         for plan in todo:
             try:
@@ -124,11 +124,22 @@ def _measured(
                         advance()
                     lines += [[Line.from_dict(line) for line in message.get("lines", ())]]
                     if lines[-1] and save:
-                        saving.append(lines[-1], save)
+                        broken += _saved(lines[-1], save)
                     facts += [message["facts"]] if "facts" in message else []
             except WorkerError as error:
                 broken.append(str(error))
     return [case for case in lines if case], facts, broken
+
+
+def _saved(case: list[Line], save: Path) -> list[str]:
+    """Keep one case; why it could not be kept, as what was measured is shown all the same."""
+    from rnnbench.comparison import saving
+
+    try:
+        saving.append(case, save)
+    except (OSError, ValueError) as error:
+        return [f"{case[0].case.name} could not be saved in {save}: {error}"]
+    return []
 
 
 def _roofs(lines: list[list[Line]]) -> tuple[Roofs, list[str]]:

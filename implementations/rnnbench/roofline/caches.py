@@ -57,7 +57,7 @@ def caches(cpu: int, system: Path = SYSTEM) -> list[Cache]:
             )
             if kind in {"Data", "Unified"}:
                 found.append(Cache(int(level), _bytes(size), _numbers(shared)))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise CachesError(
             f"the sizes of the caches cannot be read from {system}: {error}"
         ) from None
@@ -78,7 +78,8 @@ def levels(found: Sequence[Cache], used: Sequence[int]) -> list[Level]:
 
 def _bytes(size: str) -> int:
     """``48K``."""
-    return int(size[:-1]) * UNITS[size[-1]] if size[-1] in UNITS else int(size)
+    unit = UNITS.get(size[-1:])
+    return int(size[:-1]) * unit if unit else int(size)
 
 
 def _numbers(ranges: str) -> frozenset[int]:
