@@ -137,11 +137,15 @@ def _rank(one: Compared) -> tuple[Any, ...]:
 
 
 def _facts(compared: Sequence[Compared]) -> list[tuple[str, str]]:
-    """The processor, when it was measured, and the versions of the newest case."""
+    """The processor, when it was measured, against whom, and the versions of the newest case."""
     newest = max(compared, key=lambda one: one.at)
     first = min(one.at for one in compared)
     when = first[:10] if first[:10] == newest.at[:10] else f"{first[:10]} to {newest.at[:10]}"
+    timed = {name for one in compared for name, result in one.results.items() if result.timed}
     known = [("processor", newest.machine.get("cpu", "?")), ("measured", when)]
+    for heading, there in (("fastest peer of", True), ("peers not timed", False)):
+        names = [words for name, words in SHOWN_AS.items() if (name in timed) == there]
+        known += [(heading, ", ".join(names))] if names else []
     return [*known, *newest.versions.items()]
 
 

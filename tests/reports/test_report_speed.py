@@ -291,6 +291,13 @@ def test_ratio_table_names_peer_and_verdict(tmp_path: Path) -> None:
     assert '<th class="num">I</th>' not in text
 
 
+def test_peers_that_were_not_timed_are_named(tmp_path: Path) -> None:
+    machine(tmp_path, compared(), without_time(compared(B=1), "jax", "broke", "no device"))
+    text = page(tmp_path)
+    assert "<dt>fastest peer of</dt><dd>torch.nn, ONNX Runtime, JAX</dd>" in text
+    assert "<dt>peers not timed</dt><dd>torch.compile</dd>" in text
+
+
 def test_input_size_has_a_column_where_it_differs(tmp_path: Path) -> None:
     machine(tmp_path, compared(input_size=9))
     assert '<th class="num">I</th>' in page(tmp_path)
