@@ -56,24 +56,25 @@ class Running:
     def options(self) -> dict[str, Any]:
         """The mode's own arguments."""
         K, every = self.given.K, max(1, self.given.K // 4)
-        return {
+        known: dict[str, dict[str, Any]] = {
             "chunks": {"k": K},
             "k1_k2": {"k1": max(1, K // 2), "k2": K},
             "sliding": {"k": K},
             "full": {},
             "checkpoints": {"mode": "full", "checkpoint": True},
             "artbp": {"k": K, "every": every, "generator": self.generator},
-        }[self.given.mode]
+        }
+        return known[self.given.mode]
 
     def truncated(self) -> list[Tensor]:
         """By the package."""
-        total = None
+        total: list[Tensor] | None = None
         for part in self.run(self.module, self.x, **({"mode": self.given.mode} | self.options())):
             loss = (part.output * self.dy[part.slice]).sum()
             own = torch.autograd.grad(loss, self.weights)
-            total = own if total is None else [a + b for a, b in zip(total, own, strict=True)]
+            total = list(own) if total is None else [a + b for a, b in zip(total, own, strict=True)]
         assert total is not None
-        return list(total)
+        return total
 
     def windows(self) -> list[Tensor]:
         """All full windows in one call; short ones, which the first K−1 losses have, in K−1."""
