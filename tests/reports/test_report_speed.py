@@ -280,7 +280,7 @@ def test_a_comparison_alone_leaves_cold_starts_to_their_command(tmp_path: Path) 
     machine(tmp_path, compared())
     text = page(tmp_path)
     assert "no roofline of this machine is stored" in text.lower()
-    assert "main_job --bench" in text
+    assert "tox run -e bench -- --bench" in text
 
 
 def test_ratio_table_names_peer_and_verdict(tmp_path: Path) -> None:

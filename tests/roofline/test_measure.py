@@ -55,6 +55,14 @@ def test_parts_run_at_once_and_each_has_its_thread():
     assert os.sched_getaffinity(0) == before
 
 
+def test_no_thread_takes_two_parts_however_short_they_are():
+    core = measure.cores()[0]
+    with measure.team([core, core]) as threads:
+        for _ in range(50):
+            _, idents = threads.seconds([threading.get_ident, threading.get_ident])
+            assert len(set(idents)) == 2
+
+
 def test_time_is_from_the_first_start_to_the_last_end():
     core = measure.cores()[0]
     with measure.team([core, core]) as threads:
