@@ -56,6 +56,7 @@ class Roofs:
     """The plot of one number of threads and dtype, its cases, and the roofs themselves."""
 
     title: str
+    steady: bool
     chart: Markup
     series: dict[str, int]
     roofs: list[tuple[str, list[Figure]]]
@@ -299,7 +300,7 @@ def _plot(machine: Machine, group: Sequence[Compared]) -> Roofs:
         (f"reads from {one.level.name}, GB/s", [_number(one.rate.best), _number(one.rate.median)])
         for one in roof.bandwidths
     ]
-    return Roofs(title, chart, series, measured, lines)
+    return Roofs(title, roof.steady, chart, series, measured, lines)
 
 
 def _number(value: float) -> Figure:

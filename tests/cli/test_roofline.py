@@ -19,11 +19,11 @@ def run(*arguments):
     return CliRunner().invoke(app, ["roofline", *arguments])
 
 
-def roofline(counts):
+def roofline(counts, median=220.0):
     roofs = tuple(
         Roof(
             count,
-            {"float32": Rate(230.04, 220.0)},
+            {"float32": Rate(230.04, median)},
             (
                 Bandwidth(Level("L1", 16 << 10, 32 << 10), Rate(400.0, 390.0)),
                 Bandwidth(Level("memory", 1 << 30, None), Rate(30.0, 29.0)),
@@ -56,6 +56,14 @@ def test_table_and_file(asked, tmp_path):
     path = tmp_path / "data" / "roofline" / f"{machine.identity()['host']}.jsonl"
     assert str(path) in result.output.replace("\n", "")
     assert store.read(path) == roofline([1])
+
+
+def test_a_busy_machine_is_said_and_a_steady_one_is_not(asked, monkeypatch):
+    assert "busy" not in run("--threads", "1").stderr
+    monkeypatch.setattr(measure, "measure", lambda counts, progress: roofline(counts, 180.0))
+    result = run("--threads", "1", "--json")
+    assert "the machine was busy: on 1 thread(s)" in result.stderr
+    assert json.loads(result.stdout)
 
 
 def test_default_is_one_thread_and_all_cores_each_once(asked):

@@ -205,6 +205,15 @@ def test_threads_without_a_roof_are_said(tmp_path: Path) -> None:
     assert speed_page.ROOFLINE in text
 
 
+def test_a_roofline_of_a_busy_machine_is_marked(tmp_path: Path) -> None:
+    given = synthetic.roofline()
+    machine(tmp_path, compared(), roofline=given)
+    assert "The machine was busy" not in page(tmp_path)
+    given["roofs"][0]["read_gbytes"][1]["median"] = 60.0
+    synthetic.write_roofline(tmp_path, given)
+    assert "▲ The machine was busy" in page(tmp_path)
+
+
 def test_a_dtype_without_a_peak_is_said(tmp_path: Path) -> None:
     machine(tmp_path, compared(dtype="bfloat16"), roofline=synthetic.roofline())
     assert "no peak of bfloat16" in page(tmp_path)

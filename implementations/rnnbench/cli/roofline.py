@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from rnnbench.roofline.store import Rate, Roof, Roofline
 
 
+BUSY = (
+    "rnnbench: the machine was busy: on {threads} thread(s) a median is below {share:.0%} of its "
+    "best, which may be too low as well; measure again when nothing else runs"
+)
+
+
 def roofline(
     threads: Annotated[
         str | None, typer.Option(help="Numbers of threads, e.g. 1,2; by default 1 and all cores.")
@@ -55,6 +61,9 @@ def roofline(
         kept = [store.save(found, place) for place in (store.default_folder(), save) if place]
     except OSError as error:
         leave(BROKEN, f"the roofline cannot be kept: {error}")
+    for roof in found.roofs:
+        if not roof.steady:
+            typer.echo(BUSY.format(threads=roof.threads, share=store.STEADY), err=True)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=1))
     else:

@@ -21,6 +21,8 @@ from rnnbench.roofline.caches import Level
 SCHEMA = 1
 FOLDER = "roofline"
 COMMAND = "rnnbench roofline"
+STEADY = 0.9
+"""Share of the best that the median has on a machine that does nothing else."""
 
 
 class NoRooflineError(LookupError):
@@ -32,6 +34,10 @@ class Rate(NamedTuple):
 
     best: float
     median: float
+
+    @property
+    def steady(self) -> bool:
+        return self.median >= STEADY * self.best
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,13 @@ class Roof:
     threads: int
     peak: Mapping[str, Rate]
     bandwidths: tuple[Bandwidth, ...]
+
+    @property
+    def steady(self) -> bool:
+        """Whether nothing else seems to have run; if not, the best may be too low as well."""
+        return all(
+            rate.steady for rate in (*self.peak.values(), *(b.rate for b in self.bandwidths))
+        )
 
 
 @dataclass(frozen=True)
