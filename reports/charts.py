@@ -74,7 +74,9 @@ class Axis:
         return LABEL + PLOT * math.log(inside / self.low) / span
 
 
-def ratio_axis(values: Iterable[float]) -> Axis:
+def ratio_axis(
+    values: Iterable[float], ends: tuple[str, str] = ("◂ slower than native", "faster ▸")
+) -> Axis:
     """Powers of two around 1, the same for all charts drawn with it."""
     logs = [math.log2(value) for value in values if value > 0 and math.isfinite(value)]
     low = math.floor(min([*logs, -0.9]))
@@ -82,7 +84,7 @@ def ratio_axis(values: Iterable[float]) -> Axis:
     step = max(1, math.ceil((high - low) / 8))
     ticks = [exponent for exponent in range(low, high + 1) if exponent % step == 0]
     labelled = [(2.0**exponent, _power_of_two(exponent)) for exponent in ticks]
-    return Axis(2.0**low, 2.0**high, labelled, 1.0, ("◂ slower than native", "faster ▸"))
+    return Axis(2.0**low, 2.0**high, labelled, 1.0, ends)
 
 
 def seconds_axis(values: Iterable[float]) -> Axis:
@@ -101,9 +103,11 @@ def number_axis(values: Iterable[float]) -> Axis:
     return Axis(10.0**low, 10.0**high, ticks, ends=(cut, ""))
 
 
-def dot_plot(title: str, description: str, rows: Sequence[Row], axis: Axis) -> Markup:
-    """The whole picture."""
-    heights = [max(len(row.lanes), 1) * LANE + GAP for row in rows]
+def dot_plot(
+    title: str, description: str, rows: Sequence[Row], axis: Axis, lanes: int = 1
+) -> Markup:
+    """The whole picture; a row is as high as ``lanes`` at least."""
+    heights = [max(len(row.lanes), lanes) * LANE + GAP for row in rows]
     bottom = TOP + sum(heights)
     parts = [_grid(axis, bottom)]
     top = float(TOP)
@@ -122,7 +126,7 @@ def legend_mark(series: int, hollow: bool = False) -> Markup:
     return Markup(
         '<svg class="key" aria-hidden="true" xmlns="http://www.w3.org/2000/svg" '
         'viewBox="-11 -6 22 12" width="22" height="12">{whisker}{shape}</svg>'
-    ).format(whisker=_line(series, -11, 11, 0), shape=_shape(series, 0, 0, hollow))
+    ).format(whisker=_line(series, -11, 11, 0), shape=shape(series, 0, 0, hollow))
 
 
 def _decimal_axis(values: Sequence[float]) -> Axis:
@@ -155,8 +159,8 @@ def _grid(axis: Axis, bottom: float) -> Markup:
             ).format(kind=kind, at=at, y1=TOP - 4, y2=bottom, ty=bottom + 13, words=words)
         )
     left, right = axis.ends
-    parts.append(_text("tick", LABEL, TOP - 10, left))
-    parts.append(_text("tick", LABEL + PLOT, TOP - 10, right, anchor="end"))
+    parts.append(words_at("tick", LABEL, TOP - 10, left))
+    parts.append(words_at("tick", LABEL + PLOT, TOP - 10, right, anchor="end"))
     return Markup("").join(parts)
 
 
@@ -164,23 +168,24 @@ def _row(row: Row, top: float, height: float, axis: Axis) -> Markup:
     middle = top + height / 2
     parts = [
         Markup('<line class="rule" x1="0" x2="{}" y1="{y}" y2="{y}"/>').format(WIDTH, y=top),
-        _text("label", LABEL - 10, middle + 4, row.label, anchor="end"),
+        words_at("label", LABEL - 10, middle + 4, row.label, anchor="end"),
     ]
+    first = middle - LANE * len(row.lanes) / 2
     for number, lane in enumerate(row.lanes):
-        y = top + GAP / 2 + LANE * (number + 0.5)
+        y = first + LANE * (number + 0.5)
         parts += [_item(item, y, axis) for item in lane]
     return Markup("").join(parts)
 
 
 def _item(item: Mark | Note, y: float, axis: Axis) -> Markup:
     if isinstance(item, Note):
-        return _text("bad note" if item.bad else "note", LABEL + 4, y + 3.5, item.words)
+        return words_at("bad note" if item.bad else "note", LABEL + 4, y + 3.5, item.words)
     at = axis.place(item.at)
     whisker = Markup("")
     if math.isfinite(item.low) and math.isfinite(item.high):
         whisker = _line(item.series, axis.place(item.low), axis.place(item.high), y)
     return Markup("<g><title>{}</title>{}{}</g>").format(
-        item.words, whisker, _shape(item.series, at, y, item.hollow)
+        item.words, whisker, shape(item.series, at, y, item.hollow)
     )
 
 
@@ -190,14 +195,16 @@ def _line(series: int, left: float, right: float, y: float) -> Markup:
     )
 
 
-def _shape(series: int, at: float, y: float, hollow: bool) -> Markup:
+def shape(series: int, at: float, y: float, hollow: bool) -> Markup:
+    """The mark of a series, in the middle of which the place is."""
     number = series % len(SHAPES)
     return Markup('<path class="{} s{}" transform="translate({:.1f},{})" d="{}"/>').format(
         "hollow" if hollow else "mark", number, at, y, SHAPES[number]
     )
 
 
-def _text(kind: str, x: float, y: float, words: str, anchor: str = "start") -> Markup:
+def words_at(kind: str, x: float, y: float, words: str, anchor: str = "start") -> Markup:
+    """Words that begin, end or have their middle at the place."""
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
         kind, x, y, anchor, escape(words)
     )

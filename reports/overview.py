@@ -14,10 +14,8 @@ import pandas as pd
 
 from . import costs, facts, matrix, ratios, site, speed, text, truncation
 from .commits import Commit
-from .rows import Loaded, groups, latest
+from .rows import Loaded, backends, groups, latest
 from .verdict import Verdict, verdict
-
-FIRST_BACKENDS = ["native", "manual", "numba", "compile"]
 
 
 @dataclass
@@ -75,7 +73,7 @@ def _section(
     loaded: Loaded,
     commits: Mapping[str, Commit],
 ) -> Section:
-    series = {name: rank for rank, name in enumerate(_backends(rows))}
+    series = {name: rank for rank, name in enumerate(backends(rows))}
     compared = ratios.to_baseline(rows)
     first = rows.iloc[0]
     return Section(
@@ -101,12 +99,6 @@ def _section(
         facts=facts.environment(rows, loaded.machines.get(machine, {})),
         cases=_cases(rows, compared),
     )
-
-
-def _backends(rows: pd.DataFrame) -> list[str]:
-    present = set(rows["backend"].dropna())
-    known = [name for name in FIRST_BACKENDS if name in present]
-    return known + sorted(present - set(known))
 
 
 def _cases(

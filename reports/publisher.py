@@ -33,7 +33,7 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         revisions: dict[str, int],
     ) -> None:
         """Write the site into ``conf.html_dir``, which asv has filled with its own files."""
-        from . import commits, explorer, overview, rows, torch_page
+        from . import commits, comparisons, explorer, overview, rows, speed_page, torch_page
 
         html_dir = Path(conf.html_dir)
         loaded = rows.read_results(Path(conf.results_dir))
@@ -43,5 +43,8 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         explorer.declare_direction(benchmarks)
         page = overview.render(loaded, known, project=conf.project)
         (html_dir / "index.html").write_text(page, encoding="utf-8")
+        machines, problems = comparisons.read(Path(conf.results_dir))
+        speed = speed_page.render(loaded, machines, problems, project=conf.project)
+        (html_dir / "speed.html").write_text(speed, encoding="utf-8")
         facts = torch_page.render(Path(conf.results_dir), project=conf.project)
         (html_dir / "torch.html").write_text(facts, encoding="utf-8")

@@ -53,7 +53,7 @@ def read_records(results_dir: Path) -> Records:
     records = Records()
     for path in sorted((results_dir / "records").glob("*/*.jsonl")):
         broken = 0
-        for record in _read_file(path):
+        for record in json_lines(path):
             key = _key(record) if record is not None else None
             if record is None or key is None:
                 broken += 1
@@ -65,7 +65,7 @@ def read_records(results_dir: Path) -> Records:
     return records
 
 
-def _read_file(path: Path) -> Iterator[Record | None]:
+def json_lines(path: Path) -> Iterator[Record | None]:
     """Yield the file's records, and None for each broken line but a last one cut short."""
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines):

@@ -30,6 +30,7 @@ from asv import util as asv_util
 from .records import Record, Records, case_key, plain, read_records
 
 PARAMETERS = ["backend", "cell", "T", "layers", "directions", "shape"]
+FIRST_BACKENDS = ["native", "manual", "numba", "compile"]
 NUMBERS = {"T", "layers", "directions"}
 RESULT_FILE = re.compile(r"[0-9a-f]{8}-")
 MEASURES = ["date", "value", "ci_a", "ci_b", "n", "started_at", "setup_seconds"]
@@ -79,6 +80,13 @@ def latest(rows: pd.DataFrame) -> pd.DataFrame:
     newest = rows.sort_values(["date", "started_at"], na_position="first", kind="stable")
     commits = newest.groupby("machine")["commit"].last()
     return rows[rows["commit"] == rows["machine"].map(commits)]
+
+
+def backends(rows: pd.DataFrame) -> list[str]:
+    """The backends measured, ours in the order in which they are always shown."""
+    present = set(rows["backend"].dropna())
+    known = [name for name in FIRST_BACKENDS if name in present]
+    return known + sorted(present - set(known))
 
 
 def groups(rows: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:

@@ -13,8 +13,22 @@ from rnnbench.cli import app
 from rnnbench.cli import compare as command
 from rnnbench.comparison import threads
 from rnnbench.comparison.compare import Line
+from rnnbench.counting import flops
+from rnnbench.roofline import store
+from rnnbench.roofline.caches import Level
+from rnnbench.roofline.store import Bandwidth, NoRooflineError, Rate, Roof, Roofline
 
 SMALL = ["--shapes", "1x4", "--cells", "gru", "--steps", "3", "--seconds", "0.05"]
+
+
+@pytest.fixture(autouse=True)
+def no_roofline(monkeypatch):
+    """Whatever this machine has stored, the tests have none."""
+
+    def nothing():
+        raise NoRooflineError("no roofline of this machine is stored: `rnnbench roofline` does it")
+
+    monkeypatch.setattr(store, "stored", nothing)
 
 
 def run(*arguments):
@@ -36,10 +50,11 @@ def run(*arguments):
         (["--directions", "3"], "directions must be one of 1, 2; got 3"),
         (["--backends", ","], "backends must be names, like numba,jax; got ','"),
         (["--cells", ","], "cases must be one at least; got none"),
+        (["--save", __file__], "save must be a folder; got"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_measures_nothing(arguments, sentence, monkeypatch):
-    monkeypatch.setattr(command, "_measured", lambda todo: pytest.fail("measured"))
+    monkeypatch.setattr(command, "_measured", lambda todo, save: pytest.fail("measured"))
     result = run(*arguments)
     assert result.exit_code == 2
     assert sentence in result.stderr
@@ -65,7 +80,7 @@ OUTCOMES = {
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_exit_code(name, monkeypatch):
     lines, broken, code = OUTCOMES[name]
-    monkeypatch.setattr(command, "_measured", lambda todo: ([lines], [], broken))
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], broken))
     result = run("--backends", "numba")
     assert result.exit_code == code, result.output
     untimed = any(one.backend == "numba" and not one.timed for one in lines)
@@ -78,7 +93,7 @@ def test_exit_code(name, monkeypatch):
 
 def test_without_names_an_unsupported_backend_is_no_failure(monkeypatch):
     lines = [line("native"), line("onnxruntime", "unsupported", detail="no gradients")]
-    monkeypatch.setattr(command, "_measured", lambda todo: ([lines], [], []))
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], []))
     result = run()
     assert result.exit_code == 0
     assert "unsupported: onnxruntime: no gradients" in result.output
@@ -89,7 +104,7 @@ def test_table_names_ratio_interval_peer_and_best(monkeypatch):
         line("native", seconds=(2.0, 2.0)), line("numba", seconds=(1.0, 1.0)),
         line("jax", seconds=(0.8, 0.8)),
     ]  # fmt: skip
-    monkeypatch.setattr(command, "_measured", lambda todo: ([lines], [], []))
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], []))
     output = run("--backends", "numba,jax").output
     best = f"jax {lines[2].gflops:.3g}"
     for text in ("gru training 2×3×4", "2.00 ±0%", "2.50 ±0%", "numba 0.80 ±0% of jax", best):
@@ -98,7 +113,9 @@ def test_table_names_ratio_interval_peer_and_best(monkeypatch):
 
 def test_preset_table_is_the_published_one(monkeypatch):
     seen = []
-    monkeypatch.setattr(command, "_measured", lambda todo: (seen.extend(todo), ([], [], []))[1])
+    monkeypatch.setattr(
+        command, "_measured", lambda todo, save: (seen.extend(todo), ([], [], []))[1]
+    )
     run("--table", "--directions", "2")
     (plan,) = seen
     assert len(plan.cases) == 5 * 3 * 2
@@ -128,6 +145,67 @@ def test_json_has_every_line_with_its_numbers():
         assert entry["identity"]["kernel"]
     (process,) = found["processes"]
     assert set(process["threads"].values()) == {1}
+
+
+def with_roof(monkeypatch, *threads):
+    """A machine that makes 1e-6 GFLOP/s, whatever it reads."""
+    levels = (Bandwidth(Level("memory", 64, None), Rate(1.0, 1.0)),)
+    roofs = tuple(Roof(count, {"float32": Rate(1e-6, 1e-6)}, levels) for count in threads)
+    monkeypatch.setattr(store, "stored", lambda: Roofline({}, {}, "", "", roofs))
+
+
+def test_share_of_the_roofline_is_a_column_and_in_the_json(monkeypatch):
+    lines = [line("native", seconds=(4.0, 4.0)), line("numba", seconds=(2.0, 2.0))]
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], []))
+    with_roof(monkeypatch, 1)
+    share = flops(lines[1].case) / 2.0 / 1e3
+    assert f"numba {share:.0%} FMA" in run("--backends", "numba").output
+    native, numba = json.loads(run("--backends", "numba", "--json").stdout)["lines"]
+    assert numba["of_roofline"] == pytest.approx(share)
+    assert native["of_roofline"] == pytest.approx(share / 2)
+    assert numba["attainable"]["bound"] == "multiply-adds"
+    assert numba["attainable"]["gflops"] == 1e-6
+
+
+def test_without_a_roofline_it_is_said_how_to_make_one(monkeypatch):
+    lines = [line("native"), line("numba")]
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], []))
+    result = run("--backends", "numba")
+    assert result.exit_code == 0
+    assert "of the roofline: no roofline of this machine is stored" in result.output
+    entry = json.loads(run("--backends", "numba", "--json").stdout)["lines"][0]
+    assert entry["of_roofline"] is None
+    assert entry["attainable"] is None
+
+
+def test_without_a_roof_for_the_threads_the_command_names_all(monkeypatch):
+    lines = [line("native"), line("numba")]
+    monkeypatch.setattr(command, "_measured", lambda todo, save: ([lines], [], []))
+    with_roof(monkeypatch, 2, 8)
+    assert "`rnnbench roofline --threads 1,2,8` measures it" in run("--backends", "numba").output
+
+
+def test_what_is_saved_is_what_was_printed(tmp_path):
+    arguments = [*SMALL, "--phases", "inference", "--backends", "manual", "--json"]
+    result = run(*arguments, "--save", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    (path,) = tmp_path.rglob("*.jsonl")
+    (saved,) = [json.loads(text) for text in path.read_text().splitlines()]
+    printed = json.loads(result.stdout)["lines"]
+    assert [entry["backend"] for entry in saved["lines"]] == ["native", "manual"]
+    for one, other in zip(saved["lines"], printed, strict=True):
+        for name in ("status", "median", "gflops", "ratio_to_native"):
+            assert one[name] == other[name]
+        assert one["rounds"] == len(other["seconds"])
+
+
+def test_what_cannot_be_saved_is_shown_and_said(tmp_path):
+    (tmp_path / "comparison").write_text("a file where the folder should be")
+    arguments = [*SMALL, "--phases", "inference", "--backends", "manual"]
+    result = run(*arguments, "--save", str(tmp_path))
+    assert result.exit_code == 5
+    assert "gru inference 1×4" in result.output
+    assert "could not be saved" in result.output
 
 
 PLUGGED = """
@@ -179,10 +257,12 @@ def test_a_wrong_backend_of_a_third_party_gets_no_time(plugged):
     assert "output is over budget" in result.output
 
 
-def test_what_was_measured_before_a_process_died_is_kept(plugged):
+def test_what_was_measured_before_a_process_died_is_kept(plugged, tmp_path):
     arguments = ["--shapes", "1x4,1x5", *SMALL[2:], "--phases", "inference"]
-    result = run(*arguments, "--backends", "dying", "--json")
+    result = run(*arguments, "--backends", "dying", "--json", "--save", str(tmp_path))
     assert result.exit_code == 5
+    (path,) = tmp_path.glob("comparison/*.jsonl")
+    assert len(path.read_text().splitlines()) == 1
     found = json.loads(result.stdout)
     assert {entry["case"]["spec"]["hidden_size"] for entry in found["lines"]} == {4}
     assert "ended with code -6" in found["broken"][0]

@@ -18,7 +18,8 @@ from rnnbench.comparison import compare as comparison
 from rnnbench.comparison import threads, timing
 from rnnbench.comparison.compare import Line, compare
 from rnnbench.comparison.plan import Plan
-from rnnbench.comparison.work import Work, flops
+from rnnbench.comparison.work import Work
+from rnnbench.counting import flops
 
 CASE = Case(Spec("gru", 3, 4), 5, 2)
 

@@ -44,6 +44,14 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> synthetic.Project:
     run.records[0]["identity"]["kernel"] = synthetic.MARKUP
     run.records[31].update(status="error", reason=synthetic.MARKUP)
     project.write()
+    wrong = synthetic.compared("lstm", "training", B=3)
+    wrong["lines"][1] |= {"status": "wrong", "detail": synthetic.MARKUP, "median": None}
+    wrong["lines"][1] |= {"gflops": None, "ratio_to_native": None}
+    wrong["lines"][1] |= {"ratio_to_fastest_reference": None}
+    wrong["versions"]["torch"] = synthetic.MARKUP
+    wild = synthetic.compared(B=5, speeds=synthetic.COMPARED | {synthetic.MARKUP: 5.0})
+    synthetic.write_comparison(project.results, [*synthetic.grid(), wrong, wild], 'bench"&<b>')
+    synthetic.write_roofline(project.results, synthetic.roofline(), 'bench"&<b>')
     done = project.publish()
     assert done.returncode == 0, done.stderr
     return project

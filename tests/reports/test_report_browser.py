@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -149,6 +150,47 @@ def test_only_tables_scroll_sideways(hostile: Project, browser: Browser, size: A
     widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     page.close()
     assert widths[0] <= widths[1]
+
+
+def test_the_page_speed_asks_nobody_and_complains_of_nothing(served: Any) -> None:
+    served.page.goto(f"{served.base}index.html")
+    served.page.get_by_role("banner").get_by_role("link", name="speed").click()
+    expect(served.page.locator("h1")).to_contain_text("Speed")
+    for region in served.page.locator("nav a").all():
+        target = region.get_attribute("href") or ""
+        expect(served.page.locator(target)).to_have_count(1)
+    served.page.get_by_role("link", name="Report").click()
+    expect(served.page.locator("h1")).to_contain_text("synthetic")
+    assert served.is_clean()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_speed_from_a_file_without_script(
+    hostile: Project, browser: Browser, scheme: Any, size: Any
+) -> None:
+    context = browser.new_context(viewport=size, color_scheme=scheme, java_script_enabled=False)
+    page = context.new_page()
+    page.goto((hostile.html / "speed.html").as_uri())
+    plot = page.locator("#m0-roofline svg.chart")
+    expect(plot).to_be_visible()
+    box = plot.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= size["width"]
+    expect(page.locator("#m0-lose")).to_contain_text("times slower than")
+    expect(page.locator("#m0-1 .panel table").first).to_be_visible()
+    widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    assert widths[0] <= widths[1]
+    # A chart's rows and its table's stand side by side, one as high as the other.
+    if size is WIDE:
+        panel = page.locator("#m0-1 .panel").first
+        rows = panel.locator("tbody tr").evaluate_all("all => all.map(r => r.offsetTop)")
+        rules = panel.locator("line.rule").evaluate_all("all => all.map(l => l.y1.baseVal.value)")
+        assert [b - a for a, b in pairwise(rows)] == pytest.approx(
+            [b - a for a, b in pairwise(rules)], abs=1
+        )
+    context.close()
 
 
 def test_light_and_dark_differ_and_status_is_told_in_words(

@@ -28,6 +28,7 @@ SITE = {
     "regressions-ignore.json",
     "regressions.json",
     "samples",
+    "speed.html",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rnnbench.cli import check, compare, diagnose, serve
+from rnnbench.cli import check, compare, diagnose, roofline, serve
 
 app = typer.Typer(
     name="rnnbench",
@@ -16,4 +16,5 @@ app = typer.Typer(
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("diagnose")(diagnose.diagnose)
+app.command("roofline")(roofline.roofline)
 app.command("serve")(serve.serve)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rnnbench import interface
 from rnnbench.cli.exits import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE, leave
+from rnnbench.cli.options import listed, thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import plan as plans
-from rnnbench.comparison import threads as pools
 from rnnbench.errors import InputError
 from rnnbench.spec import PHASES, Case
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from rnnbench.comparison.compare import Line
+    from rnnbench.roofline.store import Roof
 
 WIDTH = 165
 """Columns of a table that goes to a file."""
@@ -53,68 +55,67 @@ def compare(
     table: Annotated[
         bool, typer.Option("--table", help="The cells and shapes of the published table.")
     ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Keep the figures here: asv's results (.asv/results), for the report."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Time the backends against each other, alternated in one process on equal threads.
 
     Each backend's parity with the oracle is checked first, for the very case; who fails gets no
     time. A ratio says how many times as fast as torch.nn (native) a backend is: the ratio of the
-    medians, ± half the width of its 95 % interval. GFLOP/s count the products only. training is
-    forward and all gradients. How it is measured is in the module rnnbench.comparison.
+    medians, ± half the width of its 95 % interval. GFLOP/s count the products only; what share
+    they are of the roofline needs one, which ``rnnbench roofline`` measures. training is forward
+    and all gradients. How it is measured is in the module rnnbench.comparison.
     """
     chosen = TABLE if table else PRESET
     try:
-        asked = _list(backends or "")
+        asked = listed(backends or "")
         if backends is not None and not asked:
             raise InputError(f"backends must be names, like numba,jax; got {backends!r}")
         names = plans.with_baseline(asked or interface.backends())
         cases = plans.grid(
-            _list(cells or chosen["cells"]),
-            [plans.Shape.parse(text) for text in _list(shapes or chosen["shapes"])],
-            _list(phases),
-            _list(dtypes),
+            listed(cells or chosen["cells"]),
+            [plans.Shape.parse(text) for text in listed(shapes or chosen["shapes"])],
+            listed(phases),
+            listed(dtypes),
             steps=steps,
             layers=layers,
             directions=directions,
         )
-        todo = [plans.Plan(cases, names, count, seconds) for count in _counts(threads)]
+        todo = [plans.Plan(cases, names, count, seconds) for count in thread_counts(threads)]
+        writable(save)
     except InputError as error:
         leave(USAGE, str(error))
 
-    lines, facts, broken = _measured(todo)
+    lines, facts, broken = _measured(todo, save)
+    roofs, missing = _roofs(lines)
     if as_json:
-        typer.echo(json.dumps(_as_dict(lines, facts, broken), indent=1))
+        typer.echo(json.dumps(_as_dict(lines, facts, broken, roofs), indent=1))
     else:
-        _print(lines, names, broken, asked)
+        _print(lines, names, broken, asked, roofs)
+        for sentence in missing:
+            typer.echo(sentence)
     raise typer.Exit(_exit_code(lines, broken, asked))
 
 
 compare.__doc__ = f"{compare.__doc__}\n    {TEXT}"
 
 
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _counts(text: str) -> list[int]:
-    counts = _list(text)
-    if not counts or not all(count.isdecimal() and int(count) for count in counts):
-        raise InputError(f"threads must be numbers of at least 1, like 1,2; got {text!r}")
-    most = max(map(int, counts))
-    if most > pools.cores():
-        raise InputError(f"threads must be at most {pools.cores()}, the cores here; got {most}")
-    return [int(count) for count in counts]
-
-
 def _measured(
-    todo: Sequence[plans.Plan],
+    todo: Sequence[plans.Plan], save: Path | None
 ) -> tuple[list[list[Line]], list[dict[str, Any]], list[str]]:
-    """Lines of every case, facts of every process, and why a process ended early."""
+    """Lines of every case, facts of every process, and why a process ended early.
+
+    Each case is saved as soon as it is there.
+    """
     from rnnbench.comparison.compare import Line
     from rnnbench.comparison.worker import WorkerError, messages
 
     lines: list[list[Line]] = []
-    facts, broken = [], []
+    facts: list[dict[str, Any]] = []
+    broken: list[str] = []
     with progress("comparing", sum(len(p.cases) * (len(p.backends) + 1) for p in todo)) as advance:
         for plan in todo:
             try:
@@ -122,10 +123,45 @@ def _measured(
                     if "progress" in message:
                         advance()
                     lines += [[Line.from_dict(line) for line in message.get("lines", ())]]
+                    if lines[-1] and save:
+                        broken += _saved(lines[-1], save)
                     facts += [message["facts"]] if "facts" in message else []
             except WorkerError as error:
                 broken.append(str(error))
     return [case for case in lines if case], facts, broken
+
+
+def _saved(case: list[Line], save: Path) -> list[str]:
+    """Keep one case; why it could not be kept, as what was measured is shown all the same."""
+    from rnnbench.comparison import saving
+
+    try:
+        saving.append(case, save)
+    except (OSError, ValueError) as error:
+        return [f"{case[0].case.name} could not be saved in {save}: {error}"]
+    return []
+
+
+def _roofs(lines: list[list[Line]]) -> tuple[Roofs, list[str]]:
+    """This machine's roof for each number of threads, and a sentence for each that is missing."""
+    from rnnbench.roofline import store
+
+    counts = sorted({case[0].threads for case in lines})
+    if not counts:
+        return {}, []
+    try:
+        stored = store.stored()
+    except store.NoRooflineError as error:
+        return {}, [f"of the roofline: {error}"]
+    roofs = {count: stored.of(count) for count in counts}
+    missing = [
+        f"of the roofline: none is stored for {count} threads: `{store.COMMAND} --threads "
+        f"{','.join(map(str, sorted({*counts, *(roof.threads for roof in stored.roofs)})))}` "
+        "measures it"
+        for count, roof in roofs.items()
+        if roof is None
+    ]
+    return {count: roof for count, roof in roofs.items() if roof}, missing
 
 
 def _untimed(lines: list[list[Line]], names: Sequence[str]) -> list[str]:
@@ -145,13 +181,18 @@ def _exit_code(lines: list[list[Line]], broken: list[str], asked: Sequence[str])
     return NOTHING_MEASURED if nothing else GOOD
 
 
-def _figures(case: list[Line]) -> dict[str, Any]:
-    """What is derived from a case's lines: ratios to native and to the fastest reference."""
+def _figures(case: list[Line], roofs: Roofs) -> dict[str, Any]:
+    """What is derived from a case's lines: ratios to native and to the fastest reference, and what
+    the roofline of the machine allows.
+    """
     from rnnbench.comparison import compare as comparison
+    from rnnbench.roofline.model import attainable
 
     native = comparison.line_of(case, plans.BASELINE)
     reference = comparison.fastest(case, references=True)
+    roof = roofs.get(case[0].threads)
     return {
+        "attainable": attainable(case[0].case, roof) if roof else None,
         "reference": reference,
         "own": comparison.fastest(case, references=False),
         "to_native": {line.backend: line.over(native) for line in case},
@@ -160,12 +201,16 @@ def _figures(case: list[Line]) -> dict[str, Any]:
 
 
 def _as_dict(
-    lines: list[list[Line]], facts: list[dict[str, Any]], broken: list[str]
+    lines: list[list[Line]], facts: list[dict[str, Any]], broken: list[str], roofs: Roofs
 ) -> dict[str, Any]:
-    """Every line, with its ratios as [value, low, high]."""
+    """Every line, with its ratios as [value, low, high].
+
+    of_roofline is the share of attainable["gflops"]; both null where no roofline is stored.
+    """
     rows = []
     for case in lines:
-        figures = _figures(case)
+        figures = _figures(case, roofs)
+        most = figures["attainable"]
         rows += [
             line.as_dict()
             | {
@@ -173,6 +218,8 @@ def _as_dict(
                 "ratio_to_native": figures["to_native"][line.backend],
                 "fastest_reference": figures["reference"] and figures["reference"].backend,
                 "ratio_to_fastest_reference": figures["to_reference"][line.backend],
+                "attainable": most and most._asdict(),
+                "of_roofline": line.gflops / most.gflops if most and line.timed else None,
             }
             for line in case
         ]
@@ -198,6 +245,7 @@ def _time(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms"
 
 
+Roofs = dict[int, "Roof"]
 Column = tuple[str, Callable[[list["Line"], dict[str, Any]], str]]
 
 
@@ -228,16 +276,28 @@ def _columns(names: Sequence[str]) -> list[Column]:
         best = max(timed, key=lambda line: line.gflops)
         return f"{best.backend} {best.gflops:.3g}"
 
+    def of_roofline(case: list[Line], figures: dict[str, Any]) -> str:
+        own, most = figures["own"], figures["attainable"]
+        if own is None or most is None:
+            return ""
+        limit = "FMA" if most.bound == "multiply-adds" else most.level
+        return f"{own.backend} {own.gflops / most.gflops:.0%} {limit}"
+
     return [
         (plans.BASELINE, native),
         *(backend(name) for name in names if name != plans.BASELINE),
         ("ours over the best peer", over_peers),
         ("best, GFLOP/s", gflops),
+        ("ours, of roofline", of_roofline),
     ]
 
 
 def _print(
-    lines: list[list[Line]], names: Sequence[str], broken: list[str], asked: Sequence[str]
+    lines: list[list[Line]],
+    names: Sequence[str],
+    broken: list[str],
+    asked: Sequence[str],
+    roofs: Roofs,
 ) -> None:
     from rich.console import Console
     from rich.text import Text
@@ -246,7 +306,8 @@ def _print(
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)
     for count in sorted({case[0].threads for case in lines}):
-        console.print(_table([case for case in lines if case[0].threads == count], names, count))
+        of_count = [case for case in lines if case[0].threads == count]
+        console.print(_table(of_count, names, count, roofs))
     for status, look in (("wrong", "bold red"), ("broke", "bold red"), ("unsupported", "")):
         for reason in _reasons(lines, status):
             console.print(Text(f"{status}: {reason}", look))
@@ -267,7 +328,7 @@ def _reasons(lines: list[list[Line]], status: str) -> list[str]:
     return [reason + (f" ({count} cases)" if count > 1 else "") for reason, count in found.items()]
 
 
-def _table(lines: list[list[Line]], names: Sequence[str], count: int) -> Table:
+def _table(lines: list[list[Line]], names: Sequence[str], count: int, roofs: Roofs) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -284,7 +345,8 @@ def _table(lines: list[list[Line]], names: Sequence[str], count: int) -> Table:
     for heading, _ in columns:
         table.add_column(heading, justify="right", overflow="fold")
     for case in lines:
-        table.add_row(_name(case[0].case), *(text(case, _figures(case)) for _, text in columns))
+        figures = _figures(case, roofs)
+        table.add_row(_name(case[0].case), *(text(case, figures) for _, text in columns))
     return table
 
 

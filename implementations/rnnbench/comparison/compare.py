@@ -12,7 +12,8 @@ from rnnbench import interface, parity
 from rnnbench.comparison import threads, timing
 from rnnbench.comparison.plan import BASELINE, Plan, case_from_dict
 from rnnbench.comparison.statistics import Ratio, ratio
-from rnnbench.comparison.work import Work, flops
+from rnnbench.comparison.work import Work
+from rnnbench.counting import flops
 from rnnbench.spec import Case
 
 REFERENCES = (BASELINE, "compile", *interface.PEERS)
@@ -50,7 +51,7 @@ class Line:
 
     @property
     def gflops(self) -> float:
-        """10⁹ counted operations (`work.flops`) per second; NaN without a time."""
+        """10⁹ counted operations (`counting.flops`) per second; NaN without a time."""
         return flops(self.case) / self.median / 1e9
 
     def over(self, baseline: Line | None) -> Ratio | None:

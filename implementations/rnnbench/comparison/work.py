@@ -1,17 +1,8 @@
-r"""What is timed: one call of a module in one phase, the same for every backend.
+"""What is timed: one call of a module in one phase, the same for every backend.
 
 Inference is the module's output and final state without a graph. Training is the same with one,
 and ``torch.autograd.grad`` of x, the initial state and every weight, from random upstream gradients
 of output and final state.
-
-Counted work, in floating-point operations, a multiplication and an addition being two:
-
-    forward    Σ_layers D · 2 · G·H · (I_l + H) · B · T      the products of a step, I_l = D·H above
-                                                             the first layer
-    training   three times that: forward, the gradients of what comes in, those of the weights
-
-Elementwise work and biases are not counted, nor is what an implementation does besides. With a
-projection to P the products are G·H·(I_l + P) and P·H.
 """
 
 from __future__ import annotations
@@ -26,17 +17,6 @@ from rnnbench.problem import pose
 from rnnbench.spec import Case
 
 Call = Callable[[], tuple[Tensor, ...]]
-
-
-def flops(case: Case) -> int:
-    """Counted floating-point operations of one call."""
-    spec = case.spec
-    rows = spec.gates * spec.hidden_size
-    products = sum(
-        rows * (spec.layer_input_size(layer) + spec.state_size) + spec.proj_size * spec.hidden_size
-        for layer in range(spec.layers)
-    )
-    return 2 * spec.directions * products * case.B * case.T * (3 if case.training else 1)
 
 
 class Work:

@@ -1,0 +1,62 @@
+r"""What a case can reach on a measured roofline (Williams, Waterman, Patterson 2009).
+
+F operations (`counting.flops`) take F / P seconds at least, P being the peak of multiply-adds. The
+Q bytes that the steps must read (`counting.read_bytes`) take Q / b at least, b being the bandwidth
+of the level that holds what a step reads. Both may overlap, so that
+
+    attainable = F / max(F/P, Q/b) = min(P, I · b)        I = F / Q, the intensity
+
+With input and hidden size H, a float32 step of G·H·H weights makes 4·G·H·H·B operations forward:
+
+    I = 4·B·G·H² / 4·(G·H² + B·H) → B   for H ≫ B/G       training 3/2 of that
+
+so a batch of 1 does one operation for each byte and is bound by how fast the weights come in, and a
+batch of 16 does 16, far to the right of every ridge P/b but the memory's: the multiply-adds bound.
+
+The level is the first that holds one step of one layer and direction, weights and state; with n
+threads each holds its part, so that the private caches count n times. What the model leaves out:
+the time that h_t must wait for h_{t−1} in any case (small H: a step is shorter than its chain of
+dependent instructions), everything elementwise, and loads from W_ih and of x. What it counts
+strictly and need not be so: a step that is a little too large for a level could keep a part of its
+weights there, and a small one could keep them in registers; close to a level's edge the fraction
+can pass 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rnnbench.counting import flops, read_bytes, step_bytes
+from rnnbench.roofline.store import Bandwidth, Roof
+from rnnbench.spec import Case
+
+
+class Attainable(NamedTuple):
+    """Operations per byte, the level that the bytes come from, and 10⁹ operations a second.
+
+    bound   "multiply-adds" or "reads": which of the two limits
+    """
+
+    intensity: float
+    level: str
+    gflops: float
+    bound: str
+
+
+def attainable(case: Case, roof: Roof) -> Attainable | None:
+    """None for a dtype whose peak was not measured."""
+    peak = roof.peak.get(case.spec.dtype)
+    if peak is None:
+        return None
+    source = _holding(step_bytes(case), roof)
+    intensity = flops(case) / read_bytes(case)
+    by_reads = intensity * source.rate.best
+    bound = "multiply-adds" if peak.best <= by_reads else "reads"
+    return Attainable(intensity, source.level.name, min(peak.best, by_reads), bound)
+
+
+def _holding(size: int, roof: Roof) -> Bandwidth:
+    """The first level that can hold so many bytes; memory holds all."""
+    return next(
+        one for one in roof.bandwidths if one.level.capacity is None or size <= one.level.capacity
+    )
