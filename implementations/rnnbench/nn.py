@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.modules import rnn as torch_rnn
 
-from rnnbench import interface
+from rnnbench import auto, interface
 from rnnbench.spec import CELLS, DTYPES, GATES, Spec
 
 AUTO = "auto"
@@ -143,7 +144,8 @@ def _lowered(cell: str, a: _Arguments) -> _Arguments:
 
 
 def choose(backend: str, cell: str, a: _Arguments) -> str:
-    """``backend``, or for "auto" the first of `interface.AUTO_ORDER` that can do the case.
+    """``backend``, or for "auto" the fastest by `rnnbench.auto`'s table where that holds the case,
+    and else the first of `interface.AUTO_ORDER` that can do it.
 
     A dtype that only torch knows (complex) is torch's without asking.
     """
@@ -151,12 +153,33 @@ def choose(backend: str, cell: str, a: _Arguments) -> str:
         return backend
     if str(a.weights[0].dtype).removeprefix("torch.") not in DTYPES:
         return "native"
-    spec = _spec_of(cell, a)
-    conditions = interface.Conditions(device=a.x.device.type, packed=a.batch_sizes is not None)
+    spec, packed = _spec_of(cell, a), a.batch_sizes is not None
+    if _is_plain(a):
+        if a.batch_sizes is not None:
+            T, B = len(a.batch_sizes), int(a.batch_sizes[0])
+        else:
+            T, B = a.x.shape[:2][:: -1 if a.batch_first else 1]
+        graph = torch.is_grad_enabled() and any(
+            t.requires_grad for t in (a.x, *a.state, *a.weights)
+        )
+        phase = "training" if graph else "inference"
+        if auto.numba_is_faster(spec, phase, packed, T, B, torch.get_num_threads()):
+            return "numba"
+    conditions = interface.Conditions(device=a.x.device.type, packed=packed)
     return next(
         name
         for name in interface.AUTO_ORDER
         if interface.get_backend(name).supports(spec, conditions) is None
+    )
+
+
+def _is_plain(a: _Arguments) -> bool:
+    """On the CPU, in the weights' own dtype, and without forward-mode derivatives."""
+    return (
+        a.x.device.type == "cpu"
+        and a.x.dtype == a.weights[0].dtype
+        and not torch.is_autocast_enabled("cpu")
+        and forward_ad._current_level < 0
     )
 
 
@@ -192,8 +215,8 @@ class _Backed(torch_rnn.RNNBase):
 class RNN(_Backed, torch.nn.RNN):
     """`torch.nn.RNN` on a backend of rnnbench.
 
-    backend: a name from `rnnbench.backends()`, or "auto" (default): the first backend of
-    `interface.AUTO_ORDER` that supports the case. Everything else, errors included, as in torch;
+    backend: a name from `rnnbench.backends()`, or "auto" (default): the fastest that was measured
+    for the case (`rnnbench.auto`). Everything else, errors included, as in torch;
     UnsupportedError where the chosen backend cannot do the case.
     """
 
