@@ -10,6 +10,20 @@ from torch.nn.utils.rnn import pack_sequence
 
 import rnnbench
 
+REFUSING = ("jax",)
+"""Backends that refuse these transforms: `test_a_backend_that_cannot_says_so`."""
+
+
+@pytest.fixture(autouse=True)
+def can_be_transformed(request, backend):
+    if (
+        backend in REFUSING
+        and "refus" not in request.node.name
+        and "says_so" not in request.node.name
+    ):
+        pytest.skip(f"{backend} refuses torch.func, which another test shows")
+
+
 X = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -85,6 +99,21 @@ def test_second_derivatives_of_packed_sequences_are_refused_as_in_torch(backend,
         grad(lambda data: grad(loss)(data).square().sum())(packed.data)
 
 
+def test_a_backend_that_cannot_says_so(pair, backend):
+    if backend not in REFUSING:
+        pytest.skip("goes through torch.func")
+    _, ours = pair(3, 4)
+    with pytest.raises(NotImplementedError, match=r"torch\.func"):
+        grad(loss_of(ours))(leaves(ours), X)
+    x = X.clone().requires_grad_()
+    y, _ = ours(x)
+    upstream = torch.stack([torch.ones_like(y), y.detach()])
+    with pytest.raises(NotImplementedError, match="batched upstream"):
+        torch.autograd.grad(y, x, upstream, is_grads_batched=True, retain_graph=True)
+    with pytest.raises(NotImplementedError, match="batched upstream"):
+        vmap(lambda up: torch.autograd.grad(y, x, up, retain_graph=True)[0])(upstream)
+
+
 def test_forward_mode_is_refused_or_right(pair, backend):
     theirs, ours = pair(3, 4)
     if backend == "native":
@@ -103,7 +132,7 @@ def test_forward_over_reverse_is_refused(pair, backend):
         pytest.skip("torch's own has it")
     _, ours = pair(3, 4)
     first = grad(lambda x: ours(x)[0].square().sum())
-    with pytest.raises(NotImplementedError, match="forward-mode"):
+    with pytest.raises(NotImplementedError, match=r"forward-mode|torch\.func"):
         jvp(first, (X,), (X,))
 
 

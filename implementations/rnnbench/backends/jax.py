@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from rnnbench.errors import UnsupportedError
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.padded import Padded, refuse_tangents
 from rnnbench.spec import Spec
@@ -237,6 +238,20 @@ def _tensors(arrays: Sequence[Array]) -> tuple[Tensor, ...]:
     return tuple(map(from_dlpack, arrays))
 
 
+NO_TRANSFORMS = (
+    "the transforms of torch.func and batched upstream gradients do not reach into JAX; backend "
+    "'native' has torch's own, and 'numba' takes what they map over one by one"
+)
+
+
+def _is_mapped_over(tensor: Tensor | None) -> bool:
+    """Whether it stands for many, one for each entry of an axis that a vmap hides."""
+    functorch = torch._C._functorch
+    return tensor is not None and (
+        functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+    )
+
+
 class _Node(torch.autograd.Function):
     """A JAX function as a node of torch's graph, differentiable any number of times.
 
@@ -262,6 +277,8 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *above: Tensor | None) -> tuple[Any, ...]:
+        if any(_is_mapped_over(up) for up in above):
+            raise UnsupportedError(NO_TRANSFORMS)
         tensors = ctx.saved_tensors
         dtype, pull = tensors[0].dtype, ctx.pull
         derivative = gradients(ctx.function, ctx.needed, tuple(up is not None for up in above))
@@ -308,6 +325,8 @@ class Jax(Backend):
 
     def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
         refuse_tangents(inputs)
+        if torch._C._are_functorch_transforms_active():
+            raise UnsupportedError(NO_TRANSFORMS)
         self._process = os.getpid()
         padded = Padded.of(spec, inputs)
         packed, masks = padded.lengths is not None, padded.masks or ()
