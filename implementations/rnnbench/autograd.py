@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from rnnbench import second_order, stack
-from rnnbench.errors import UnsupportedError
+from rnnbench.errors import InputError, UnsupportedError
 from rnnbench.interface import Inputs
 from rnnbench.node import Call, Wanted
 from rnnbench.recurrence import Layout, Recurrence
@@ -80,6 +80,21 @@ def _present(upstream: Sequence[Tensor | None]) -> list[Tensor]:
     return [up for up in upstream if up is not None]
 
 
+def _as_saved(
+    found: Sequence[Tensor], kinds: Sequence[tuple[torch.Size, torch.dtype]]
+) -> Sequence[Tensor]:
+    """What was saved; hooks on saved tensors may give back something else than they were given,
+    and kernels would read beyond it.
+    """
+    for tensor, (shape, dtype) in zip(found, kinds, strict=True):
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise InputError(
+                f"a saved tensor must come back as it was, {tuple(shape)} in {dtype}; got "
+                f"{tuple(tensor.shape)} in {tensor.dtype}"
+            )
+    return found
+
+
 class _Stack(torch.autograd.Function):
     """The stack as one node of the autograd graph; its backward pass is `stack.backward`."""
 
@@ -95,13 +110,15 @@ class _Stack(torch.autograd.Function):
         ctx.saved_per_layer = [len(saved) for saved in tape.saved]
         # all of it through autograd's own store: a tensor changed in place before the backward
         # pass is then detected, and the memory is freed after it
-        ctx.save_for_backward(*(tensor for group in groups for tensor in group))
+        everything = [tensor for group in groups for tensor in group]
+        ctx.kinds = [(tensor.shape, tensor.dtype) for tensor in everything]
+        ctx.save_for_backward(*everything)
         return (y, *final)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
         call: Call = ctx.call
-        saved = iter(ctx.saved_tensors)
+        saved = iter(_as_saved(ctx.saved_tensors, ctx.kinds))
         tensors, inner, flat = ([next(saved) for _ in range(size)] for size in ctx.group_sizes)
         parts = iter(flat)
         tape = Tape(
@@ -263,7 +280,7 @@ def run_stack(
         masks = tuple(mask.reshape(layout.N, spec.output_size) for mask in masks)
     elif inputs.dropout > 0:
         masks = stack.draw_masks(spec, rows, inputs.dropout)
-    call = Call(recurrence, spec, layout, len(masks or ()))
+    call = Call(recurrence, spec, layout, len(masks or ()), tuple(inputs.x.shape[:-1]))
     tensors = (*(masks or ()), rows, *inputs.state, *inputs.weights)
     if torch._C._are_functorch_transforms_active():
         y, *final = _apply(_Transformed, call, *tensors)
@@ -272,4 +289,4 @@ def run_stack(
     else:
         y, last, _ = call.forward(tensors, keep=False)
         final = list(last)
-    return y.reshape(*inputs.x.shape[:-1], spec.output_size), tuple(final)
+    return y, tuple(final)

@@ -23,6 +23,8 @@ class Call:
     spec: Spec
     layout: Layout
     masks: int
+    leading: tuple[int, ...]
+    """Shape of the output but for its features: (T, B), or (N,) packed."""
 
     def split(
         self, tensors: Sequence[Tensor]
@@ -35,10 +37,15 @@ class Call:
     def forward(
         self, tensors: Sequence[Tensor], *, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], Tape]:
+        """Output, final state and tape; the results are no views, which could not be changed in
+        place behind a function with several outputs.
+        """
         masks, x, state, weights = self.split(tensors)
-        return stack.forward(
+        rows, final, tape = stack.forward(
             self.recurrence, self.spec, self.layout, x, state, weights, masks, keep=keep
         )
+        y = _as_its_own(rows, (*self.leading, self.spec.output_size))
+        return y, tuple(_as_its_own(part, part.shape) for part in final), tape
 
     def backward(
         self,
@@ -53,6 +60,7 @@ class Call:
         dy, *dfinal = upstream
         if dy is None:
             dy = weights[0].new_zeros(self.layout.N, self.spec.output_size)
+        dy = dy.reshape(self.layout.N, self.spec.output_size)
         dstate = [
             torch.zeros_like(part) if d is None else d
             for d, part in zip(dfinal, state, strict=True)
@@ -62,6 +70,16 @@ class Call:
             needs_dx=needs_dx,
         )  # fmt: skip
         return [dx, *dinitial, *dweights]
+
+
+def _as_its_own(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The tensor's memory in another shape, as a tensor that is no view of another."""
+    if not tensor._is_view() and tensor.shape == shape:
+        return tensor
+    own = tensor.reshape(tuple(shape)).contiguous()
+    return own.new_empty(0).set_(
+        own.untyped_storage(), int(own.storage_offset()), own.shape, own.stride()
+    )
 
 
 @dataclass(frozen=True)

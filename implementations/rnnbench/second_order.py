@@ -31,7 +31,7 @@ def _by_torch(
         inputs = Inputs(x.reshape(call.layout.T, call.layout.B, -1), state, weights)
         masks = [mask.reshape(call.layout.T, call.layout.B, -1) for mask in masks]
     y, final = get_backend("native").run(call.spec, inputs._replace(masks=tuple(masks) or None))
-    y = y.reshape(call.layout.N, -1)
+    y = y.reshape(*call.leading, -1)
     return [o for o, there in zip((y, *final), wanted.given, strict=True) if there]
 
 

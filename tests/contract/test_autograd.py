@@ -320,3 +320,24 @@ def test_float64_module_stays_float64_under_autocast(pair):
 def test_conversion_to_another_dtype(pair):
     theirs, ours = pair(3, 4)
     assert_same(ours.double()(X.double()), theirs.double()(X.double()))
+
+
+@pytest.mark.parametrize("change", ["detach_", "zero_", "mul_"])
+@pytest.mark.parametrize("which", ["output", "state"])
+@pytest.mark.parametrize("graph", [True, False], ids=["graph", "no_grad"])
+def test_results_may_be_changed_in_place_where_torchs_may(pair, change, which, graph):
+    """`h.detach_()` between chunks is how many truncate BPTT."""
+    outcomes = []
+    for module in pair(3, 4, dtype=torch.float64):
+        with torch.set_grad_enabled(graph):
+            result = tensors(module(X.double()))
+            changed = result[0 if which == "output" else 1]
+            try:
+                getattr(changed, change)(*((2,) if change == "mul_" else ()))
+                if graph and change != "detach_":
+                    sum(part.sum() for part in result).backward()
+                outcomes.append("ok")
+            except RuntimeError as error:
+                outcomes.append(type(error).__name__)
+    theirs, ours = outcomes
+    assert ours == "ok" or theirs != "ok"

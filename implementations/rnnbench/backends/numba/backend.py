@@ -23,6 +23,7 @@ from rnnbench.backends.numba import gate_order, layers, passes, products, thread
 from rnnbench.backends.numba.memory import Room, empty
 from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import Lanes, processor
+from rnnbench.errors import InputError
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.recurrence import (
     LayerGradients,
@@ -59,7 +60,7 @@ class _Plan(NamedTuple):
     x_slot: int
     row: int
     like: NDArray[Any]
-    zeros: Tensor
+    zeros: NDArray[Any]
     input_order: gate_order.Order
     hidden_order: gate_order.Order
     forward: tuple[int, ...]
@@ -74,7 +75,7 @@ class _Plan(NamedTuple):
         row, gates = layers.SLOTS[spec.cell] * slot, spec.gates
         return cls(
             layers.CODES[spec.cell], width, slot, s_slot, x_slot, row, np.empty(1, spec.dtype),
-            torch.zeros(max(row, s_slot, x_slot), dtype=getattr(torch, spec.dtype)),
+            np.zeros(max(row, s_slot, x_slot), spec.dtype),
             gate_order.INPUT[spec.cell], gate_order.HIDDEN[spec.cell],
             (gates * slot * inputs, gates * slot * S, s_slot * H * bool(P), gates * slot, slot),
             (gates * slot * x_slot, gates * slot * s_slot, slot * S * bool(P)),
@@ -86,10 +87,21 @@ def _address(tensor: Tensor | None, further: int = 0) -> int:
     return 0 if tensor is None else tensor.data_ptr() + further
 
 
-def _contiguous(own: LayerWeights) -> LayerWeights:
-    if all(w is None or w.is_contiguous() for w in own):
-        return own
-    return LayerWeights(*(None if w is None else w.contiguous() for w in own))  # type: ignore[arg-type]
+def _solid(tensor: Tensor) -> Tensor:
+    """The tensor as numbers in memory one behind the other, which is all that kernels know.
+
+    Raises InputError for a tensor whose memory was taken away.
+    """
+    if tensor.is_neg() or tensor._is_zerotensor():
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+    tensor = tensor.contiguous()
+    if tensor.data_ptr() == 0 and tensor.numel():
+        raise InputError(f"a tensor of shape {tuple(tensor.shape)} has no memory behind it")
+    return tensor
+
+
+def _solid_weights(own: LayerWeights) -> LayerWeights:
+    return LayerWeights(*(None if w is None else _solid(w) for w in own))  # type: ignore[arg-type]
 
 
 def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
@@ -133,8 +145,8 @@ class NumbaRecurrence(Recurrence):
         plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
         gated, has_c, P = plan.row > plan.slot, c0 is not None, bool(spec.proj_size)
-        x, h0, weights = x.contiguous(), h0.contiguous(), _contiguous(weights)
-        c0 = None if c0 is None else c0.contiguous()
+        x, h0, weights = _solid(x), _solid(h0), _solid_weights(weights)
+        c0 = None if c0 is None else _solid(c0)
         y, h_n = empty(x, N, S), x.new_empty(B, S)
         c_n = x.new_empty(B, H) if has_c else None
         kept_gates = empty(x, N, plan.row) if keep and gated else None
@@ -154,7 +166,7 @@ class NumbaRecurrence(Recurrence):
                 plan.like, steps, chunk, keep and gated, keep, plan.code, x.shape[1], H, S,
                 plan.width, gate_order.gates(plan.input_order),
                 gate_order.gates(plan.hidden_order), x.data_ptr(), h0.data_ptr() + from_h,
-                _address(c0, from_c), *_addresses(weights), *packed, plan.zeros.data_ptr(),
+                _address(c0, from_c), *_addresses(weights), *packed, plan.zeros.ctypes.data,
                 _address(kept_gates) or gates, _address(kept_c) or c, m, p, y.data_ptr(), S,
                 h_n.data_ptr() + from_h, _address(c_n, from_c),
             )  # fmt: skip
@@ -192,9 +204,9 @@ class NumbaRecurrence(Recurrence):
         plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S, inputs = layout.N, layout.B, spec.hidden_size, spec.state_size, x.shape[1]
         slot, s_slot, x_slot, P = plan.slot, plan.s_slot, plan.x_slot, bool(spec.proj_size)
-        h0, y = saved[:2]
-        gates, c0, c = (*saved[2:], None, None, None)[:3]
-        weights, x = _contiguous(weights), x.contiguous()
+        h0, y, *rest = map(_solid, saved)
+        gates, c0, c = (*rest, None, None, None)[:3]
+        weights, x = _solid_weights(weights), _solid(x)
         dy, dy_row = _rows(dy)
         dh, dc = _padded(dh_n, s_slot), None if dc_n is None else _padded(dc_n, slot)
         dx = empty(x, N, x_slot) if needs_dx else None
@@ -204,7 +216,7 @@ class NumbaRecurrence(Recurrence):
         room = Room(x, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P, plan.row)
         delta, dm, dh_all, m, sums = room.addresses
         room.memory[-plan.row :] = 0
-        zeros, size = plan.zeros.data_ptr(), x.element_size()
+        zeros, size = plan.zeros.ctypes.data, x.element_size()
         w_ih, w_hh, _, _, w_hr = _addresses(weights)
         input_columns, hidden_columns = (
             gate_order.columns(one, slot) for one in (plan.input_order, plan.hidden_order)
@@ -267,9 +279,11 @@ def _addresses(own: LayerWeights) -> tuple[int, ...]:
 
 def _rows(tensor: Tensor) -> tuple[Tensor, int]:
     """The tensor with each row's numbers side by side, and the distance from row to row."""
-    if tensor.stride(1) != 1 or tensor.stride(0) < tensor.shape[1]:
-        tensor = tensor.contiguous()
-    return tensor, tensor.stride(0)
+    columns = tensor.shape[1]
+    lies = tensor.stride(1) == 1 and tensor.stride(0) >= columns
+    if not lies or tensor.is_neg() or tensor._is_zerotensor():
+        tensor = _solid(tensor)
+    return tensor, tensor.stride(0) or columns
 
 
 def _padded(tensor: Tensor, size: int) -> Tensor:

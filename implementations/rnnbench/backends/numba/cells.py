@@ -41,7 +41,7 @@ def _rnn_relu(e: Emitter, gates: Any, y: Any, count: Any) -> None:
 
 def _upstream(e: Emitter, dy: Any, dh: Any, mask: Any) -> Vector:
     """∂L/∂h of this step: from the output, and from the step after."""
-    return e.load(dh) + e.load_masked(dy, mask)
+    return e.load_masked(dh, mask) + e.load_masked(dy, mask)
 
 
 def _rnn_tanh_backward(e: Emitter, y: Any, dy: Any, dh: Any, delta: Any, count: Any) -> None:
@@ -104,7 +104,7 @@ def _lstm_backward(
     i, f, g, o = (e.load(address) for address in _slots(e, gates, slot, 4))
     d = _upstream(e, dy, dh, mask)
     t = tanh(e.load(c))
-    dc_now = (d * o).fma(1.0 - t * t, e.load(dc))
+    dc_now = (d * o).fma(1.0 - t * t, e.load_masked(dc, mask))
     deltas = (
         dc_now * g * i * (1.0 - i),
         dc_now * e.load_masked(c_before, mask) * f * (1.0 - f),

@@ -45,8 +45,9 @@ def _copy_vector(e: Emitter, source: Any, count: Any, out: Any) -> None:
 
 
 def _copy_part(e: Emitter, source: Any, count: Any, out: Any) -> None:
-    """The first ``count`` numbers of a vector; memory of ``out`` behind them is not touched."""
-    e.store_masked(e.load(source), out, e.first(count))
+    """The first ``count`` numbers of a vector; memory behind them is not touched on either side."""
+    mask = e.first(count)
+    e.store_masked(e.load_masked(source, mask), out, mask)
 
 
 def _add_parts(e: Emitter, one: Any, count_one: Any, two: Any, count_two: Any, out: Any) -> None:

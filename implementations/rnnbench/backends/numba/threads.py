@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import TypeVar
 
@@ -52,16 +52,29 @@ def run(parts: Sequence[Callable[[], Result]]) -> list[Result]:
         finally:
             _here.is_part = before
 
-    others = [_pool(os.getpid()).submit(as_part, part) for part in parts[1:]]
+    others: list[Future[Result]] = []
     try:
+        for part in parts[1:]:
+            others.append(_pool(os.getpid()).submit(as_part, part))
         first = as_part(parts[0])
     finally:
-        # what the others work on must outlive them, whatever became of the first
-        rest = [other.exception() for other in others]
-    for error in rest:
-        if error is not None:
-            raise error
+        _wait_for_all(others)
     return [first, *(other.result() for other in others)]
+
+
+def _wait_for_all(others: Sequence[Future[Result]]) -> None:
+    """What they work on must outlive them, whatever became of the first and however often Ctrl-C
+    is pressed.
+    """
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            wait(others)
+            break
+        except BaseException as error:  # noqa: BLE001 (raised below)
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def ranges(n: int, parts: int) -> list[tuple[int, int]]:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 I64 = ir.IntType(64)
@@ -43,14 +43,14 @@ PROCESSORS = (
     ("avx2", Processor("AVX2", 32, 16)),
     ("", Processor("128-bit vectors", 16, 16)),
 )
-"""Feature that LLVM reports of the host → the processor; the first that it has is taken."""
+"""Feature that Numba compiles for → the processor; the first that is there is taken."""
 
 
 @cache
 def processor() -> Processor:
-    """The host's, as LLVM sees it, which is what Numba compiles for."""
-    features = llvm.get_host_cpu_features()
-    return next(found for feature, found in PROCESSORS if not feature or features.get(feature))
+    """What Numba compiles for: the host, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say."""
+    features = cpu_target.target_context.codegen()._tm_features.split(",")
+    return next(found for feature, found in PROCESSORS if not feature or f"+{feature}" in features)
 
 
 @dataclass(frozen=True)
