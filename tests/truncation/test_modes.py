@@ -302,6 +302,44 @@ def test_mixed_lengths_are_each_sequence_by_itself(mode, cell, monkeypatch):
         assert_equal(got, [g / sum(lengths) for g in total])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [*({"mode": mode} | EVERY_MODE[mode] for mode in EVERY_MODE),
+     {"mode": "full", "checkpoint": True}],
+)  # fmt: skip
+@pytest.mark.parametrize("layout", ["time first", "batch first", "cell"])
+def test_what_stands_in_the_padding_changes_nothing(options, layout, cell, monkeypatch):
+    """NaN and infinity too: not the outputs, nor the gradients of the weights and of x."""
+    monkeypatch.setattr(modes, "_cut_here", lambda p, generator: False)
+    model = network(cell, 3, 4, num_layers=2, batch_first=layout == "batch first")
+    if layout == "cell":
+        kind = {"gru": nn.GRUCell, "lstm": nn.LSTMCell}.get(cell, nn.RNNCell)
+        model = kind(3, 4).double()
+    x, lengths = doubled(9, 3, 3), torch.tensor([4, 9, 0])
+    padding = torch.arange(9)[:, None] >= lengths
+    found = []
+    for filling in (0.0, float("nan"), float("inf")):
+        filled = torch.where(padding[..., None], filling, x)
+        leaf = (filled.transpose(0, 1) if layout == "batch first" else filled).requires_grad_()
+        model.zero_grad()
+        outputs = []
+        for part in rnnbench.truncated_bptt(model, leaf, lengths=lengths, **options):
+            part.mean(part.output.square(), over="sequence").backward()
+            outputs.append(part.output.detach().sum())
+        found.append([*outputs, leaf.grad, *(w.grad.clone() for w in model.parameters())])
+    assert all(torch.isfinite(tensor).all() for tensor in found[0])
+    assert_equal(found[1], found[0])
+    assert_equal(found[2], found[0])
+
+
+def test_padding_in_one_row_of_scalars_is_taken_out():
+    x = torch.tensor([1.0, 2.0, float("nan")])
+    parts_ = rnnbench.truncated_bptt(
+        lambda x, state: (3 * x, state), x, torch.zeros(1, 1), mode="chunks", k=2, lengths=[2]
+    )
+    assert [part.output.tolist() for part in parts_] == [[3.0, 6.0], [0.0]]
+
+
 @pytest.mark.parametrize("mode", EVERY_MODE)
 def test_reset_rows_begin_from_zero(mode, cell):
     model, x, _, state = problem(cell, 5, B=3)

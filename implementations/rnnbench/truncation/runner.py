@@ -25,7 +25,8 @@ class Runner:
     lengths     (B,) int64 on the CPU, or None when every sequence has T steps
 
     What a sequence of its own length L_b gives after its end is nothing: its output is zero from
-    step L_b on, and its state stays what it was after step L_b − 1.
+    step L_b on, and its state stays what it was after step L_b − 1. What stands in x there, NaN
+    too, reaches neither output nor gradient: the model is given zeros.
     """
 
     def __init__(
@@ -107,16 +108,22 @@ class Runner:
         output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, self.time)
         return self.padded(output, range(start, stop)), state
 
-    def padded(self, output: Tensor, steps: range) -> Tensor:
-        """Zero where there is no step: a loss on the padding has no gradient."""
+    def padded(self, tensor: Tensor, steps: range) -> Tensor:
+        """Zero where there is no step: a loss on the padding has no gradient, NaN there is gone."""
         mask = self.mask(steps)
         if mask is None:
-            return output
-        return torch.where(mask.view(*mask.shape, *[1] * (output.dim() - 2)), output, 0)
+            return tensor
+        shape = (*mask.shape, *[1] * tensor.dim())[: tensor.dim()]  # a row of scalars: (steps,)
+        return torch.where(mask.view(shape), tensor, 0)
+
+    def inputs(self, steps: range) -> Tensor:
+        """x of these steps, zero in the padding: in its gradient 0 · NaN would be NaN."""
+        return self.padded(self.x.narrow(self.time, steps.start, len(steps)), steps)
 
     def _call(self, start: int, stop: int, state: State) -> tuple[Tensor, State]:
+        x = self.inputs(range(start, stop))
         if not self.per_step:
-            result = self.model(self.x.narrow(self.time, start, stop - start), state)
+            result = self.model(x, state)
             if not isinstance(result, tuple) or len(result) != 2:
                 raise InputError(
                     "model must return (output, state) for a sequence; "
@@ -124,8 +131,8 @@ class Runner:
                 )
             return result
         outputs = []
-        for t in range(start, stop):
-            output, state = self._step(self.x.select(self.time, t), state)
+        for x_t in x.unbind(self.time):
+            output, state = self._step(x_t, state)
             outputs.append(output)
         return torch.stack(outputs, self.time), state
 

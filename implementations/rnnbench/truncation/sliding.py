@@ -354,7 +354,8 @@ def sliding(
     Raises InputError, in the words of `rnnbench.interface.check_inputs`, for an argument that does
     not fit the model.
     """
-    x = runner.x.transpose(0, 1) if runner.time else runner.x
+    x = runner.inputs(range(runner.T))
+    x = x.transpose(0, 1) if runner.time else x
     depth = 0 if isinstance(runner.model, nn.RNNCellBase) else None
     parts = None if state is None else (state,) if isinstance(state, Tensor) else tuple(state)
     if not runner.batched:
