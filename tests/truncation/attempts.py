@@ -77,3 +77,14 @@ def detach_every_k(cell, x, K):
             loss = loss_of(h)
             yield loss
             loss.backward(retain_graph=True)
+
+
+def total(cell, x, K, cut):
+    """One loss, the sum over the steps from K on, of a loop that detaches where ``cut(t)``."""
+    h, sum_of_losses = start(cell, x), 0.0
+    for t, x_t in enumerate(x):
+        h = cell(x_t, h.detach() if cut(t) else h)
+        if t >= K - 1:
+            sum_of_losses = sum_of_losses + loss_of(h)
+    yield sum_of_losses
+    sum_of_losses.backward()

@@ -51,6 +51,75 @@ def test_each_attempt_is_told_how_far_it_reaches(attempt, kind_of_reach, lengths
     assert said in str(found)
 
 
+ALL = list(range(N))
+
+
+@pytest.mark.parametrize("kind", [nn.GRUCell, nn.RNNCell])
+@pytest.mark.parametrize(
+    ("cut", "kind_of_reach", "steps", "lengths", "said"),
+    [
+        (lambda t: False, "full", [N - 1], [N], "1 loss; full BPTT: nothing is cut off"),
+        (
+            lambda t: True, "window", list(LOSSES), [1] * len(LOSSES),
+            "1 loss over 11 steps, taken apart; a sliding window: every loss reaches back 1 step,",
+        ),
+        (
+            lambda t: t % K == 0, "chunks", ALL, [t % K + 1 for t in ALL],
+            "1 loss over 14 steps, taken apart; chunks of 4 steps: a loss sees 1 to 4,",
+        ),
+        (
+            lambda t: t == 6, "mixed", ALL, [t + 1 if t < 6 else t - 5 for t in ALL],
+            "no one rule: losses reach back 1 to 8 steps",
+        ),
+    ],
+)  # fmt: skip
+def test_a_sum_of_losses_is_taken_apart(cut, kind_of_reach, steps, lengths, said, kind):
+    cell, _ = counted(kind)
+    found = reach(lambda x: attempts.total(cell, x, K, cut), doubled(N, 2, 3))
+    assert [term[-1] for term in found.terms] == steps
+    assert found.lengths == lengths
+    assert found.kind == kind_of_reach
+    assert said in str(found)
+
+
+def test_a_sum_in_each_chunk_is_no_sliding_window():
+    model = network("gru", 3, 4)
+
+    def program(x):
+        for part in rnnbench.truncated_bptt(model, x, mode="chunks", k=K):
+            yield part.mean(part.output.square())
+
+    found = reach(program, doubled(N, 2, 3))
+    assert (found.kind, found.lengths) == ("chunks", [4, 4, 4, 2])
+    assert "4 losses; chunks of 4 steps" in str(found)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_cannot_be_taken_apart_is_not_called_full(times):
+    """Without a second derivative: the windows' own backward pass, and ReLUs with a sum."""
+    gru, relu = network("gru", 3, 4), network("rnn_relu", 3, 8)
+
+    def windows(x):
+        for _ in range(times):
+            (part,) = rnnbench.truncated_bptt(gru, x, mode="sliding", k=K)
+            yield part.mean(part.output)
+
+    for program in (windows, lambda x: [relu(x)[0].sum()] * times):
+        found = reach(program, doubled(N, 2, 3))
+        assert found.kind == "unknown"
+        assert "14 steps are reached, but whether by a sum of losses" in str(found)
+
+
+def test_a_loss_taken_apart_leaves_the_random_numbers_alone():
+    cell, _ = counted(nn.GRUCell)
+    x = doubled(N, 2, 3)
+    torch.manual_seed(1)
+    expected = torch.rand(())
+    torch.manual_seed(1)
+    reach(lambda x: attempts.total(cell, x, K, lambda t: True), x)
+    assert torch.equal(torch.rand(()), expected)
+
+
 def test_running_again_is_right_for_k_times_the_work_and_sliding_for_one_pass():
     """Attempt 4 has the gradient that was asked for, and so has "sliding", from one call."""
     _, work = measured(attempts.run_again)

@@ -4,8 +4,19 @@ A loss ℓ reaches step s if ∂ℓ/∂x_s is not zero: what of the input of ste
 from. It is asked of autograd for one loss at a time, whatever the program does to its states:
 detaching, keeping them in a list, retaining graphs.
 
-Known shortcoming: a derivative that has vanished to exactly 0 (dead ReLUs, underflow over hundreds
-of steps) reads as not reached. Use random x, and float64 for long sequences.
+A loss that is itself a sum over several steps reaches all that any of its terms reaches, wherever
+the graph is cut between them. Its terms are told apart by the second derivative: where no term
+reaches both step s and step r, ℓ falls into a sum of a function of x_s and one of x_r, and
+
+    ∂²ℓ/∂x_r∂x_s = 0.
+
+So ℓ is one step's loss if its last step r goes with all that ℓ reaches; otherwise it is taken
+apart, and what is lost at step r reaches back to the first s that r goes with.
+
+Known shortcomings: a derivative that has vanished to exactly 0 (dead ReLUs, underflow over hundreds
+of steps) reads as not reached. Use random x, and float64 for long sequences. A loss without a
+second derivative (piecewise linear in x, from mode "sliding", on cuDNN) cannot be taken apart: if
+it is the only one, or two end at the same step, that is said; else each is taken for one step's.
 """
 
 from __future__ import annotations
@@ -24,9 +35,12 @@ class LossReach:
     """One loss, in the order of the program.
 
     norms   ‖∂ℓ/∂x_s‖₁ of each step s, (T,)
+    terms   the steps reached by what is lost at one step, first to own: one range, or for a sum
+            over steps that do not all go together one for each step; None where it cannot be told
     """
 
     norms: Tensor
+    terms: tuple[range, ...] | None
 
     @property
     def reached(self) -> list[int]:
@@ -56,9 +70,25 @@ class Reach:
     losses: tuple[LossReach, ...]
 
     @property
+    def summed(self) -> bool:
+        """Whether a loss was a sum over several steps, and has been taken apart."""
+        return any(len(loss.terms or ()) > 1 for loss in self.losses)
+
+    @property
+    def terms(self) -> tuple[range, ...]:
+        """What each loss reaches, and of a sum each step's: from the first step to its own."""
+        found: list[range] = []
+        for loss in self.losses:
+            whole = (
+                () if loss.step is None else (range(loss.step - loss.length + 1, loss.step + 1),)
+            )
+            found += loss.terms or whole or (range(0),)
+        return tuple(found)
+
+    @property
     def lengths(self) -> list[int]:
-        """Of each loss, how many steps it reaches, its own counted."""
-        return [loss.length for loss in self.losses]
+        """How many steps each loss reaches, its own counted; of a sum, each step's."""
+        return [len(term) for term in self.terms]
 
     @property
     def kind(self) -> str:
@@ -69,20 +99,23 @@ class Reach:
         "chunks"   every loss reaches back to a multiple of `longest` steps, 1 to `longest` of them
         "none"     no loss reaches any step
         "mixed"    anything else
+        "unknown"  a loss has no second derivative, so that a sum over steps cannot be told from the
+                   loss of one, and is the only one, or not the only one of its step
         """
-        found = [(loss.step, loss.first, loss.length) for loss in self.losses]
-        if not any(length for _, _, length in found):
+        found, longest = self.terms, self.longest
+        if longest == 0:
             return "none"
-        ordered = [(s, f, n) for s, f, n in found if s is not None and f is not None]
-        if len(ordered) < len(found):
+        alone = len({loss.step for loss in self.losses}) < max(2, len(self.losses))
+        if alone and any(loss.terms is None for loss in self.losses):
+            return "unknown"
+        if not all(found):
             return "mixed"
-        if all(first == 0 for _, first, _ in ordered):
+        if all(term.start == 0 for term in found):
             return "full"
-        if all(n == min(step + 1, self.longest) for step, _, n in ordered):
-            return "window"
-        if all(first == step - step % self.longest for step, first, _ in ordered):
+        if longest > 1 and all(term.start == term[-1] - term[-1] % longest for term in found):
             return "chunks"
-        return "mixed"
+        window = all(len(term) == min(term.stop, longest) for term in found)
+        return "window" if window else "mixed"
 
     @property
     def longest(self) -> int:
@@ -90,33 +123,41 @@ class Reach:
         return max(self.lengths)
 
     def __str__(self) -> str:
-        n = len(self.losses)
+        n, said = len(self.losses), self._said()
+        count = f"{n} loss{'es' * (n != 1)}"
+        if self.summed:
+            count += f" over {len(self.terms)} steps, taken apart"
+        return "\n".join([f"{count}; {said}", *self._lines()])
+
+    def _said(self) -> str:
         steps = f"{self.longest} step{'s' * (self.longest != 1)}"
-        said = {
+        return {
             "full": "full BPTT: nothing is cut off, every loss reaches back to the first step",
             "window": f"a sliding window: every loss reaches back {steps}, its own counted",
             "chunks": f"chunks of {steps}: a loss sees 1 to {self.longest}, by where it stands",
             "none": "nothing is reached: no loss has a gradient in the input of any step",
             "mixed": f"no one rule: losses reach back {min(self.lengths)} to {steps}",
+            "unknown": f"{steps} are reached, but whether by a sum of losses that each reach fewer "
+            "cannot be told without a second derivative: yield the loss of each step",
         }[self.kind]
-        return "\n".join([f"{n} losses; {said}", *self._lines()])
 
     def _lines(self) -> Iterator[str]:
         """Runs of losses that reach the same number of steps, or the same first step."""
-        rest = list(self.losses)
+        rest = self.terms
         while rest:
-            same = _run([loss.length for loss in rest])
-            back = _run([loss.first for loss in rest])
+            same = _run([len(term) for term in rest])
+            back = _run([term.start if term else None for term in rest])
             run, rest = rest[: max(same, back)], rest[max(same, back) :]
-            where = f"step {run[0].step}"
+            if not run[0]:
+                yield f"  {len(run)} loss{'es reach' if len(run) > 1 else ' reaches'} no step"
+                continue
+            where = f"step {run[0][-1]}"
             if len(run) > 1:
-                where += f" to {run[-1].step}"
-            if run[0].first is None:
-                yield f"  {len(run)} losses reach no step"
-            elif same >= back:
-                yield f"  {where}: {run[0].length} back"
+                where += f" to {run[-1][-1]}"
+            if same >= back:
+                yield f"  {where}: {len(run[0])} back"
             else:
-                yield f"  {where}: {run[0].length} to {run[-1].length} back, to step {run[0].first}"
+                yield f"  {where}: {len(run[0])} to {len(run[-1])} back, to step {run[0].start}"
 
 
 def _run(values: list[int | None]) -> int:
@@ -127,8 +168,9 @@ def _run(values: list[int | None]) -> int:
 def reach(program: Callable[[Tensor], Iterable[Tensor]], x: Tensor, *, axis: int = 0) -> Reach:
     """Measure how far back each loss of a training program reaches.
 
-    program   called with x; yields its losses, one scalar for each step that has one, each before
-              its own ``backward()``. A training loop becomes one by ``yield loss`` in that place
+    program   called with x; yields its losses, scalars, each before its own ``backward()``: one
+              for each step that has one, or their sum. A training loop becomes one by
+              ``yield loss`` in that place
     x         the sequence, floating point, time in dimension ``axis``; random numbers will do
 
     >>> import torch, rnnbench
@@ -152,7 +194,6 @@ def reach(program: Callable[[Tensor], Iterable[Tensor]], x: Tensor, *, axis: int
     if not 0 <= axis < x.dim():
         raise InputError(f"axis must be a dimension of x; got {axis}")
     x = x.detach().clone().requires_grad_()
-    others = [d for d in range(x.dim()) if d != axis]
     found = []
     for loss in program(x):
         if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -160,13 +201,58 @@ def reach(program: Callable[[Tensor], Iterable[Tensor]], x: Tensor, *, axis: int
                 "program must yield scalar losses, one for each step that has one; got "
                 f"{tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__}"
             )
-        gradient = None
-        if loss.requires_grad:
-            (gradient,) = torch.autograd.grad(
-                loss.reshape(()), x, retain_graph=True, allow_unused=True
-            )
-        gradient = torch.zeros_like(x) if gradient is None else gradient
-        found.append(LossReach(gradient.abs().sum(others) if others else gradient.abs()))
+        found.append(_loss_reach(loss.reshape(()), x, axis))
     if not found:
         raise InputError("program must yield at least one loss; it yielded none")
     return Reach(tuple(found))
+
+
+def _loss_reach(loss: Tensor, x: Tensor, axis: int) -> LossReach:
+    gradient = _gradient(loss, x)
+    norms = _by_step(gradient, axis)
+    return LossReach(norms, _terms(loss, x, axis, norms.nonzero().flatten().tolist()))
+
+
+def _terms(loss: Tensor, x: Tensor, axis: int, reached: list[int]) -> tuple[range, ...] | None:
+    """What is lost at one step, or at each of them, reaches: see `LossReach`."""
+    if len(reached) < 2:
+        return tuple(range(step, step + 1) for step in reached)
+    try:
+        with torch.enable_grad():
+            slope = _gradient(loss, x, create_graph=True)
+    except RuntimeError:  # what torch, and our own functions, raise where there is none
+        return None
+    generator = torch.Generator().manual_seed(0)  # not the program's own random numbers
+    along = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    products = (slope * along).movedim(axis, 0).reshape(x.shape[axis], -1).sum(1)
+
+    def together(step: int) -> list[int]:
+        """The steps s of which ∂²ℓ/∂x_step∂x_s is not zero."""
+        row = _by_step(_gradient(products[step], x), axis)
+        return row.nonzero().flatten().tolist()
+
+    try:
+        last = together(reached[-1])
+        if last == reached:
+            return (range(reached[0], reached[-1] + 1),)
+        rows = [*map(together, reached[:-1]), last]
+    except RuntimeError:
+        return None
+    if not all(step in row for step, row in zip(reached, rows, strict=True)):
+        return None
+    return tuple(range(row[0], step + 1) for step, row in zip(reached, rows, strict=True))
+
+
+def _gradient(of: Tensor, x: Tensor, *, create_graph: bool = False) -> Tensor:
+    """∂of/∂x, zero where there is no way from one to the other."""
+    if not of.requires_grad:
+        return torch.zeros_like(x)
+    (found,) = torch.autograd.grad(
+        of, x, retain_graph=True, create_graph=create_graph, allow_unused=True
+    )
+    return torch.zeros_like(x) if found is None else found
+
+
+def _by_step(tensor: Tensor, axis: int) -> Tensor:
+    """‖·‖₁ of each step's part, (T,)."""
+    return tensor.detach().abs().movedim(axis, 0).reshape(tensor.shape[axis], -1).sum(1)
