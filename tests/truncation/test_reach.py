@@ -200,8 +200,23 @@ def test_what_reaches_nothing_is_said():
         (lambda x: [1.0], torch.zeros(3, 2), "must yield scalar losses, .* got float"),
         (lambda x: [], torch.zeros(3, 2), "at least one loss"),
         (lambda x: [x.sum()], torch.zeros(3, 2).long(), "floating-point tensor; got torch.int64"),
+        (lambda x: None, torch.zeros(3, 2), "program must yield its losses, .* returned NoneType"),
+        (lambda x: x.sum(), torch.zeros(3, 2), "program must yield its losses, .* returned Tensor"),
+        (3, torch.zeros(3, 2), "program must be callable with x; got int"),
     ],
 )
 def test_wrong_programs_are_refused(program, x, sentence):
     with pytest.raises(InputError, match=sentence):
         reach(program, x)
+
+
+@pytest.mark.parametrize(
+    ("axis", "sentence"),
+    [
+        (-1, "axis must be an int of at least 0; got -1"),
+        (2, "axis must be a dimension of x; got 2"),
+    ],
+)
+def test_wrong_axes_are_refused(axis, sentence):
+    with pytest.raises(InputError, match=sentence):
+        reach(lambda x: [x.sum()], torch.zeros(3, 2), axis=axis)

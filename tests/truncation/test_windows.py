@@ -75,12 +75,20 @@ def test_windows_copy_nothing(tmp_path):
         ({"k": 3, "stride": 1, "overlap": 2}, "overlap or stride must be left out; got 2 and 1"),
         ({"k": 3, "last": "pad"}, "last must be 'keep' or 'drop'; got 'pad'"),
         ({"k": 3, "axis": 1}, "axis must be a dimension of the sequence; got 1"),
+        ({"k": 1, "sequence": {1: 2}}, "sequence must have a length and slices; got dict"),
         ({"k": 3, "sequence": iter([1])}, "sequence must have a length and slices; got list_iter"),
     ],
 )
 def test_wrong_windows_are_refused(arguments, sentence):
     with pytest.raises(InputError, match=sentence):
         rnnbench.windows(**({"sequence": [1, 2, 3]} | arguments))
+
+
+def test_numbers_of_numpy_are_ints():
+    k = np.int64(3)
+    found = rnnbench.windows("abcdefg", k, stride=np.int32(2))
+    assert list(found) == list(rnnbench.windows("abcdefg", 3, stride=2))
+    assert type(found.k) is int
 
 
 def batches(data, **options):

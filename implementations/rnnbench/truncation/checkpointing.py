@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rnnbench.errors import InputError
+from rnnbench.truncation.known import check_int
 from rnnbench.truncation.runner import Model, Runner
 from rnnbench.truncation.state import State
-from rnnbench.truncation.windowing import check_int
 
 
 def recomputed(runner: Runner, state: State, n: int | None = None) -> tuple[Tensor, State]:
@@ -56,5 +56,7 @@ def checkpointed(
     if getattr(model, "bidirectional", False):
         raise InputError("model must have one direction to be cut into pieces; got a bidirectional")
     if every is not None:
-        check_int("every", every, 1)
-    return recomputed(Runner(model, x, **layout), state, every)
+        every = check_int("every", every, 1)
+    runner = Runner(model, x, **layout)
+    runner.check_state(state)
+    return recomputed(runner, state, every)

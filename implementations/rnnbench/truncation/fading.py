@@ -43,6 +43,7 @@ def lag_norms(model: Model, x: Any, state: State = None, **layout: Any) -> Tenso
         raise InputError("lengths must be left out: lags are counted from one last step")
     if runner.T < 2:
         raise InputError(f"x must have at least two time steps to have a lag; got {runner.T}")
+    runner.check_state(state)
     with torch.enable_grad():
         states: list[list[Tensor]] = []
         for t in range(runner.T - 1):

@@ -12,11 +12,11 @@ from torch import Tensor
 from rnnbench.errors import InputError, UnsupportedError
 from rnnbench.spec import Spec
 from rnnbench.truncation.checkpointing import recomputed
+from rnnbench.truncation.known import check_bool, check_int
 from rnnbench.truncation.part import Part
 from rnnbench.truncation.runner import Model, Runner
 from rnnbench.truncation.sliding import sliding, spec_and_weights
 from rnnbench.truncation.state import State, detach, map_state
-from rnnbench.truncation.windowing import check_int
 
 ARGUMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chunks": (("k",), ()),
@@ -106,7 +106,8 @@ def truncated_bptt(
                  rnnbench or anything called alike. Or a cell, torch.nn's or with
                  ``per_step=True`` any called as ``model(x_t, state)`` → state or (output, state)
     x            (T, B, …), batch first if the model says so, or a PackedSequence, which is padded
-    state        what the model takes: tensors in tuples, lists and dicts; None for its own zeros
+    state        what the model takes: tensors in tuples, lists and dicts; None for its own zeros.
+                 A cell that is given None must not return two tensors: (output, h) or (h, c)?
     lengths      (B,) steps of each sequence, 0 to T: afterwards its output is zero, its state stays
                  and `Part.mean` leaves it out
     reset        (B,) bool: these rows of ``state`` begin a new sequence, from zero
@@ -128,7 +129,10 @@ def truncated_bptt(
         "k": k, "k1": k1, "k2": k2, "start": start, "stride": stride, "every": every,
         "generator": generator, "checkpoint": checkpoint,
     }  # fmt: skip
-    _check(mode, given)
+    ints = _checked(mode, given)
+    k, k1, k2 = ints.get("k"), ints.get("k1"), ints.get("k2")
+    start, stride, every = ints.get("start"), ints.get("stride"), ints.get("every")
+    check_bool("learn_state", learn_state)
     runner = Runner(model, x, lengths, batch_first, batch_dim, per_step)
     whole = mode == "full" and not checkpoint and runner.lengths is None
     if not whole and getattr(model, "bidirectional", False):
@@ -148,6 +152,7 @@ def truncated_bptt(
             raise InputError("learn_state must be False in mode 'sliding': windows are detached")
         if start is not None and start >= runner.T:
             raise InputError(f"start must be below T={runner.T}; got {start}")
+    runner.check_state(state)
     if not learn_state:
         state = detach(state)
     if reset is not None:
@@ -168,11 +173,12 @@ def truncated_bptt(
     return _artbp(runner, state, k, every or 1, generator)
 
 
-def _check(mode: str, given: dict[str, Any]) -> None:
-    """Each mode has its own arguments, all of them positive ints but the last two."""
-    if mode not in ARGUMENTS:
+def _checked(mode: str, given: dict[str, Any]) -> dict[str, int]:
+    """The ints among the mode's arguments, which are all but the generator and checkpoint."""
+    if not isinstance(mode, str) or mode not in ARGUMENTS:
         raise InputError(f"mode must be one of {', '.join(map(repr, ARGUMENTS))}; got {mode!r}")
     needed, optional = ARGUMENTS[mode]
+    ints = {}
     for name, value in given.items():
         if value is None and name in needed:
             raise InputError(f"{name} must be given for mode {mode!r}")
@@ -180,12 +186,17 @@ def _check(mode: str, given: dict[str, Any]) -> None:
             continue
         if name not in (*needed, *optional):
             raise InputError(f"{name} must be left out for mode {mode!r}; got {value!r}")
-        if name in ("generator", "checkpoint"):
-            continue
-        check_int(name, value, 0 if name == "start" else 1)
-    k, every = given["k"], given["every"] or 1
+        if name == "checkpoint":
+            check_bool(name, value)
+        elif name == "generator":
+            if not isinstance(value, torch.Generator):
+                raise InputError(f"generator must be a torch.Generator; got {value!r}")
+        else:
+            ints[name] = check_int(name, value, 0 if name == "start" else 1)
+    k, every = ints.get("k", 0), ints.get("every", 1)
     if mode == "artbp" and k <= every:
         raise InputError(f"k must be above every={every} for mode 'artbp': it is a mean; got {k}")
+    return ints
 
 
 def _part(runner: Runner, output: Tensor, steps: range, first: int, state: State) -> Part:

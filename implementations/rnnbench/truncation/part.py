@@ -60,11 +60,12 @@ class Part:
         """
         if over not in ("part", "sequence"):
             raise InputError(f"over must be 'part' or 'sequence'; got {over!r}")
+        if not isinstance(losses, Tensor):
+            raise InputError(f"losses must be a torch.Tensor; got {type(losses).__name__}")
         places = max(self.rows * len(self.steps), 1)
-        if self.mask is None:
-            fits = losses.numel() % places == 0
-        else:
-            fits = losses.shape[:2] == self.mask.shape
+        layout = self.output.shape[:2] if self.mask is None else self.mask.shape
+        unbatched = self.mask is None and self.rows == 1 and losses.shape[:1] == (len(self.steps),)
+        fits = losses.shape[:2] == layout or unbatched
         if not fits:
             raise InputError(
                 f"losses must be one for each of {len(self.steps)} steps and {self.rows} rows; "

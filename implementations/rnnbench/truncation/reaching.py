@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.errors import InputError
+from rnnbench.truncation.known import check_int
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,8 @@ class Reach:
         """What each loss reaches, and of a sum each step's: from the first step to its own."""
         found: list[range] = []
         for loss in self.losses:
-            whole = (
-                () if loss.step is None else (range(loss.step - loss.length + 1, loss.step + 1),)
-            )
-            found += loss.terms or whole or (range(0),)
+            end = 0 if loss.step is None else loss.step + 1
+            found += loss.terms or [range(end - loss.length, end)]
         return tuple(found)
 
     @property
@@ -189,13 +188,21 @@ def reach(program: Callable[[Tensor], Iterable[Tensor]], x: Tensor, *, axis: int
 
     Raises InputError if x is not a floating-point tensor or what is yielded not a scalar one.
     """
+    if not callable(program):
+        raise InputError(f"program must be callable with x; got {type(program).__name__}")
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise InputError(f"x must be a floating-point tensor; got {getattr(x, 'dtype', type(x))}")
-    if not 0 <= axis < x.dim():
+    if check_int("axis", axis, 0) >= x.dim():
         raise InputError(f"axis must be a dimension of x; got {axis}")
     x = x.detach().clone().requires_grad_()
     found = []
-    for loss in program(x):
+    losses = program(x)
+    if not isinstance(losses, Iterable) or (isinstance(losses, Tensor) and losses.dim() == 0):
+        raise InputError(
+            "program must yield its losses, or return a list of them; "
+            f"it returned {type(losses).__name__}"
+        )
+    for loss in losses:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise InputError(
                 "program must yield scalar losses, one for each step that has one; got "

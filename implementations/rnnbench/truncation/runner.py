@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,26 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnbench.errors import InputError
-from rnnbench.truncation.state import State, choose_rows, map_state, same_shape, segments
+from rnnbench.interface import Inputs, check_inputs
+from rnnbench.spec import Spec
+from rnnbench.truncation.known import (
+    INTS,
+    as_row,
+    check_bool,
+    check_int,
+    check_layout,
+    check_model,
+    known,
+    state_parts,
+)
+from rnnbench.truncation.state import (
+    State,
+    check_rows,
+    choose_rows,
+    map_state,
+    same_shape,
+    segments,
+)
 
 Model = Callable[..., Any]
 """`torch.nn.Module` or function: (x, state) → (output, state)."""
@@ -38,6 +58,13 @@ class Runner:
         batch_dim: int | None = None,
         per_step: bool | None = None,
     ) -> None:
+        check_model(model)
+        check_bool("batch_first", batch_first)
+        check_bool("per_step", per_step)
+        batch_dim = None if batch_dim is None else check_int("batch_dim", batch_dim, 0)
+        self.known = known(model)
+        if self.known is not None:
+            check_layout(model, per_step=per_step, batch_dim=batch_dim, batch_first=batch_first)
         cell = isinstance(model, nn.RNNCellBase)
         self.model = model
         self.per_step = cell if per_step is None else per_step
@@ -64,13 +91,41 @@ class Runner:
     def _checked(self, lengths: Any) -> Tensor:
         if not self.batched:
             raise InputError("lengths must be left out for an unbatched sequence")
-        own = torch.as_tensor(lengths, device="cpu")
-        fits = own.dim() == 1 and len(own) == self.B and not own.is_floating_point()
-        if not fits or own.min() < 0 or own.max() > self.T:
+        own = as_row("lengths", lengths)
+        fits = own.shape == (self.B,) and own.dtype in INTS
+        if not fits or bool(((own < 0) | (own > self.T)).any()):
             raise InputError(
                 f"lengths must be {self.B} ints between 0 and T={self.T}; got {own.tolist()}"
             )
         return own.long()
+
+    def checked_inputs(
+        self, spec: Spec, weights: tuple[Tensor, ...], x: Tensor, state: State
+    ) -> Inputs:
+        """x (T, B, I) and state (L, B, ·) of a known model, whatever it takes and has.
+
+        Raises InputError, in the words of `rnnbench.interface.check_inputs`.
+        """
+        parts = state_parts(spec, state)
+        x = x.transpose(0, 1) if self.time else x
+        if not self.batched:
+            x = x[:, None]
+            parts = parts and tuple(part.unsqueeze(-2) for part in parts)
+        if isinstance(self.model, nn.RNNCellBase):
+            parts = parts and tuple(part[None] for part in parts)
+        return check_inputs(spec, x, parts, weights)
+
+    def check_state(self, state: State) -> None:
+        """Raise InputError for a state, or an x, that does not fit the model."""
+        map_state(lambda tensor: tensor, state)
+        if self.known is None:
+            if self.lengths is not None and state is not None:
+                map_state(partial(check_rows, self.B, self.batch_dim), state)
+            return
+        device = self.x.device.type
+        lowered = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        if not lowered:  # else dtypes are autocast's affair, and torch's own sentences
+            self.checked_inputs(*self.known, self.x, state)
 
     @property
     def total(self) -> int:
@@ -86,7 +141,7 @@ class Runner:
 
     def reset(self, state: State, rows: Any) -> State:
         """Zeros in the given rows of the state: those sequences begin anew."""
-        begins = torch.as_tensor(rows, device="cpu")
+        begins = as_row("reset", rows)
         if begins.dtype != torch.bool or begins.shape != (self.B,):
             raise InputError(
                 f"reset must be {self.B} bools, one for each row; got {begins.dtype}, "
@@ -116,12 +171,12 @@ class Runner:
         shape = (*mask.shape, *[1] * tensor.dim())[: tensor.dim()]  # a row of scalars: (steps,)
         return torch.where(mask.view(shape), tensor, 0)
 
-    def inputs(self, steps: range) -> Tensor:
+    def piece(self, steps: range) -> Tensor:
         """x of these steps, zero in the padding: in its gradient 0 · NaN would be NaN."""
         return self.padded(self.x.narrow(self.time, steps.start, len(steps)), steps)
 
     def _call(self, start: int, stop: int, state: State) -> tuple[Tensor, State]:
-        x = self.inputs(range(start, stop))
+        x = self.piece(range(start, stop))
         if not self.per_step:
             result = self.model(x, state)
             if not isinstance(result, tuple) or len(result) != 2:
@@ -143,12 +198,23 @@ class Runner:
         if isinstance(result, tuple) and len(result) == 2 and same_shape(result[1], state):
             return result
         if state is None:
-            raise InputError("state must be given for a cell that is not torch.nn's; got None")
+            return _begun(result)
         raise InputError(
             "model must return the state or (output, state) for one step, the state in the "
             f"structure of the state given to it; got {type(result).__name__} for "
             f"{type(state).__name__}"
         )
+
+
+def _begun(result: Any) -> tuple[Tensor, State]:
+    """Output and state after a first step from the cell's own initial state, None."""
+    plain = type(result) is tuple and len(result) == 2 and isinstance(result[0], Tensor)
+    if plain and isinstance(result[1], Tensor):
+        raise InputError(
+            "state must be given for a cell that returns two tensors, which may be (output, state) "
+            "or a state (h, c); got None"
+        )
+    return result if plain else (first_tensor(result), result)
 
 
 def first_tensor(state: State) -> Tensor:

@@ -54,6 +54,7 @@ from rnnbench.recurrence import LayerWeights, sum_of_outer
 from rnnbench.spec import CELLS, Spec
 from rnnbench.stack import draw_masks
 from rnnbench.truncation.jacobian import linearise, push
+from rnnbench.truncation.known import known
 from rnnbench.truncation.runner import Runner
 from rnnbench.truncation.state import State, choose_rows, segments
 
@@ -283,44 +284,21 @@ def _layer_gradients(layer: Layer, sums: Sums) -> tuple[Tensor, list[Tensor]]:
     return alpha, found
 
 
-CELL_MODULES = {nn.RNNCell: "rnn", nn.GRUCell: "gru", nn.LSTMCell: "lstm"}
-FORWARDS = {kind.forward for kind in (nn.RNN, nn.GRU, nn.LSTM, rnnbench_nn.RNN)}
-"""The forward of every module whose backward pass is known here: torch's and ours."""
-
-
 def spec_and_weights(model: Any) -> tuple[Spec, tuple[Tensor, ...]]:
     """What a module or cell of torch.nn or rnnbench is; UnsupportedError for any other model."""
-    cell = CELL_MODULES.get(type(model))
-    own = (
-        "forward" in getattr(model, "__dict__", {})
-        or getattr(type(model), "forward", None) not in FORWARDS
-    )
-    if cell is None and own:
+    found = known(model)
+    if found is None:
         raise UnsupportedError(
             "mode 'sliding' is derived by hand for RNN, GRU and LSTM of rnnbench and torch.nn and "
             f"for torch.nn's cells; got {type(model).__name__}. Mode 'k1_k2' with k1=1 and k2=k "
             "has the same gradient for any model, for k times the work"
         )
-    if cell is None and model.bidirectional:
+    if found[0].directions > 1:
         raise UnsupportedError(
             "mode 'sliding' is for one direction: a reverse state has seen the steps after a "
             "window; got a bidirectional module"
         )
-    if cell == "rnn":
-        cell = f"rnn_{model.nonlinearity}"
-    suffix = "" if cell else "_l0"
-    spec = Spec(
-        cell or model.mode.lower(),
-        model.input_size,
-        model.hidden_size,
-        layers=1 if cell else model.num_layers,
-        bias=bool(model.bias),
-        dtype=str(getattr(model, f"weight_ih{suffix}").dtype).removeprefix("torch."),
-        proj_size=getattr(model, "proj_size", 0),
-        dropout=float(getattr(model, "dropout", 0.0)),
-    )
-    names = [p.name.removesuffix("_l0") if cell else p.name for p in spec.parameters]
-    return spec, tuple(getattr(model, name) for name in names)
+    return found
 
 
 def _backend_of(model: Any, spec: Spec, device: str, kernel: str) -> str:
@@ -354,16 +332,8 @@ def sliding(
     Raises InputError, in the words of `rnnbench.interface.check_inputs`, for an argument that does
     not fit the model.
     """
-    x = runner.inputs(range(runner.T))
-    x = x.transpose(0, 1) if runner.time else x
-    depth = 0 if isinstance(runner.model, nn.RNNCellBase) else None
-    parts = None if state is None else (state,) if isinstance(state, Tensor) else tuple(state)
-    if not runner.batched:
-        x = x[:, None]
-        parts = parts and tuple(part.unsqueeze(-2) for part in parts)
-    if depth is not None:
-        parts = parts and tuple(part[None] for part in parts)
-    inputs = interface.check_inputs(spec, x, parts, weights)
+    inputs = runner.checked_inputs(spec, weights, runner.piece(range(runner.T)), state)
+    x = inputs.x
     dropout = spec.dropout if getattr(runner.model, "training", False) else 0.0
     initial = tuple(part.detach() for part in inputs.state)
     name, kernel = kernel_for(spec, x.device)
@@ -371,7 +341,7 @@ def sliding(
     plan = Plan(spec, backend, kernel, initial, dropout, runner.lengths, steps, k)
     with torch.autocast(x.device.type, enabled=False):
         y, *final = _Sliding.apply(plan, x, *weights)  # type: ignore[no-untyped-call]
-    if depth is not None:
+    if isinstance(runner.model, nn.RNNCellBase):
         final = [part[0] for part in final]
     if not runner.batched:
         y, final = y[:, 0], [part.squeeze(-2) for part in final]

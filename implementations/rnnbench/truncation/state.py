@@ -58,11 +58,22 @@ def choose_rows(rows: Tensor, new: State, old: State, batch_dim: int) -> State:
         old = map_state(torch.zeros_like, new)
 
     def choose(a: Tensor, b: Tensor) -> Tensor:
+        check_rows(len(rows), batch_dim, a)
         shape = [1] * a.dim()
         shape[batch_dim] = len(rows)
         return torch.where(rows.to(a.device).view(shape), a, b)
 
     return map_state(choose, new, old)
+
+
+def check_rows(rows: int, batch_dim: int, tensor: Tensor) -> Tensor:
+    """The tensor of a state, if its batch is where it should be; else InputError."""
+    if tensor.shape[batch_dim : batch_dim + 1] != (rows,):
+        raise InputError(
+            f"batch_dim must be the dimension of the state's tensors of the size B={rows}; got "
+            f"{batch_dim} for shape {tuple(tensor.shape)}"
+        )
+    return tensor
 
 
 def segments(lengths: Tensor | None, start: int, stop: int) -> list[tuple[int, int]]:

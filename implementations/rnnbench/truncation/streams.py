@@ -35,7 +35,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from rnnbench.errors import InputError
-from rnnbench.truncation.windowing import Windows, check_int, windows
+from rnnbench.truncation.known import check_int
+from rnnbench.truncation.windowing import Windows, windows
 
 
 class Window(NamedTuple):
@@ -148,8 +149,7 @@ class StreamSampler(Sampler[list[int | None]]):
         seed: int = 0,
         last: str = "keep",
     ) -> None:
-        check_int("rows", rows, 1)
-        check_int("seed", seed, 0)
+        rows, seed = check_int("rows", rows, 1), check_int("seed", seed, 0)
         if last not in ("keep", "drop"):
             raise InputError(f"last must be 'keep' or 'drop'; got {last!r}")
         stride, k = dataset.cut[0][0].stride, dataset.cut[0][0].k

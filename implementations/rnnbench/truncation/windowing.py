@@ -7,10 +7,11 @@ gives the network steps to build a state up from: take the loss of the last k âˆ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from rnnbench.errors import InputError
+from rnnbench.truncation.known import check_int
 
 LAST = ("keep", "drop")
 
@@ -80,27 +81,22 @@ def windows(
 
     Raises InputError for a window, overlap or stride that does not fit.
     """
-    check_int("k", k, 1)
+    k = check_int("k", k, 1)
     if overlap is not None and stride is not None:
         raise InputError(f"overlap or stride must be left out; got {overlap!r} and {stride!r}")
     if overlap is not None:
-        check_int("overlap", overlap, 0)
+        overlap = check_int("overlap", overlap, 0)
         if overlap >= k:
             raise InputError(f"overlap must be below k={k}, or windows stand still; got {overlap}")
     if stride is not None:
-        check_int("stride", stride, 1)
+        stride = check_int("stride", stride, 1)
     if last not in LAST:
         raise InputError(f"last must be 'keep' or 'drop'; got {last!r}")
-    check_int("axis", axis, 0)
+    axis = check_int("axis", axis, 0)
     shape = getattr(sequence, "shape", None)
-    if not hasattr(sequence, "__len__") or not hasattr(sequence, "__getitem__"):
+    sliced = hasattr(sequence, "__len__") and hasattr(sequence, "__getitem__")
+    if not sliced or isinstance(sequence, Mapping):
         raise InputError(f"sequence must have a length and slices; got {type(sequence).__name__}")
     if axis >= (1 if shape is None else len(shape)):
         raise InputError(f"axis must be a dimension of the sequence; got {axis}")
     return Windows(sequence, k, stride or k - (overlap or 0), last, axis)
-
-
-def check_int(name: str, value: Any, least: int) -> None:
-    """InputError unless an int of at least ``least``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} must be an int of at least {least}; got {value!r}")
