@@ -232,11 +232,12 @@ def _terms(loss: Tensor, x: Tensor, axis: int, reached: list[int]) -> tuple[rang
     generator = torch.Generator().manual_seed(0)  # not the program's own random numbers
     along = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
     products = (slope * along).movedim(axis, 0).reshape(x.shape[axis], -1).sum(1)
+    scale = torch.finfo(x.dtype).max ** 0.5  # so that it vanishes later than the first derivative
 
     def together(step: int) -> list[int]:
-        """The steps s of which ∂²ℓ/∂x_step∂x_s is not zero."""
-        row = _by_step(_gradient(products[step], x), axis)
-        return row.nonzero().flatten().tolist()
+        """The steps s reached of which ∂²ℓ/∂x_step∂x_s is not zero."""
+        row = _by_step(_gradient(scale * products[step], x), axis).tolist()
+        return [s for s in reached if row[s] != 0]
 
     try:
         last = together(reached[-1])
