@@ -72,7 +72,7 @@ def check_model(model: Any) -> None:
     if not callable(model) or isinstance(model, type):
         got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise InputError(f"model must be callable as model(x, state); got {got}")
-    called = model.forward if isinstance(model, nn.Module) else model
+    called = getattr(model, "forward", model)  # a module's own call takes anything
     try:
         signature = inspect.signature(called)
     except (TypeError, ValueError):  # some builtins have none
