@@ -26,7 +26,15 @@ from torch import Tensor
 from rnnbench.candidate import spec_of
 from rnnbench.diagnosis.guard import guarded
 from rnnbench.diagnosis.layouts import GATE_ORDER, Layout, to_numpy, to_torch
-from rnnbench.diagnosis.weights import Mapped, Match, Slot, matches, slots_of
+from rnnbench.diagnosis.signature import POSITIONAL, Arguments, arguments_of, positional, takes
+from rnnbench.diagnosis.weights import (
+    Mapped,
+    Match,
+    Slot,
+    matches,
+    refuse_what_cannot_be_set,
+    slots_of,
+)
 from rnnbench.errors import InputError
 from rnnbench.oracle import Array
 from rnnbench.problem import Problem, as_float64
@@ -51,6 +59,7 @@ class Stranger:
     renamed: Mapping[str, str] = field(default_factory=dict)  # torch's name → the function's
     loss: str = "upstream"
     gives: tuple[str, ...] = ("output", "h_n", "c_n")  # what its loss can be made of
+    arguments: Arguments = POSITIONAL  # of an object that holds its weights
     takes_state: bool = True
     takes_lengths: bool = False
     takes_masks: bool = False
@@ -133,11 +142,11 @@ class _Call:
         return found, self.problem.case.training and not numpys
 
     def _called(self, candidate: Any, x: Any, state: Any) -> Any:
-        if not self.stranger.takes_state:
-            return candidate(x)
-        if len(state) == 2 and _positional(candidate) == 3:
-            return candidate(x, *state)
-        return candidate(x, state if len(state) > 1 else state[0])
+        T, B = self.problem.x.shape[:2]
+        lengths = torch.full((B,), T)
+        if self.layout.arrays == "numpy":
+            lengths = to_numpy(lengths)
+        return self.stranger.arguments.call(candidate, x, state, lengths)
 
     def _stepped(self, x: Any, state: Any, weights: Any) -> tuple[Any, tuple[Any, ...]]:
         """A single cell along the sequence: our loop, its step."""
@@ -267,27 +276,12 @@ def _state_of(new: Any, parts: int) -> tuple[Any, ...]:
     return tuple(new)
 
 
-def _positional(candidate: Any) -> int:
-    """How many arguments it takes by position; 0 where that cannot be known."""
-    called = candidate.forward if isinstance(candidate, torch.nn.Module) else candidate
-    try:
-        parameters = inspect.signature(called).parameters.values()
-    except (TypeError, ValueError):
-        return 0
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(parameter.kind in kinds for parameter in parameters)
-
-
-def _takes(candidate: Any, name: str) -> bool:
-    parameters = inspect.signature(candidate).parameters
-    return name in parameters
-
-
 def kind_of(candidate: Any, kind: str | None) -> str:
     """The kind as given, or a module, a cell where its type says so, or a function."""
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"kind must be one of {', '.join(map(repr, KINDS))}; got {kind!r}")
+    refuse_what_cannot_be_set(candidate)
     if kind is not None:
-        if kind not in KINDS:
-            raise InputError(f"kind must be one of {', '.join(map(repr, KINDS))}; got {kind!r}")
         return kind
     if not callable(candidate) or isinstance(candidate, type):
         raise InputError(
@@ -372,15 +366,17 @@ def introductions(
         if "batch_first" not in layout or layout["batch_first"] is None:
             first = getattr(candidate, "batch_first", False) is True
             stranger.layout = replace(known, batch_first=first)
-        stranger.takes_state = kind == "cell" or _positional(candidate) != 1
+        if kind == "module":
+            stranger.arguments = arguments_of(candidate, len(spec.state_shapes(1)))
+            stranger.takes_state = stranger.arguments.takes_state
         slots: list[Slot] = slots_of(candidate)
         return [replace(stranger, match=match, notes={}) for match in matches(slots, spec, mapping)]
     stranger.renamed = _renamed(spec, mapping)
     if kind == "function":
-        stranger.takes_lengths = _takes(candidate, "lengths")
-        stranger.takes_masks = _takes(candidate, "masks")
+        stranger.takes_lengths = takes(candidate, "lengths")
+        stranger.takes_masks = takes(candidate, "masks")
     if kind == "gradient":
-        stranger.loss = loss or ("upstream" if _positional(candidate) != 3 else "h_n")
+        stranger.loss = loss or ("upstream" if positional(candidate) != 3 else "h_n")
     return [stranger]
 
 

@@ -7,6 +7,7 @@ Tensors are put there for the length of a call and taken out again; the candidat
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,6 +78,34 @@ def slots_of(candidate: Any) -> list[Slot]:
         else:
             found.append(Slot(path, tensor, False, [writer]))
     return found
+
+
+def refuse_what_cannot_be_set(candidate: Any) -> None:
+    """Raise InputError for a module some of whose weights are computed anew for every call."""
+    if not _is_module(candidate):
+        return
+    for prefix, module in candidate.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(
+                "candidate must not be a module of torch.jit, whose weights cannot be set for the "
+                f"time of a call; got {type(module).__name__}: give the module that it is made of"
+            )
+        made = list(getattr(module, "parametrizations", ()))
+        made += [
+            name.removesuffix(end)
+            for name in module._parameters
+            for end in ("_orig", "_v")  # spectral_norm and weight_norm of older days
+            if name.endswith(end)
+            and name.removesuffix(end) not in module._parameters
+            and isinstance(getattr(module, name.removesuffix(end), None), Tensor)
+        ]
+        if made:
+            path = f"{prefix}.{made[0]}".lstrip(".")
+            raise InputError(
+                f"candidate must hold its weights as they are; {path} is parametrised, computed "
+                "anew for every call (weight_norm, spectral_norm, …), and cannot be set: give the "
+                "module without, as of torch.nn.utils.parametrize.remove_parametrizations"
+            )
 
 
 def _is_module(value: Any) -> bool:
@@ -150,12 +179,14 @@ class Match:
     absent      parameters that the candidate does not have: zero in every problem
     own_storage whether the names are not torch's, so that rows and axes may be stored otherwise
     transposed  whether shapes alone say that weights are stored transposed; None if they cannot
+    unmatched   parameters of the candidate that are no weight of the network
     """
 
     slots: dict[str, list[Slot]]
     absent: tuple[str, ...] = ()
     own_storage: bool = False
     transposed: bool | None = None
+    unmatched: tuple[Slot, ...] = ()
 
     @property
     def plain(self) -> list[str]:
@@ -229,9 +260,11 @@ def matches(slots: Sequence[Slot], spec: Spec, mapping: Mapped | None) -> list[M
     if named is not None:
         taken |= named
         absent += [name for name in missing if name not in named]
-        return [_match(spec, taken, absent, own=bool(mapping))]
+        return [_match(slots, spec, taken, absent, own=bool(mapping))]
     found = [
-        _match(spec, taken | given, [*absent, *(n for n in missing if n not in given)], own=True)
+        _match(
+            slots, spec, taken | given, [*absent, *(n for n in missing if n not in given)], own=True
+        )
         for given in _by_shape(free, spec, missing)
     ]
     return [match for match in found if _fits(match, spec)] or [_refuse(slots, spec, missing)]
@@ -242,9 +275,21 @@ def _dotted(path: str) -> str:
     return re.sub(r"\[['\"]?([^\]'\"]+)['\"]?\]", r".\1", path).lstrip(".")
 
 
-def _match(spec: Spec, taken: Mapping[str, list[Slot]], absent: Sequence[str], own: bool) -> Match:
+def _match(
+    slots: Sequence[Slot], spec: Spec, taken: Mapping[str, list[Slot]], absent: Sequence[str],
+    own: bool,
+) -> Match:  # fmt: skip
     ordered = {p.name: taken[p.name] for p in spec.parameters if p.name in taken}
-    return Match(ordered, tuple(absent), own, _transposed(spec, ordered))
+    used = {id(slot.tensor) for held in ordered.values() for slot in held}
+    rest = tuple(slot for slot in slots if slot.registered and id(slot.tensor) not in used)
+    match = Match(ordered, tuple(absent), own, _transposed(spec, ordered), rest)
+    for one, other in match.tied:
+        if one.replace("bias_ih", "bias_hh") == other:
+            raise InputError(
+                f"candidate must hold {one} and {other} in two tensors; it holds one for both, "
+                "which cannot be set to two values: give each its own, or leave one out"
+            )
+    return match
 
 
 def _transposed(spec: Spec, held: Mapping[str, list[Slot]]) -> bool | None:
@@ -366,10 +411,30 @@ def _kind(
 
 def _refuse(slots: Sequence[Slot], spec: Spec, missing: Sequence[str]) -> Any:
     held = ", ".join(f"{slot.path} {slot.shape}" for slot in slots[:8]) or "none"
+    held += f" and {len(slots) - 8} more" * (len(slots) > 8)
     shapes = {p.name: p.shape for p in spec.parameters}
     wanted = ", ".join(f"{name} {shapes[name]}" for name in list(missing)[:4])
-    example = slots[0].path if slots else "W"
-    raise InputError(
-        f"cannot tell which of the candidate's tensors are {wanted}; it holds {held}. Say it, for "
-        f"example mapping={{{missing[0]!r}: {example!r}}}"
+    example = _example(slots, spec, missing)
+    said = (
+        f"Say it, for example mapping={example!r}, on the command line "
+        f"--mapping '{json.dumps(example)}'"
+        if example
+        else "None of these has the shape of one, nor of one gate of one: hold each weight, or "
+        "each gate of it, in a tensor of its own, or give a function f(x, state, weights)"
     )
+    raise InputError(
+        f"cannot tell which of the candidate's tensors are {wanted}; it holds {held}. {said}"
+    )
+
+
+def _example(slots: Sequence[Slot], spec: Spec, missing: Sequence[str]) -> dict[str, Any]:
+    """A mapping of one weight that its shape allows: whole, or gate by gate as a list."""
+    for p in (p for p in spec.parameters if p.name in missing):
+        gate = (p.shape[0] // spec.gates, *p.shape[1:])
+        whole = [slot.path for slot in slots if slot.shape in (p.shape, p.shape[::-1])]
+        gates = [slot.path for slot in slots if slot.shape in (gate, gate[::-1])]
+        if whole:
+            return {p.name: whole[0]}
+        if len(gates) >= spec.gates > 1:
+            return {p.name: gates[: spec.gates]}
+    return {}
