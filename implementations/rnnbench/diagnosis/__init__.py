@@ -1,8 +1,9 @@
 """Where an implementation goes wrong, and why: `rnnbench.diagnose`.
 
 stranger, weights, layouts, guard   asking somebody's program without harm
+repeat                              whether two equal calls give equal answers
 trials                              problems, answers, the layout that fits
-locate                              the first departure, by cutting and pinning
+locate, cuts, shifted               the first departure, by cutting and pinning
 causes                              the known mistake that gives the same numbers
 result, account, page               what is said, as data, as text, as a page
 apart, child                        the same in a process of its own, for files
@@ -15,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnbench.diagnosis import cuts, locate
-from rnnbench.diagnosis.causes import Found, explain
+from rnnbench.diagnosis.causes import Found, explain, returned
+from rnnbench.diagnosis.repeat import unsteady
 from rnnbench.diagnosis.result import Diagnosis, Explanation, Quantity
 from rnnbench.diagnosis.stranger import Stranger, introductions
 from rnnbench.diagnosis.trials import (
@@ -106,6 +108,10 @@ def diagnose(
     if seen.raised is not None:
         result.status, result.raised = "raised", what_it_raised(stranger, seen.raised)
     else:
+        result.unsteady, result.quantities = unsteady(stranger, seen.posed)
+    if result.unsteady:
+        result.status = "departs"
+    elif seen.raised is None:
         posed = [own] if own is not None else []
         posed += [posed_for(stranger, case) for case in cases_for(stranger)]
         _examine(result, stranger, [put(stranger, one) for one in posed], seconds)
@@ -147,6 +153,13 @@ def _examine(
     result.contributions = cuts.contributions(runs, place)
     result.contributions_of = place.quantity if result.contributions else ""
     result.contributions_exact = runs.exact
+    if runs.alike is False:
+        result.notes.append(
+            "it does not do the same at every step (it goes by the number of the step, or one step "
+            "overwrites another): what each step adds cannot be told from outside, and steps are "
+            "named only where the whole run shows them"
+        )
+    result.no_numbers = returned(wrong)
     _name_cause(result, explain(trials, seconds))
     raised = next((trial.raised for trial in wrong if trial.raised), None)
     if raised is not None:
@@ -185,6 +198,13 @@ def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
         said.append(
             f"weights that are no parameters ({paths}): .parameters(), optimisers, .to() and "
             "state_dict() do not see them; use nn.Parameter and nn.ParameterList"
+        )
+    if match is not None and match.unmatched:
+        held = ", ".join(f"{slot.path} {slot.shape}" for slot in match.unmatched[:4])
+        more = ", …" if len(match.unmatched) > 4 else ""
+        said.append(
+            f"it has parameters that are no weight of the network ({held}{more}): they keep their "
+            "values, and what they do to the answers is compared as well"
         )
     if match is not None and match.tied:
         pairs = ", ".join(f"{one} and {other}" for one, other in match.tied[:3])

@@ -15,7 +15,7 @@ DRAWN = 40
 def account(d: Diagnosis) -> str:
     """The whole account, a paragraph each."""
     parts = [verdict(d)]
-    if d.status == "departs":
+    if d.first_divergence is not None:
         parts += [_departure(d), _cause(d)]
         if d.contributions:
             parts.append(_contributions(d))
@@ -39,6 +39,8 @@ def verdict(d: Diagnosis) -> str:
             f"furthest, {worst.quantity}, is {figure(worst.error)} eps off of "
             f"{figure(worst.budget)} that rounding explains."
         )
+    if d.unsteady:
+        return f"{d.candidate} cannot be compared: {d.unsteady}."
     wrong = sum(q.failed for q in d.quantities)
     return (
         f"{d.candidate} departs from the oracle in {wrong} of {len(d.quantities)} quantities "
@@ -103,6 +105,8 @@ def details(d: Diagnosis) -> list[str]:
 
 
 def _cause(d: Diagnosis) -> str:
+    if d.cause is None and d.no_numbers:
+        return f"Cause: none is sought, as there are no numbers to explain: {d.no_numbers}."
     if d.cause is None:
         return (
             "Cause: none of the known mistakes, nor a pair of them, gives these numbers; the place "
@@ -156,6 +160,8 @@ def _drawing(d: Diagnosis) -> str:
         ("forward", d.heat.forward, False),
         ("gradients", d.heat.backward, True),
     ):
+        if not shares:
+            continue
         if backward and not any(q.quantity.startswith("grad_") for q in d.quantities):
             continue
         if not backward and not any(not q.quantity.startswith("grad_") for q in d.quantities):

@@ -57,6 +57,8 @@ class Found:
 
 def explain(trials: Sequence[Trial], seconds: float) -> Found:
     """The simplest set of at most two mistakes that gives the candidate's numbers."""
+    if returned(trials):
+        return Found(())
     deadline = time.monotonic() + seconds
     search = _Search(trials)
     singles = [m for m in search.known if search.explains((m,))]
@@ -69,6 +71,22 @@ def explain(trials: Sequence[Trial], seconds: float) -> Found:
         if search.explains(pair):
             return Found(tuple(m.id for m in pair))
     return Found(())
+
+
+def returned(trials: Sequence[Trial]) -> str:
+    """What was returned in place of numbers, "" if nothing was: no mistake explains such answers.
+
+    A missing gradient is a number, zero: autograd gives None for it.
+    """
+    for trial in trials:
+        for row in trial.failed:
+            value = trial.got.get(row.quantity)
+            if isinstance(value, torch.Tensor) or row.status == "raised":
+                continue
+            if value is not None or row.quantity in FORWARD:
+                kind = "None" if value is None else f"a {type(value).__name__}"
+                return f"the candidate returned {kind} where {row.quantity} belongs"
+    return ""
 
 
 class _Search:

@@ -11,10 +11,12 @@ at s, its weight gradient is S(s) = Σ_{t ≥ s} (contribution of step t), so th
     contribution of step s = S(s) − S(s + 1)
 
 exactly, for one direction of any depth and for two directions of one layer (there the reverse
-direction's contributions come from runs over the first steps). Exact means: for a program whose
-share of a step does not depend on earlier ones, which the chain rule's does not. For several layers
-in two directions a cut changes what the layers read, and the initial state is the given one: cut
-runs are still right or wrong by themselves, but their differences are contributions only in name.
+direction's contributions come from runs over the first steps). Exact means: for a program that does
+the same at every step and whose share of a step does not depend on earlier ones, as the chain
+rule's; `shifted` looks whether that is so. Where it is not, no contributions are given and steps
+are named from the whole run only. For several layers in two directions a cut changes what the
+layers read, and the initial state is the given one: cut runs are still right or wrong by
+themselves, but their differences are contributions only in name.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import numpy as np
 
 from rnnbench.budget import relative_error
 from rnnbench.diagnosis.result import Contribution, Heat, Place
+from rnnbench.diagnosis.shifted import same_at_every_step
 from rnnbench.diagnosis.stranger import Stranger
 from rnnbench.diagnosis.trials import Posed, Trial, put
 from rnnbench.oracle import Array
@@ -43,12 +46,18 @@ FEW = 4
 
 @dataclass(frozen=True)
 class Cuts:
-    """Runs over the first and the last n steps of a problem, by n − 1."""
+    """Runs over the first and the last n steps of a problem, by n − 1.
+
+    exact  whether their differences are the contributions of the steps
+    alike  whether the candidate does the same at every step, so that a run over the last steps
+           stands for these steps of the whole; None where that could not be seen
+    """
 
     whole: Problem
     first: list[Trial]
     last: list[Trial]
     exact: bool
+    alike: bool | None
 
     def reaching(self, direction: int, *, backward: bool) -> list[Trial]:
         """Runs by length that end forward, or go back, through this direction step by step."""
@@ -82,7 +91,8 @@ def cut(stranger: Stranger, whole: Problem) -> Cuts:
             end = _joined(whole, reverse[n], 1)
         first.append(run(slice(0, n), end))
         last.append(run(slice(T - n, T), start))
-    return Cuts(whole, first, last, exact)
+    alike = same_at_every_step(stranger, whole)
+    return Cuts(whole, first, last, exact and alike is True, alike)
 
 
 def _states(whole: Problem) -> tuple[list[tuple[Array, ...]], list[tuple[Array, ...]]]:
@@ -149,7 +159,11 @@ def weights_of(trial: Trial, layer: int, direction: int) -> list[str]:
 
 
 def heat(cuts: Cuts) -> Heat:
-    """Shares of the budget over layer and time, forward and backward."""
+    """Shares of the budget over layer and time, forward and backward.
+
+    Of a pass whose runs begin at another step than the whole one there is none if the candidate
+    goes by the number of the step.
+    """
     spec, T = cuts.whole.case.spec, cuts.whole.case.T
     rows = [(k, d) for k in range(spec.layers) for d in range(spec.directions)]
 
@@ -170,8 +184,10 @@ def heat(cuts: Cuts) -> Heat:
 
     return Heat(
         tuple(rows),
-        tuple(over_time(*row, backward=False) for row in rows),
-        tuple(over_time(*row, backward=True) for row in rows),
+        tuple(over_time(*row, backward=False) for row in rows)
+        if cuts.alike is not False or spec.directions == 1
+        else (),
+        tuple(over_time(*row, backward=True) for row in rows) if cuts.alike is not False else (),
     )
 
 
@@ -193,7 +209,11 @@ def row_of(trial: Trial, quantity: str) -> Row | None:
 
 def contributions(cuts: Cuts, place: Place) -> list[Contribution]:
     """What each step adds to the departing weight's gradient, the last step of the pass first."""
-    if not place.backward or place.quantity in ("grad_x", "grad_h0", "grad_c0"):
+    if (
+        not place.backward
+        or cuts.alike is False
+        or place.quantity in ("grad_x", "grad_h0", "grad_c0")
+    ):
         return []
     direction = place.direction or 0
     if any(t.numbers(place.quantity) is None for t in cuts.reaching(direction, backward=True)):

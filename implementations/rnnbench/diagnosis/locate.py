@@ -48,8 +48,18 @@ def first_forward(stranger: Stranger, cuts: Cuts) -> Place | None:
         found = sorted(_forward_at(cuts, n), key=lambda p: (p[0].layer or 0, p[0].direction or 0))
         if found:
             place, trial = found[0]
+            if cuts.alike is False and place.direction:
+                place = _reverse_in_whole(cuts, place)
             return _refined(stranger, place, trial)
     return None
+
+
+def _reverse_in_whole(cuts: Cuts, place: Place) -> Place:
+    """A departure of the reverse direction, whose short runs count the steps otherwise: its step is
+    known from the whole output alone.
+    """
+    t = _first_output(cuts, 1, -1) if place.quantity == "output" else -1
+    return replace(place, time_step=t if t >= 0 else None, steps=None)
 
 
 def _forward_at(cuts: Cuts, n: int) -> Iterator[tuple[Place, Trial]]:
@@ -185,6 +195,8 @@ def _unused(stranger: Stranger, place: Place, trial: Trial, gate: int) -> bool:
     right = [t.posed.expected[place.quantity] for t in (trial, other)]
     if theirs[0] is None or theirs[1] is None or theirs[0].shape != theirs[1].shape:
         return False
+    if not (np.isfinite(theirs[0]).all() and np.isfinite(theirs[1]).all()):
+        return False
     moved = float(np.abs(theirs[0] - theirs[1]).max())
     return moved < 1e-4 * float(np.abs(right[0] - right[1]).max())
 
@@ -196,6 +208,8 @@ def first_backward(cuts: Cuts, red: Collection[str]) -> Place | None:
     state, may depart in more.
     """
     spec, T = cuts.whole.case.spec, cuts.whole.case.T
+    if cuts.alike is False:
+        return _backward_in_whole(cuts.last[-1], red)
     for n in range(1, T + 1):
         for layer in reversed(range(spec.layers)):
             for direction in range(spec.directions):
@@ -210,6 +224,25 @@ def first_backward(cuts: Cuts, red: Collection[str]) -> Place | None:
         for name in ("grad_x", "grad_h0", "grad_c0"):
             if name in red and share(trial, name) > 1:
                 return _of_input(trial, name, n, T)
+    return None
+
+
+def _backward_in_whole(whole: Trial, red: Collection[str]) -> Place | None:
+    """As `first_backward`, of a candidate that goes by the number of the step.
+
+    Cut runs do not tell its step. In one direction the gradient of x does, as dL/dx_t = W_ihᵀ δ_t:
+    the last step at which it departs, the first that the pass back comes to.
+    """
+    spec, T = whole.problem.case.spec, whole.problem.case.T
+    wrong = [t for t in range(T) if "grad_x" in red and share(whole, "grad_x", t) > 1]
+    time = max(wrong) if wrong and spec.directions == 1 else None
+    for layer in reversed(range(spec.layers)):
+        for direction in range(spec.directions):
+            for name in weights_of(whole, layer, direction):
+                if name in red and share(whole, name) > 1:
+                    place = _place(whole, name, row_of(whole, name), layer, direction, 0, T)
+                    gate = _gate_backward(whole, name)
+                    return replace(place, time_step=time, steps=None, gate=gate)
     return None
 
 

@@ -72,7 +72,7 @@ def _maps(d: Diagnosis) -> list[dict[str, object]]:
         ("Forward: states and output", d.heat.forward, False),
         ("Backward: gradients of the weights", d.heat.backward, True),
     ):
-        if backward not in given:
+        if backward not in given or not shares:
             continue
         place = d.first_divergence
         first = None

@@ -111,7 +111,8 @@ class Diagnosis:
     """Where a candidate first departs from the oracle, and which known mistake explains it.
 
     cause is an id of `rnnbench.mistakes.CATALOGUE`; two joined by "+" where it takes two; None if
-    nothing known gives the candidate's numbers.
+    nothing known gives the candidate's numbers. unsteady says why two equal calls differ; then
+    there is neither place nor cause. no_numbers says what was returned in their stead.
     """
 
     candidate: str
@@ -123,6 +124,8 @@ class Diagnosis:
     explanations: list[Explanation] = field(default_factory=list)
     same_numbers: list[str] = field(default_factory=list)
     raised: str = ""
+    unsteady: str = ""
+    no_numbers: str = ""
     layout: str = ""
     T: int = 0
     quantities: list[Quantity] = field(default_factory=list)
