@@ -153,13 +153,46 @@ def test_a_thread_left_behind_does_not_hold_us_up(file):
         ("mine.py:raises", [], "spec must be given"),
         ("mine.py:raises", ["--cell", "gru"], "--input-size is missing"),
         ("mine.py:raises", [*NETWORK, "--mapping", "{"], "--mapping must be JSON"),
+        ("hang.py:net", [*NETWORK, "--mapping", "[1]"], "mapping must be a dict"),
+        ("hang.py:net", [*NETWORK, "--mapping", '{"W": "U"}'], "mapping must have the names"),
+        ("hang.py:net", [*NETWORK, "--arrays", "jax"], "arrays must be one of"),
+        ("hang.py:net", [*NETWORK, "--x", '"abc"'], "x must be an array"),
+        ("hang.py:net", [*NETWORK, "--x", "[[1]]", "--weights", "[1]"], "weights must be a dict"),
+        ("hang.py:net", [*NETWORK, "--html", "/nosuch/page.html"], "html must be a path"),
+        ("hang.py:net", [*NETWORK, "--html", "/"], "html must be a path"),
         ("mine.py:raises", [*NETWORK, "--layers", "0"], "layers must be an int of at least 1"),
     ],
 )
 def test_wrong_usage_exits_2_with_one_sentence(file, target, arguments, message):
+    """Before any work: hang.py would never be done with."""
+    (file.parent / "hang.py").write_text("while True:\n    pass\n")
     result = invoke(file.parent / target, *arguments)
     assert result.exit_code == 2, result.output
     assert message in result.output
+
+
+def test_the_account_is_not_lost_where_the_page_cannot_be_written(file, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("rnnbench.diagnosis.page.os.replace", full)
+    result = invoke(f"{file}:net", "--html", str(tmp_path / "page.html"))
+    assert result.exit_code == 2
+    assert "net is right" in result.output
+    assert "no space left" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_import_changes_is_said_and_our_own_warnings_are_not(file):
+    loud = file.parent / "loud.py"
+    loud.write_text(
+        "import torch\nfrom torch import nn\ntorch.set_default_dtype(torch.float64)\n"
+        "net = nn.LSTM(3, 4, proj_size=2, dtype=torch.float32)\n"
+    )
+    result = invoke(f"{loud}:net")
+    assert result.exit_code == 0, result.output
+    assert "on import it changes the default dtype of the process" in result.output
+    assert "it prints" not in result.output
 
 
 def test_help_says_that_the_file_is_executed():

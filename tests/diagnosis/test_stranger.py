@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -91,6 +93,13 @@ def test_a_mapping_names_the_place_in_a_list_and_renames_for_a_function():
         ({"spec": SPEC, "states": "sideways"}, "states must be one of"),
         ({"spec": Spec("gru", 3, 4), "gates": "ifgo"}, "letters of 'rzn'"),
         ({"spec": SPEC, "mapping": {"W": "weight_ih_l0"}}, "mapping must"),
+        ({"spec": SPEC, "mapping": ["W"]}, "mapping must be a dict"),
+        ({"spec": SPEC, "mapping": {"weight_ih_l0": 3}}, r"mapping\['weight_ih_l0'\] must be"),
+        ({"spec": SPEC, "arrays": "jax"}, "arrays must be one of"),
+        ({"spec": SPEC, "x": "abc"}, "x must be an array"),
+        ({"spec": SPEC, "x": [[1, 2, 3], [4]]}, "x must be an array"),
+        ({"spec": SPEC, "x": [[1, 2, float("nan")]]}, "x must have finite"),
+        ({"spec": SPEC, "x": [[1, 2, 3]], "weights": [1]}, "weights must be a dict"),
         ({"spec": SPEC, "state": torch.zeros(1, 4)}, "x must be given"),
         ({"spec": SPEC, "x": torch.zeros(5, 2)}, r"x must have shape \(T, B, 3\).*\(5, 2\)"),
         ({"spec": SPEC, "x": torch.zeros(5, 3), "weights": {"W": 1}}, "torch's names; got W"),
@@ -172,6 +181,57 @@ def test_what_a_candidate_changes_and_prints_is_put_back_and_said(capsys):
     said = " ".join(found.notes)
     for word in ("default dtype", "random state", "number of threads", "it prints, first: 'loss"):
         assert word in said
+
+
+def test_more_of_what_a_candidate_changes_is_put_back(monkeypatch):
+    monkeypatch.setenv("RNNBENCH_KEPT", "as it was")
+    right = candidate(SPEC)
+
+    def ruder(x, state, weights):
+        torch.set_float32_matmul_precision("medium")
+        torch.set_flush_denormal(True)
+        torch.autograd.set_detect_anomaly(True)
+        torch.set_default_device("meta")
+        np.seterr(all="raise")
+        os.environ["RNNBENCH_KEPT"], os.environ["RNNBENCH_NEW"] = "changed", "1"
+        sys.setrecursionlimit(5000)
+        return right(x, state, weights)
+
+    before = np.geterr(), sys.getrecursionlimit(), torch.get_float32_matmul_precision()
+    found = rnnbench.diagnose(right, spec=SPEC)
+    assert not found.notes
+    said = " ".join(rnnbench.diagnose(ruder, spec=SPEC).notes)
+    after = np.geterr(), sys.getrecursionlimit(), torch.get_float32_matmul_precision()
+    assert after == before
+    assert not torch.is_anomaly_enabled()
+    assert float(torch.full((1,), 1e-310, dtype=torch.float64) * 1.0) > 0
+    assert torch.zeros(1).device.type == "cpu"
+    assert os.environ["RNNBENCH_KEPT"] == "as it was"
+    assert "RNNBENCH_NEW" not in os.environ
+    for word in (
+        "default device", "anomaly mode", "matmul precision", "denormals", "NumPy", "environment",
+        "recursion limit",
+    ):  # fmt: skip
+        assert word in said
+
+
+def test_an_exit_is_told_and_an_interrupt_passes():
+    def leaves(x, state, weights):
+        sys.exit(3)
+
+    class Odd(BaseException):
+        pass
+
+    def odd(x, state, weights):
+        raise Odd("odd")
+
+    def interrupted(x, state, weights):
+        raise KeyboardInterrupt
+
+    assert "SystemExit: 3" in str(rnnbench.diagnose(leaves, spec=SPEC))
+    assert "Odd: odd" in str(rnnbench.diagnose(odd, spec=SPEC))
+    with pytest.raises(KeyboardInterrupt):
+        rnnbench.diagnose(interrupted, spec=SPEC)
 
 
 @pytest.mark.parametrize(

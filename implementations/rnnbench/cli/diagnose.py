@@ -18,6 +18,10 @@ from rnnbench.spec import Spec
 NETWORK = "Network: where torch's attributes or parameter names do not tell it"
 LAYOUT = "Layout: recognised where not given"
 NUMBERS = "Your own numbers, as JSON"
+LAYOUTS = (
+    "batch_first", "unbatched", "states", "gates", "interleaved", "transposed", "arrays",
+)  # fmt: skip
+ASKED = ("kind", "mapping", "loss", "x", "state", "weights")
 CODES = {"right": GOOD, "departs": FAILED, "raised": BROKEN}
 
 
@@ -42,7 +46,9 @@ def diagnose(
         str | None,
         typer.Option(
             help="JSON: torch's name of a weight → your place of it, a list of places gate by "
-            'gate, or null. E.g. \'{"weight_ih_l0": "W[0]", "bias_hh_l0": null}\'.'
+            "gate, or null. E.g. '"
+            '{"weight_ih_l0": "W[0]", "weight_hh_l0": ["Ur", "Uz", "Un"], "bias_hh_l0": null}'
+            "'."
         ),
     ] = None,
     loss: Annotated[
@@ -79,6 +85,8 @@ def diagnose(
     is over: diagnose only what you would run.
     """
     from rnnbench.diagnosis.apart import diagnose_file
+    from rnnbench.diagnosis.page import check_path, write
+    from rnnbench.diagnosis.usage import check_usage
 
     try:
         file, name = _split(target)
@@ -92,15 +100,22 @@ def diagnose(
             "x": _json("x", x), "state": _json("state", state),
             "weights": _json("weights", weights),
         }  # fmt: skip
+        if html is not None:
+            check_path(html)
+        network = options["spec"] and Spec(**options["spec"])
+        layout = {name: options[name] for name in LAYOUTS}
+        asked = {name: options[name] for name in ASKED}
+        check_usage(spec=network, layout=layout, **asked)
         with _waiting(target):
             found = diagnose_file(file, name, options, time_limit=time_limit)
     except InputError as error:
         leave(USAGE, str(error))
-    if html is not None:
-        from rnnbench.diagnosis.page import write
-
-        write(found, html)
     typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else str(found))
+    if html is not None:
+        try:
+            write(found, html)
+        except InputError as error:
+            leave(USAGE, str(error))
     raise typer.Exit(CODES[found.status])
 
 

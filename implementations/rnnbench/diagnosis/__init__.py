@@ -1,6 +1,8 @@
 """Where an implementation goes wrong, and why: `rnnbench.diagnose`.
 
-stranger, weights, layouts, guard   asking somebody's program without harm
+usage                               what was asked for, before any work
+stranger, signature, weights, layouts, guard
+                                    asking somebody's program without harm
 repeat                              whether two equal calls give equal answers
 trials                              problems, answers, the layout that fits
 locate, cuts, shifted               the first departure, by cutting and pinning
@@ -29,6 +31,7 @@ from rnnbench.diagnosis.trials import (
     recognise,
     what_it_raised,
 )
+from rnnbench.diagnosis.usage import check_usage
 from rnnbench.diagnosis.weights import Mapped
 from rnnbench.errors import InputError
 from rnnbench.mistakes import CATALOGUE
@@ -85,7 +88,8 @@ def diagnose(
     seconds    time for the search of pairs of mistakes
 
     The candidate is run in this process: what it prints is kept off, what it changes (default
-    dtype, threads, random state) is put back and said. The command ``rnnbench diagnose`` runs a
+    dtype, threads, random state, environment, …) is put back and said, and `SystemExit` is taken
+    for an error of its own. The command ``rnnbench diagnose`` runs a
     file in a process of its own, with a time limit.
 
     Returns a `Diagnosis`: ``.passed``, ``.first_divergence``, ``.cause``, ``.to_dict()``,
@@ -97,6 +101,10 @@ def diagnose(
         "batch_first": batch_first, "unbatched": unbatched, "states": states, "gates": gates,
         "interleaved": interleaved, "transposed": transposed, "arrays": arrays,
     }  # fmt: skip
+    check_usage(
+        spec=spec, kind=kind, mapping=mapping, layout=layout, loss=loss, x=x, state=state,
+        weights=weights,
+    )  # fmt: skip
     strangers = introductions(candidate, spec, kind, mapping, layout, loss)
     stranger, seen = recognise(strangers, layout)
     if stranger.kind != "gradient" and seen.raised is None:

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,25 @@ from rnnbench.errors import InputError
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """Load, diagnose, and say in a dict what came of it."""
     from rnnbench.diagnosis import diagnose
+    from rnnbench.diagnosis.guard import watched
     from rnnbench.spec import Spec
 
     try:
-        candidate = load(Path(request["file"]), request["name"])
+        said: dict[str, None] = {}
+        with watched(said):
+            candidate = load(Path(request["file"]), request["name"])
         options = dict(request["options"])
         if options.get("spec") is not None:
             options["spec"] = Spec(**options["spec"])
-        found = diagnose(candidate, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ours: what is printed here is taken for theirs
+            found = diagnose(candidate, **options)
     except InputError as error:
         return {"usage": str(error)}
     except (Exception, SystemExit) as error:  # noqa: BLE001 (somebody's program)
         return {"raised": f"{type(error).__name__}: {error}".strip()}
     found.candidate = request["name"]
+    found.notes = [*said, *found.notes]
     return {"diagnosis": found.to_dict()}
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import random
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
@@ -14,16 +15,66 @@ import numpy as np
 import torch
 
 
+def _set_errors(kept: dict[str, Any]) -> None:
+    np.seterr(**kept)
+
+
+def _set_environment(kept: dict[str, str]) -> None:
+    for name in os.environ.keys() - kept.keys():
+        del os.environ[name]
+    os.environ.update(kept)
+
+
+def _set_device(kept: torch.device) -> None:
+    """None is the default; a device that is named makes every call of torch slower."""
+    torch.set_default_device(None if kept.type == "cpu" else kept)
+
+
+def _flushes() -> bool:
+    """Whether denormal numbers are taken for zero: torch has no question for it."""
+    return not float(torch.full((1,), 1e-310, dtype=torch.float64, device="cpu") * 1.0)
+
+
+def _random_states() -> tuple[Any, ...]:
+    return torch.get_rng_state(), np.random.get_state(), random.getstate()
+
+
+def _set_random_states(kept: tuple[Any, ...]) -> None:
+    torch.set_rng_state(kept[0])
+    np.random.set_state(kept[1])
+    random.setstate(kept[2])
+
+
+RANDOM = "random state"
+GLOBAL: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "default device": (torch.get_default_device, _set_device),
+    "number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "anomaly mode": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    "float32 matmul precision": (
+        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision,
+    ),
+    "flushing of denormals": (_flushes, torch.set_flush_denormal),
+    "deterministic algorithms": (
+        torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms,
+    ),
+    "error handling of NumPy": (np.geterr, _set_errors),
+    "working directory": (os.getcwd, os.chdir),
+    "environment": (lambda: dict(os.environ), _set_environment),
+    "recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),
+    RANDOM: (_random_states, _set_random_states),
+}  # fmt: skip
+"""What a program could change for everybody in this process: how it is asked for and set."""
+
+
 def _state() -> dict[str, Any]:
-    """What a program could change for everybody in this process."""
-    return {
-        "default dtype": torch.get_default_dtype(),
-        "number of threads": torch.get_num_threads(),
-        "grad mode": torch.is_grad_enabled(),
-        "working directory": os.getcwd(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "random state": (torch.get_rng_state(), np.random.get_state(), random.getstate()),
-    }
+    return {name: ask() for name, (ask, _) in GLOBAL.items()}
+
+
+def changed_since(before: dict[str, Any]) -> list[str]:
+    """Names of what is not any more as it was."""
+    return [name for name, (ask, _) in GLOBAL.items() if not _same(before[name], ask())]
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -34,16 +85,16 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _restore(state: dict[str, Any]) -> None:
-    torch.set_default_dtype(state["default dtype"])
-    torch.set_num_threads(state["number of threads"])
-    torch.set_grad_enabled(state["grad mode"])
-    torch.use_deterministic_algorithms(state["deterministic algorithms"])
-    os.chdir(state["working directory"])
-    ours, numpys, pythons = state["random state"]
-    torch.set_rng_state(ours)
-    np.random.set_state(numpys)
-    random.setstate(pythons)
+@contextmanager
+def watched(notes: dict[str, None]) -> Iterator[None]:
+    """Say what a block, such as an import, changes for everybody; it stays, as the program may need
+    it. Random numbers drawn are no news.
+    """
+    before = _state()
+    yield
+    changed = [name for name in changed_since(before) if name != RANDOM]
+    if changed:
+        notes[f"on import it changes the {' and the '.join(changed)} of the process"] = None
 
 
 @contextmanager
@@ -55,10 +106,10 @@ def guarded(notes: dict[str, None]) -> Iterator[None]:
             warnings.simplefilter("ignore")  # theirs, not ours to show
             yield
     finally:
-        after = _state()
-        changed = [name for name, value in before.items() if not _same(value, after[name])]
+        changed = changed_since(before)
+        for name in changed:
+            GLOBAL[name][1](before[name])
         if changed:
-            _restore(before)
             notes[f"it changes the {' and the '.join(changed)} of the process: put back"] = None
         if printed.getvalue():
             first = printed.getvalue().strip().splitlines()[:1]

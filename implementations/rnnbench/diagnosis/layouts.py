@@ -24,6 +24,8 @@ GATE_ORDER = {"rnn_tanh": "h", "rnn_relu": "h", "gru": "rzn", "lstm": "ifgo"}
 STATES = ("torch", "layers_directions", "directions_layers")
 """Axes of the states: (L·D, B, H), (L, D, B, H), (D, L, B, H)."""
 
+ARRAYS = ("torch", "numpy")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -46,11 +48,16 @@ class Layout:
     transposed: bool = False
     arrays: str = "torch"
 
-    def check(self, spec: Spec) -> None:
-        """Raise InputError for a layout that a network of this spec cannot have."""
+    def check(self, spec: Spec | None) -> None:
+        """Raise InputError for a layout that a network of this spec, or any, cannot have."""
         if self.states not in STATES:
             known = ", ".join(map(repr, STATES))
             raise InputError(f"states must be one of {known}; got {self.states!r}")
+        if self.arrays not in ARRAYS:
+            known = ", ".join(map(repr, ARRAYS))
+            raise InputError(f"arrays must be one of {known}; got {self.arrays!r}")
+        if spec is None:
+            return
         order = GATE_ORDER[spec.cell]
         if self.gates and sorted(self.gates) != sorted(order):
             raise InputError(

@@ -51,13 +51,28 @@ def write(d: Diagnosis, path: Path) -> None:
 
     Raises InputError where the folder does not exist or cannot be written to.
     """
+    text = page(d)
     try:
         with tempfile.NamedTemporaryFile(
             "w", dir=path.parent, suffix=".partial", delete=False, encoding="utf-8"
         ) as partial:
-            partial.write(page(d))
-        Path(partial.name).chmod(0o644)
-        os.replace(partial.name, path)
+            partial.write(text)
+        try:
+            Path(partial.name).chmod(0o644)
+            os.replace(partial.name, path)
+        finally:
+            Path(partial.name).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"html must be a path that can be written to: {error}") from error
+
+
+def check_path(path: Path) -> None:
+    """Raise InputError where `write` could not write, before there is something to write."""
+    if path.is_dir():
+        raise InputError(f"html must be a path that can be written to; {path} is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise InputError(f"html must be a path that can be written to: {error}") from error
 

@@ -278,8 +278,6 @@ def _state_of(new: Any, parts: int) -> tuple[Any, ...]:
 
 def kind_of(candidate: Any, kind: str | None) -> str:
     """The kind as given, or a module, a cell where its type says so, or a function."""
-    if kind is not None and kind not in KINDS:
-        raise InputError(f"kind must be one of {', '.join(map(repr, KINDS))}; got {kind!r}")
     refuse_what_cannot_be_set(candidate)
     if kind is not None:
         return kind
@@ -352,8 +350,6 @@ def introductions(
     """
     kind = kind_of(candidate, kind)
     spec = spec or spec_from(candidate, kind)
-    if loss is not None and loss not in LOSSES:
-        raise InputError(f"loss must be one of {', '.join(map(repr, LOSSES))}; got {loss!r}")
     if kind == "cell" and spec.layers * spec.directions != 1:
         raise InputError(
             f"spec must have one layer and direction for a single cell; got {spec.name}"

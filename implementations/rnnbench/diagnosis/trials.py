@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rnnbench.diagnosis.layouts import STATES, Layout, storages
 from rnnbench.diagnosis.stranger import Stranger
+from rnnbench.diagnosis.usage import array_of
 from rnnbench.errors import InputError
 from rnnbench.oracle import Array
 from rnnbench.parity import Row, asked, judge, torch_errors
@@ -75,9 +76,9 @@ def put(stranger: Stranger, posed: Posed) -> Trial:
     case = posed.problem.case
     try:
         got = stranger.ask(posed.problem)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as raised:  # noqa: BLE001 (whatever a candidate raises is its result)
+    except BaseException as raised:  # noqa: BLE001 (whatever it raises is its result, sys.exit too)
         detail = f"{type(raised).__name__}: {raised}".strip()
         return Trial(posed, {}, [Row(stranger.name, case.name, "output", "raised", detail=detail)])
     expected = {q: v for q, v in posed.expected.items() if q in got}
@@ -136,11 +137,9 @@ def own_numbers(
     InputError for a wrong shape.
     """
     if x is None:
-        if state is not None or weights is not None:
-            raise InputError("x must be given along with state and weights; got None")
         return None
     spec = replace(stranger.spec, dropout=0.0)
-    values = _array(x)
+    values = array_of("x", x)
     if values.ndim == 3 and stranger.layout.batch_first:
         values = values.swapaxes(0, 1)
     if values.ndim == 2:
@@ -148,7 +147,7 @@ def own_numbers(
     if values.ndim != 3 or values.shape[2] != spec.input_size or not len(values):
         raise InputError(
             f"x must have shape (T, B, {spec.input_size}) or (T, {spec.input_size}); "
-            f"got {_array(x).shape}"
+            f"got {array_of('x', x).shape}"
         )
     case = Case(spec, values.shape[0], values.shape[1], initial_state=stranger.takes_state)
     precision = ORACLE_PRECISION[spec.dtype]
@@ -159,7 +158,7 @@ def own_numbers(
         if len(parts) != len(shapes):
             raise InputError(f"state must be {', '.join(shapes)}; got {len(parts)} arrays")
         given["state"] = tuple(
-            _shaped(name, _array(part), shape).astype(precision)
+            _shaped(name, array_of(name, part), shape).astype(precision)
             for (name, shape), part in zip(shapes.items(), parts, strict=True)
         )
     if weights is not None:
@@ -168,23 +167,17 @@ def own_numbers(
         if unknown:
             raise InputError(f"weights must have torch's names; got {', '.join(unknown)}")
         mine = {
-            name: _shaped(name, _array(value), shapes_of[name]).astype(precision)
+            name: _shaped(name, array_of(name, value), shapes_of[name]).astype(precision)
             for name, value in weights.items()
         }
         given["weights"] = dict(posed_for(stranger, case).problem.weights) | mine
     return posed_for(stranger, case, given)
 
 
-def _array(value: Any) -> Array:
-    if isinstance(value, Tensor):
-        return value.detach().cpu().double().numpy()
-    return np.asarray(value, float)
-
-
 def _state_parts(state: Any, count: int) -> Sequence[Any]:
     """(h0,) or (h0, c0) of what was given; nested lists may be h0 itself."""
     listed = isinstance(state, tuple | list)
-    if count == 1 and not (listed and len(state) == 1 and _array(state[0]).ndim > 1):
+    if count == 1 and not (listed and len(state) == 1 and array_of("state", state[0]).ndim > 1):
         return (state,)
     return state if listed else (state,)
 
