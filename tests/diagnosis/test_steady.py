@@ -127,3 +127,11 @@ def test_a_gradient_that_is_no_tensor_gets_no_cause():
     )
     assert (found.status, found.cause) == ("departs", None)
     assert "returned a str where grad_weight_ih_l0 belongs" in str(found)
+
+
+def test_a_gradient_in_the_shape_of_the_transpose_is_a_wrong_shape_without_a_cause():
+    found = rnnbench.diagnose(
+        lambda x, state, weights: {"weight_ih_l0": torch.zeros(5, 4)}, spec=SPEC, kind="gradient"
+    )
+    assert (found.status, found.cause) == ("departs", None)
+    assert "(5, 4) instead of (4, 5)" in str(found)

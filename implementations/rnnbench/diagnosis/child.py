@@ -24,8 +24,8 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     from rnnbench.diagnosis.guard import watched
     from rnnbench.spec import Spec
 
+    said: dict[str, None] = {}
     try:
-        said: dict[str, None] = {}
         with watched(said):
             candidate = load(Path(request["file"]), request["name"])
         options = dict(request["options"])
@@ -37,7 +37,8 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     except InputError as error:
         return {"usage": str(error)}
     except (Exception, SystemExit) as error:  # noqa: BLE001 (somebody's program)
-        return {"raised": f"{type(error).__name__}: {error}".strip()}
+        sentence = f"{type(error).__name__}: {error}".strip()
+        return {"raised": "; ".join([sentence, *said])}
     found.candidate = request["name"]
     found.notes = [*said, *found.notes]
     return {"diagnosis": found.to_dict()}

@@ -15,7 +15,7 @@ Of the first three, gradients are asked for through autograd.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -238,8 +238,11 @@ class _Call:
                 tensor = self.layout.state_in(tensor, self.spec)
             else:
                 tensor = self.layout.gradient_in(name, tensor, self.spec)
-                if isinstance(tensor, Tensor) and tensor.numel() == self.weights[name].numel():
-                    tensor = tensor.reshape(self.weights[name].shape)
+                shape = self.weights[name].shape
+                if isinstance(tensor, Tensor) and _without_ones(tensor.shape) == _without_ones(
+                    shape
+                ):
+                    tensor = tensor.reshape(shape)
             found[f"grad_{name}"] = tensor
         return found
 
@@ -255,6 +258,10 @@ class _Call:
             for name, value in up.items()
         }
         return to_numpy(handed) if self.layout.arrays == "numpy" else handed
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
 
 
 def _parts(value: Any) -> tuple[Any, tuple[Any, ...]]:
