@@ -36,6 +36,8 @@ def test_a_detach_every_k_steps_has_its_step_and_no_contributions(every, t):
     assert (place.quantity, place.layer, place.time_step) == ("grad_weight_ih_l0", 0, t)
     assert (found.contributions, found.contributions_exact) == ([], False)
     assert any("does not do the same at every step" in note for note in found.notes)
+    named = {f"state_detached_every_{every}_steps", "gradient_of_h0_dropped"}
+    assert set(found.cause.split("+")) == named  # as h0 is detached too, at t = 0
 
 
 def test_a_state_dropped_at_one_step_is_placed_there_and_nothing_clean_is_drawn_over_it():

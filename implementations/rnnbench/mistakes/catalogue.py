@@ -106,6 +106,11 @@ def several_steps(case: Case) -> bool:
     return case.T > 1
 
 
+def longer_than(steps: int) -> Condition:
+    """Some sequence has more steps."""
+    return lambda case: max(case.lengths or (case.T,)) > steps
+
+
 def several_sequences(case: Case) -> bool:
     return case.B > 1
 

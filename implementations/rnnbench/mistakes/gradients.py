@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from rnnbench.mistakes.catalogue import (
+    Mistake,
     bias,
     dense,
+    longer_than,
     lstm,
     mistake,
     several_layers,
@@ -88,6 +90,31 @@ def gradient_of_h0_dropped(state: State, at: At) -> State:
 )
 def state_detached_each_step(state: State, at: At) -> State:
     return tuple(part.detach() for part in state) if at.step else state
+
+
+def _detached_every(k: int) -> Mistake:
+    """The state detached where it enters the steps k, 2k, … of the loop."""
+
+    def act(state: State, at: At) -> State:
+        cut = at.step and at.step % k == 0
+        return tuple(part.detach() for part in state) if cut else state
+
+    act.__name__ = f"state_detached_every_{k}_steps"
+    return mistake(
+        f"The state is detached every {k} steps: losses behind a cut do not reach the steps "
+        "before it, and how far back a loss reaches depends on where it stands.",
+        where=f"if t % {k} == 0: h = h.detach(), as an attempt at truncated BPTT (Q2)",
+        wrong=f"dh_{{t−1}} = ∂L/∂y_{{t−1}} for t = {k}, {2 * k}, …",
+        right="dh_{t−1} = ∂L/∂y_{t−1} + W_hhᵀ μ_t + …",
+        at="carried",
+        touches="grad_h0 grad_x grad_weight_ih",
+        needs=(longer_than(k),),
+    )(act)
+
+
+state_detached_every_2_steps = _detached_every(2)
+state_detached_every_3_steps = _detached_every(3)
+state_detached_every_4_steps = _detached_every(4)
 
 
 @mistake(
