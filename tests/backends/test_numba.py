@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+import rnnbench
 from rnnbench.backends.manual import ManualRecurrence
 from rnnbench.backends.numba import activations, compiling, gate_order, products, threads
 from rnnbench.backends.numba.backend import Numba, NumbaRecurrence
@@ -23,7 +24,7 @@ from rnnbench.backends.numba.vector import PROCESSORS, Lanes, emitted, processor
 from rnnbench.backends.numba_plain.backend import PlainRecurrence
 from rnnbench.interface import Conditions
 from rnnbench.recurrence import LayerResult, LayerWeights, Layout
-from rnnbench.spec import CELLS, Spec
+from rnnbench.spec import CELLS, Case, Spec
 
 DTYPES = ("float32", "float64")
 
@@ -398,6 +399,12 @@ def test_identity_is_read_from_the_dispatcher(cell, dtype):
     assert processor().name in found["vectors"]
     assert (found["threads"], found["device"]) == (torch.get_num_threads(), "cpu")
     assert all(tensor.grad is None for tensor in inputs.weights)
+
+
+def test_wide_layers_stay_within_budget():
+    """dx of a GRU with 512 units sums 1536 terms."""
+    result = rnnbench.check("numba", cases=[Case(Spec("gru", 512, 512), T=4, B=16)])
+    assert result.passed, str(result)
 
 
 def test_identity_of_inference_names_the_forward_kernel_only():
