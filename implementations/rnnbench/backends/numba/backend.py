@@ -9,7 +9,6 @@ loop, and backward the products over all rows at once, with the columns of δ th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -18,13 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnbench.autograd import run_stack
 from rnnbench.backends.numba import gate_order, layers, passes, products, threads
 from rnnbench.backends.numba.memory import Room, empty
 from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import Lanes, processor
 from rnnbench.errors import InputError
-from rnnbench.interface import Backend, Conditions, Inputs
+from rnnbench.jitted import Jitted
 from rnnbench.recurrence import (
     LayerGradients,
     LayerResult,
@@ -34,9 +32,6 @@ from rnnbench.recurrence import (
     Result,
 )
 from rnnbench.spec import Spec
-
-WIDENED = ("float16", "bfloat16")
-"""Dtypes that the CPU cannot compute in: run in float32, and only results are rounded to them."""
 
 CHUNK_BYTES = 1 << 20
 """Of gates whose input products are made at a time: they stay in the second-level cache."""
@@ -303,65 +298,18 @@ def _cut(tensor: Any, size: int) -> Any:
     return tensor[:, :size].contiguous()
 
 
-def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
-    """The same case in float32."""
+class Numba(Jitted):
+    """Vector kernels on the CPU, on as many of torch's threads as the work is worth."""
 
-    def wide(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(tensor.float() for tensor in tensors)
+    recurrence = NumbaRecurrence()
 
-    return replace(spec, dtype="float32"), inputs._replace(
-        x=inputs.x.float(),
-        state=wide(inputs.state),
-        weights=wide(inputs.weights),
-        masks=None if inputs.masks is None else wide(inputs.masks),
-    )
+    def kernels(self, spec: Spec, *, training: bool) -> Sequence[Any]:
+        backward = [passes.backward_steps, passes.backward_products]
+        return [passes.forward, *(backward if training else [])]
 
-
-class Numba(Backend):
-    """Vector kernels on the CPU, on as many of torch's threads as the work is worth.
-
-    float32 and float64; float16 and bfloat16 are computed in float32 inside.
-    """
-
-    def supports(self, spec: Spec, conditions: Conditions) -> str | None:
-        if conditions.device != "cpu":
-            return f"runs on the CPU only; got {conditions.device}"
-        return None
-
-    def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if spec.dtype in WIDENED:
-            y, final = run_stack(NumbaRecurrence(), *_widened(spec, inputs))
-            return y.to(inputs.x.dtype), tuple(part.to(inputs.x.dtype) for part in final)
-        return run_stack(NumbaRecurrence(), spec, inputs)
-
-    def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        """Runs the case, in training both ways, and reads the dispatchers of its kernels."""
-        y, _ = self.run(spec, inputs)
-        used = [passes.forward]
-        if y.requires_grad:
-            tensors = (inputs.x, *inputs.state, *inputs.weights)
-            torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
-            used += [passes.backward_steps, passes.backward_products]
-        computed = "float32" if spec.dtype in WIDENED else spec.dtype
-        host = processor()
+    def facts(self, dtype: str) -> Mapping[str, Any]:
         return {
-            "kernel": f"numba vectors ({', '.join(kernel.__name__ for kernel in used)})",
-            "signature": "; ".join(_compiled(kernel, computed) for kernel in used),
-            "computed in": computed,
-            "vectors": f"{host.name}, {Lanes.of(computed).width} numbers",
+            "kernel": "numba vectors",
+            "vectors": f"{processor().name}, {Lanes.of(dtype).width} numbers",
             "threads": threads.available(),
-            "device": str(inputs.x.device),
-            "cache path": used[0].stats.cache_path,
-            "cache hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
-            "cache misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
         }
-
-
-def _compiled(kernel: Any, dtype: str) -> str:
-    """The signatures that ``kernel`` was compiled for, or loaded from the cache, in ``dtype``."""
-    found = [
-        signature
-        for signature in kernel.signatures
-        if any(str(getattr(argument, "dtype", "")) == dtype for argument in signature)
-    ]
-    return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)

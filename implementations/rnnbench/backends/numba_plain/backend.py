@@ -11,8 +11,7 @@ follow after it, over all rows at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnbench.autograd import run_stack
 from rnnbench.backends.numba_plain import kernels
-from rnnbench.interface import Backend, Conditions, Inputs
+from rnnbench.jitted import Jitted
 from rnnbench.recurrence import (
     LayerGradients,
     LayerResult,
@@ -33,8 +31,6 @@ from rnnbench.recurrence import (
 )
 from rnnbench.spec import Spec
 
-WIDENED = ("float16", "bfloat16")
-"""Dtypes that the CPU cannot compute in: run in float32, and only results are rounded to them."""
 KERNELS: dict[str, tuple[Any, Any]] = {
     "rnn_tanh": (kernels.rnn_forward, kernels.rnn_backward),
     "rnn_relu": (kernels.rnn_forward, kernels.rnn_backward),
@@ -170,65 +166,15 @@ class PlainRecurrence(Recurrence):
         )
 
 
-def _compiled(kernel: Any, dtype: str) -> str:
-    """The signatures that ``kernel`` was compiled for, or loaded from the cache, in ``dtype``."""
-    found = [
-        signature
-        for signature in kernel.signatures
-        if any(str(getattr(argument, "dtype", "")) == dtype for argument in signature)
-    ]
-    return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)
-
-
-def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
-    """The same case in float32."""
-
-    def wide(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(tensor.float() for tensor in tensors)
-
-    return replace(spec, dtype="float32"), inputs._replace(
-        x=inputs.x.float(),
-        state=wide(inputs.state),
-        weights=wide(inputs.weights),
-        masks=None if inputs.masks is None else wide(inputs.masks),
-    )
-
-
-class NumbaPlain(Backend):
-    """Numba kernels on the CPU, the time loop on one thread.
-
-    float32 and float64; float16 and bfloat16 are computed in float32 inside.
+class NumbaPlain(Jitted):
+    """Numba kernels on the CPU, the time loop on one thread; the products around it run in torch,
+    on torch's threads.
     """
 
-    def supports(self, spec: Spec, conditions: Conditions) -> str | None:
-        if conditions.device != "cpu":
-            return f"runs on the CPU only; got {conditions.device}"
-        return None
+    recurrence = PlainRecurrence()
 
-    def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if spec.dtype in WIDENED:
-            y, final = run_stack(PlainRecurrence(), *_widened(spec, inputs))
-            return y.to(inputs.x.dtype), tuple(part.to(inputs.x.dtype) for part in final)
-        return run_stack(PlainRecurrence(), spec, inputs)
+    def kernels(self, spec: Spec, *, training: bool) -> Sequence[Any]:
+        return KERNELS[spec.cell][: 1 + training]
 
-    def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        """Runs the case, in training both ways, and reads the dispatchers of its kernels.
-
-        threads are the time loop's; the products around it run in torch, on torch's threads.
-        """
-        y, _ = self.run(spec, inputs)
-        used = KERNELS[spec.cell][: 1 + y.requires_grad]
-        computed = "float32" if spec.dtype in WIDENED else spec.dtype
-        if y.requires_grad:
-            tensors = (inputs.x, *inputs.state, *inputs.weights)
-            torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
-        return {
-            "kernel": f"numba njit ({', '.join(kernel.__name__ for kernel in used)})",
-            "signature": "; ".join(_compiled(kernel, computed) for kernel in used),
-            "computed in": computed,
-            "threads": 1,
-            "device": str(inputs.x.device),
-            "cache path": used[0].stats.cache_path,
-            "cache hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
-            "cache misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
-        }
+    def facts(self, dtype: str) -> Mapping[str, Any]:
+        return {"kernel": "numba njit", "threads": 1}
