@@ -358,6 +358,27 @@ def test_threads_work_in_a_forked_process():
 
 
 @pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("which", ["output", "state"])
+def test_an_infinite_upstream_gradient_goes_as_far_as_in_torch(cell, which):
+    """Lanes beyond the hidden size hold ∞ · 0 = NaN, which must not come back into the units."""
+    spec = Spec(cell, 3, 4)
+    inputs = make_inputs(spec, T=4, training=True)
+    with torch.no_grad():
+        for tensor in (inputs.x, *inputs.state, *inputs.weights):
+            tensor.abs_().mul_(0.3)  # one sign: in torch too ∞ − ∞ would be NaN
+    found = []
+    for backend in ("numba", "native"):
+        y, final = rnnbench.run(backend, spec, inputs.x, inputs.state, inputs.weights)
+        upstream = [torch.zeros_like(part) for part in (y, *final)]
+        upstream[0 if which == "output" else -1][-1, 0, 0] = torch.inf
+        found.append(torch.autograd.grad([y, *final], [inputs.x, *inputs.state], upstream))
+    assert cell == "gru" or any(g.isinf().any() for g in found[1])  # a GRU's own is NaN at once
+    for got, want in zip(*found, strict=True):
+        assert torch.equal(got.isnan(), want.isnan())
+        assert torch.equal(got.isinf(), want.isinf())
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_an_empty_batch_runs(cell):
     spec = Spec(cell, 3, 4, directions=2)
     inputs = make_inputs(spec, T=2, B=0, training=True)
