@@ -14,7 +14,8 @@ with projection), ``width`` the numbers of a vector; `slot_of` rounds sizes up t
     c (N, slot)                      (B, slot) where nothing is kept
     m (B, slot), p (B, slot of S)    with projection: o tanh c, and W_hr m in whole vectors
     dh (B, slot of S), dc (B, slot)  on entry of the final, on return of the initial state
-    w_ih, w_hh, w_hr, bias           packed as `weights` says
+    w_ih, w_hh, w_hr                 packed: forward transposed, backward as they are (`passes`)
+    bias (slots·slot), bias_u (slot) in the order of the slots; the GRU's b_hn
 
 steps (T, 2): first row and number of rows of each step, in the order of the forward loop; a reverse
 direction is the same loop over the other order. Of step t's rows, the first `_carried` follow on
@@ -38,6 +39,18 @@ SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 4, "lstm": 4}
 @inlined
 def slot_of(n, width):
     return (n + width - 1) // width * width
+
+
+@inlined
+def row_of(cell, slot):
+    """Numbers in a row of gates."""
+    return slot if cell <= RNN_RELU else 4 * slot
+
+
+@inlined
+def hidden_columns(cell, slot):
+    """How many numbers of a row of δ h's weights see: all but the GRU's first slot."""
+    return 3 * slot if cell == GRU else row_of(cell, slot)
 
 
 @inlined
@@ -102,24 +115,20 @@ def _forward_rows(
                     cells.rnn_relu(like, a, out, H - j)
         return
     row, vectors = 4 * slot, 3 if cell == GRU else 4
+    hidden = slot if cell == GRU else 0  # the first slot that h's weights see
+    out, out_row = (m, slot) if m else (y, y_row)
     for j in range(0, H, width):
-        if cell == GRU:
-            at = gates + (slot + j) * size
-            w = w_hh + 3 * j * S * size
-            multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S)
-            for i in range(rows):
+        at, w = gates + (hidden + j) * size, w_hh + vectors * j * S * size
+        multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S)
+        for i in range(rows):
+            own = gates + (i * row + j) * size
+            if cell == GRU:
                 cells.gru(
-                    like, gates + (i * row + j) * size, slot, h + (i * h_row + j) * size,
-                    y + (i * y_row + j) * size, H - j,
-                )  # fmt: skip
-        else:
-            at = gates + j * size
-            w = w_hh + 4 * j * S * size
-            multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S)
-            out, out_row = (m, slot) if m else (y, y_row)
-            for i in range(rows):
+                    like, own, slot, h + (i * h_row + j) * size, y + (i * y_row + j) * size, H - j
+                )
+            else:
                 cells.lstm(
-                    like, at + i * row * size, slot, c_before + (i * c_before_row + j) * size,
+                    like, own, slot, c_before + (i * c_before_row + j) * size,
                     c + (i * slot + j) * size, out + (i * out_row + j) * size, H - j,
                 )  # fmt: skip
     if m:
@@ -167,7 +176,7 @@ def forward(
     zeros   one row of zeros, as long as a slot
     """
     size, slot = like.itemsize, slot_of(H, width)
-    row = (1 if cell <= RNN_RELU else 4) * slot
+    row = row_of(cell, slot)
     T = len(steps)
     for first in range(0, T, chunk):
         last = min(T, first + chunk)
@@ -225,7 +234,7 @@ def _backward_rows(
 ):
     """δ of rows of one step, from the gradients of h and c."""
     size, slot = like.itemsize, slot_of(H, width)
-    row = (1 if cell <= RNN_RELU else 4) * slot
+    row = row_of(cell, slot)
     for i in range(rows):
         for j in range(0, H, width):
             at = gates + (i * row + j) * size
@@ -278,9 +287,9 @@ def backward(
     zeros        as in `forward`
     """
     size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
-    row = (1 if cell <= RNN_RELU else 4) * slot
+    row = row_of(cell, slot)
     hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
-    K = (1 if cell <= RNN_RELU else 3 if cell == GRU else 4) * slot
+    K = hidden_columns(cell, slot)
     for t in range(len(steps) - 1, -1, -1):
         start, b = steps[t, 0], steps[t, 1]
         carried = _carried(steps, t)

@@ -95,7 +95,7 @@ def backward_products(
     """
     size, slot = like.itemsize, layers.slot_of(H, width)
     s_slot, x_slot = layers.slot_of(S, width), layers.slot_of(I, width)
-    row = (1 if cell <= layers.RNN_RELU else 4) * slot
+    row = layers.row_of(cell, slot)
     if dx:
         pack_rows(like, w_ih, I, zeros, SAME, input_rows, I, width, to_ih)
         multiply_panels(

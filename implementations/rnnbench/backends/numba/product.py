@@ -2,7 +2,7 @@
 
     C ← C₀ + A B        A (rows, K), B (K, vectors·W), C (rows, vectors·W)
 
-A block of `rows` × `vectors` accumulators stays in registers over the whole of K. Each step of k
+A block of `rows` × `vectors` sums stays in registers over the whole of K. Each step of k
 loads the vectors of B once, and one number of A for each row, which multiplies them all:
 
     rows · vectors          multiply-adds, of which a core starts two a cycle
@@ -30,7 +30,6 @@ from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted, proces
 
 LATENCY = 8
 """Sums that must be under way for multiply-adds to start every half cycle."""
-
 
 MOST_ROWS = {32: {4: 6, 3: 8, 2: 8, 1: 8}, 16: {4: 2, 3: 3, 2: 4, 1: 6}}[processor().registers]
 """Vectors of a block → its most rows, by the registers: sums, B's vectors and a factor fit.

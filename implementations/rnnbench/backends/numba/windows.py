@@ -29,7 +29,16 @@ from torch import Tensor
 
 from rnnbench.backends.numba import gate_order, packing
 from rnnbench.backends.numba.compiling import inlined, jit
-from rnnbench.backends.numba.layers import CODES, GRU, LSTM, RNN_RELU, SLOTS, slot_of
+from rnnbench.backends.numba.layers import (
+    CODES,
+    GRU,
+    LSTM,
+    RNN_RELU,
+    SLOTS,
+    hidden_columns,
+    row_of,
+    slot_of,
+)
 from rnnbench.backends.numba.memory import Room
 from rnnbench.backends.numba.packing import copy_vector
 from rnnbench.backends.numba.product import PANEL, SAME, block_sums, choose_block
@@ -210,8 +219,8 @@ def _layer_back(
     step, distance    as in `_cell_back`; leap, from a group's to the next one's
     """
     size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
-    row = (1 if cell <= RNN_RELU else 4) * slot
-    K = (1 if cell <= RNN_RELU else 3 if cell == GRU else 4) * slot
+    row = row_of(cell, slot)
+    K = hidden_columns(cell, slot)
     hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
     inside = groups * rows
     layer = layers[index]
