@@ -27,14 +27,8 @@ from rnnbench.candidate import spec_of
 from rnnbench.diagnosis.guard import guarded
 from rnnbench.diagnosis.layouts import GATE_ORDER, Layout, to_numpy, to_torch
 from rnnbench.diagnosis.signature import POSITIONAL, Arguments, arguments_of, positional, takes
-from rnnbench.diagnosis.weights import (
-    Mapped,
-    Match,
-    Slot,
-    matches,
-    refuse_what_cannot_be_set,
-    slots_of,
-)
+from rnnbench.diagnosis.slots import Slot, refuse_what_cannot_be_set, slots_of
+from rnnbench.diagnosis.weights import Mapped, Match, matches
 from rnnbench.errors import InputError
 from rnnbench.oracle import Array
 from rnnbench.problem import Problem, as_float64

@@ -1,0 +1,159 @@
+"""Where a stranger holds tensors: every place in the candidate, found and written to.
+
+A `Slot` is a registered parameter, a plain attribute, an item of a list, tuple or dict at any
+depth, also inside objects that are no modules. Tensors are put there for the length of a call and
+taken out again; the candidate's own values stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnbench.diagnosis.layouts import to_numpy
+from rnnbench.errors import InputError
+
+Write = Callable[[Any], None]
+DEPTH = 8
+
+
+@dataclass
+class Slot:
+    """One place that holds a tensor. ``writers``: that place, and aliases of the same tensor."""
+
+    path: str
+    tensor: Any
+    registered: bool
+    writers: list[Write] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    def write(self, value: Any) -> None:
+        """Put a tensor there; a place that held a NumPy array gets one."""
+        if isinstance(self.tensor, np.ndarray) and isinstance(value, Tensor):
+            value = to_numpy(value)
+        for writer in self.writers:
+            writer(value)
+
+
+def slots_of(candidate: Any) -> list[Slot]:
+    """Every place of the candidate that holds a tensor of floating point, parameters first."""
+    found: list[Slot] = []
+    modules = dict(candidate.named_modules(remove_duplicate=False)) if _is_module(candidate) else {}
+    for prefix, module in modules.items():
+        for kind in ("_parameters", "_buffers"):
+            held = getattr(module, kind)
+            for name, tensor in held.items():
+                if tensor is not None and tensor.is_floating_point():
+                    path = f"{prefix}.{name}".lstrip(".")
+                    found.append(
+                        Slot(path, tensor, kind == "_parameters", [_item_writer(held, name)])
+                    )
+    registered = {id(slot.tensor): slot for slot in reversed(found)}
+    for path, tensor, writer in _plain(candidate, "", set(), DEPTH):
+        known = registered.get(id(tensor))
+        if known is not None:
+            known.writers.append(writer)
+        else:
+            found.append(Slot(path, tensor, False, [writer]))
+    return found
+
+
+def refuse_what_cannot_be_set(candidate: Any) -> None:
+    """Raise InputError for a module some of whose weights are computed anew for every call."""
+    if not _is_module(candidate):
+        return
+    for prefix, module in candidate.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(
+                "candidate must not be a module of torch.jit, whose weights cannot be set for the "
+                f"time of a call; got {type(module).__name__}: give the module that it is made of"
+            )
+        made = list(getattr(module, "parametrizations", ()))
+        made += [
+            name.removesuffix(end)
+            for name in module._parameters
+            for end in ("_orig", "_v")  # spectral_norm and weight_norm of older days
+            if name.endswith(end)
+            and name.removesuffix(end) not in module._parameters
+            and isinstance(getattr(module, name.removesuffix(end), None), Tensor)
+        ]
+        if made:
+            path = f"{prefix}.{made[0]}".lstrip(".")
+            raise InputError(
+                f"candidate must hold its weights as they are; {path} is parametrised, computed "
+                "anew for every call (weight_norm, spectral_norm, …), and cannot be set: give the "
+                "module without, as of torch.nn.utils.parametrize.remove_parametrizations"
+            )
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, torch.nn.Module)
+
+
+def _item_writer(holder: Any, key: Any) -> Write:
+    def write(value: Any) -> None:
+        holder[key] = value
+
+    return write
+
+
+def _plain(value: Any, path: str, seen: set[int], depth: int) -> Iterator[tuple[str, Any, Write]]:
+    """Tensors in attributes and containers that no module registers, with their writers."""
+    if depth == 0 or id(value) in seen:
+        return
+    seen.add(id(value))
+    items: list[tuple[str, Any, Write]] = []
+    if isinstance(value, dict):
+        items = [(f"{path}.{k}", v, _item_writer(value, k)) for k, v in value.items()]
+    elif isinstance(value, list):
+        items = [(f"{path}.{i}", v, _item_writer(value, i)) for i, v in enumerate(value)]
+    elif isinstance(value, FunctionType | MethodType | ModuleType | type) or not hasattr(
+        value, "__dict__"
+    ):
+        return
+    else:
+        own = vars(value)
+        hidden = vars(torch.nn.Module()).keys() if _is_module(value) else ()
+        items = [
+            (f"{path}.{name}", held, _item_writer(own, name))
+            for name, held in own.items()
+            if name not in hidden and not name.startswith("_flat_weight")
+        ]
+        if _is_module(value):
+            items += [(f"{path}.{n}", m, _item_writer({}, n)) for n, m in value._modules.items()]
+    for name, held, writer in items:
+        yield from _leaf_or_deeper(name.lstrip("."), held, writer, seen, depth)
+
+
+def _leaf_or_deeper(
+    path: str, held: Any, writer: Write, seen: set[int], depth: int
+) -> Iterator[tuple[str, Any, Write]]:
+    if isinstance(held, Tensor):
+        if held.is_floating_point():
+            yield path, held, writer
+    elif isinstance(held, np.ndarray):
+        if held.dtype.kind == "f":
+            yield path, held, writer
+    elif isinstance(held, tuple):
+        current = list(held)  # shared by the writers, so that each sees what the others wrote
+
+        def put(index: int) -> Write:
+            def write(value: Any) -> None:
+                current[index] = value
+                writer(tuple(current))
+
+            return write
+
+        for i, one in enumerate(held):
+            yield from _leaf_or_deeper(f"{path}.{i}", one, put(i), seen, depth)
+    else:
+        yield from _plain(held, path, seen, depth - 1)
