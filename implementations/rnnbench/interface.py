@@ -36,7 +36,7 @@ BUILT_IN = {
     "manual": "rnnbench.backends.manual:Manual",
     "numba": "rnnbench.backends.numba.backend:Numba",
     "native": "rnnbench.backends.native:Native",
-    "compile": "rnnbench.backends.compiled:Compiled",
+    "compile": "rnnbench.backends.compiled.backend:Compiled",
     "numba-plain": "rnnbench.backends.numba_plain.backend:NumbaPlain",
 }
 """Where each built-in backend lives; it is imported when first asked for."""

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from rnnbench import interface
-from rnnbench.backends import compiled
-from rnnbench.backends.compiled import STEPS, Blocks, Compiled, chunk_of
+from rnnbench.backends.compiled import chunks
+from rnnbench.backends.compiled.backend import Compiled
+from rnnbench.backends.compiled.blocks import Blocks
+from rnnbench.backends.compiled.chunks import chunk_of
+from rnnbench.backends.compiled.steps import STEPS
 from rnnbench.interface import Conditions, Inputs
 from rnnbench.recurrence import Layout
 from rnnbench.spec import Spec
@@ -58,11 +61,11 @@ def assert_as_manual(spec, inputs):
 @pytest.mark.parametrize("spec", [GRU, LSTM], ids=lambda spec: spec.cell)
 @pytest.mark.parametrize("training", [False, True])
 def test_one_graph_for_every_length_and_batch(spec, training):
-    before = set(compiled._chunks)
+    before = set(chunks._chunks)
     for T in (1, 7, 8, 9, 17, 40):
         for B in (0, 1, 3, 5):
             assert_as_manual(spec, make_inputs(spec, T, B, training=training))
-    assert len(set(compiled._chunks) - before) <= 2
+    assert len(set(chunks._chunks) - before) <= 2
     identity = Compiled().identity(spec, make_inputs(spec, 9, 3, training=training))
     assert identity["graphs"] == (2 if training else 1)
     assert identity["recompilations"] == identity["graph_breaks"] == 0
@@ -73,16 +76,16 @@ def test_one_graph_for_every_length_and_batch(spec, training):
 @pytest.mark.parametrize("lengths", [(9, 9, 8, 4, 1), (17, 16, 3), (24,), (5, 5)], ids=str)
 def test_packed_sequences_run_through_the_same_graphs(spec, lengths):
     results("compile", spec, make_inputs(spec, 9, 2, training=True))
-    before = dict(compiled._chunks)
+    before = dict(chunks._chunks)
     assert_as_manual(spec, make_inputs(spec, 0, 0, lengths=lengths, training=True))
-    assert compiled._chunks == before
+    assert chunks._chunks == before
 
 
 @needs_compiler
 def test_graph_depends_neither_on_length_nor_on_what_was_compiled_before():
     records = []
     for hidden, T in ((5, 16), (6, 16), (5, 1024)):
-        compiled._chunks.pop(compiled.ChunkKey("inference", "rnn_tanh", 5, 0, "float32"), None)
+        chunks._chunks.pop(chunks.ChunkKey("inference", "rnn_tanh", 5, 0, "float32"), None)
         spec = Spec("rnn_tanh", 3, hidden)
         inputs = make_inputs(spec, T, 2)
         Compiled().run(spec, inputs)
@@ -96,7 +99,7 @@ def test_graph_depends_neither_on_length_nor_on_what_was_compiled_before():
 def test_second_call_does_not_compile(monkeypatch):
     inputs = make_inputs(GRU, 11, 2, training=True)
     results("compile", GRU, inputs)
-    monkeypatch.setattr(compiled, "_compile", lambda key: pytest.fail(f"compiled {key} again"))
+    monkeypatch.setattr(chunks, "_compile", lambda key: pytest.fail(f"compiled {key} again"))
     results("compile", GRU, inputs)
     other = Spec("gru", 3, 31)
     with pytest.raises(pytest.fail.Exception, match="hidden_size=31"):
@@ -106,7 +109,7 @@ def test_second_call_does_not_compile(monkeypatch):
 @needs_compiler
 def test_inference_tensors_threads_and_thread_counts_share_a_graph(monkeypatch):
     chunk_of(GRU, "inference")
-    monkeypatch.setattr(compiled, "_compile", lambda key: pytest.fail(f"compiled {key} again"))
+    monkeypatch.setattr(chunks, "_compile", lambda key: pytest.fail(f"compiled {key} again"))
     with torch.inference_mode():
         inference = make_inputs(GRU, 9, 2)
         assert_as_manual(GRU, inference)

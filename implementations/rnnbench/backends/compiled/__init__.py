@@ -1,0 +1,1 @@
+"""`torch.compile` on chunks of steps, forward and backward, called along the sequence."""
