@@ -1,0 +1,119 @@
+"""Several threads at one pass: the results of one thread, and no harm to the process."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+import torch
+from backends.recurrences import make_inputs
+
+from rnnbench.backends.numba import threads
+from rnnbench.backends.numba.backend import Numba
+from rnnbench.spec import CELLS, Spec
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """Two threads, and every part worth one."""
+    monkeypatch.setattr(threads, "WORTH_IT", 0.1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def results_of(spec, inputs):
+    y, final = Numba().run(spec, inputs)
+    loss = y.sum() + sum(part.sum() for part in final)
+    return (y, *final, *torch.autograd.grad(loss, [inputs.x, *inputs.state, *inputs.weights]))
+
+
+def random_inputs(spec, *, packed):
+    sizes = [9, 9, 7, 5, 5, 2, 1]
+    inputs = make_inputs(spec, T=len(sizes), B=9, training=True)
+    if packed:
+        rows = inputs.x.detach().reshape(-1, spec.input_size)[: sum(sizes)].requires_grad_()
+        inputs = inputs._replace(x=rows, batch_sizes=torch.tensor(sizes))
+    return inputs
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
+def test_two_threads_give_the_results_of_one(two_threads, cell, directions, packed):
+    P = 5 if cell == "lstm" else 0
+    spec = Spec(cell, 3, 20, layers=2, directions=directions, dtype="float64", proj_size=P)
+    inputs = random_inputs(spec, packed=packed)
+    two = results_of(spec, inputs)
+    torch.set_num_threads(1)
+    for got, want in zip(two, results_of(spec, inputs), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_two_threads_give_the_same_bits_every_time(two_threads):
+    spec = Spec("gru", 3, 40, layers=2)
+    inputs = random_inputs(spec, packed=False)
+    first = results_of(spec, inputs)
+    for _ in range(10):
+        assert all(map(torch.equal, results_of(spec, inputs), first))
+
+
+def test_two_python_threads_may_call_at_once(two_threads):
+    spec = Spec("lstm", 3, 20)
+    cases = [random_inputs(spec, packed=False) for _ in range(2)]
+    want = [results_of(spec, inputs) for inputs in cases]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            for got, expected in zip(pool.map(partial(results_of, spec), cases), want, strict=True):
+                assert all(map(torch.equal, got, expected))
+
+
+def test_inference_mode_and_no_grad_reach_the_parts(two_threads):
+    spec = Spec("lstm", 3, 20, directions=2)
+    inputs = random_inputs(spec, packed=False)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            y, final = Numba().run(spec, inputs)
+        assert not any(t.requires_grad for t in (y, *final))
+        assert y.is_inference() == (mode is torch.inference_mode)
+
+
+def test_an_error_in_a_part_is_raised_when_all_parts_are_over():
+    over = []
+
+    def fails():
+        raise ZeroDivisionError
+
+    def works():
+        over.append(1)
+
+    for parts in ([fails, works], [works, fails]):
+        with pytest.raises(ZeroDivisionError):
+            threads.run(parts)
+    assert len(over) == 2
+
+
+FORKED = """
+import os, torch
+from rnnbench.backends.numba import threads
+import rnnbench
+threads.WORTH_IT = 0.1
+torch.set_num_threads(2)
+module, x = rnnbench.GRU(3, 20, backend="numba"), torch.randn(5, 8, 3)
+with torch.no_grad():
+    want = module(x)[0]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(module(x)[0], want) else 1)
+    _, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_threads_work_in_a_forked_process():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["0"]
