@@ -1,0 +1,80 @@
+"""A run on disk after every epoch; resumed, it goes on as if it had never stopped.
+
+Kept are the weights, the optimiser's state, both generators' states and the curve so far: all that
+the next step depends on. The file is written whole or not at all, so that a run killed at any moment
+loses the epoch that it was in.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnnbench.errors import InputError
+from rnnbench.training.loop import Curve, Divergence, Run
+
+SCHEMA = 1
+
+
+def path(folder: Path, backend: str) -> Path:
+    """Where a backend's run lies below ``folder``."""
+    return folder / f"{backend}.pt"
+
+
+def save(run: Run, target: Path) -> None:
+    """Write the run as it stands between two epochs."""
+    curve = {field.name: getattr(run.curve, field.name) for field in fields(Curve)}
+    divergence = run.curve.divergence
+    state: dict[str, Any] = {
+        "schema": SCHEMA,
+        "settings": run.settings.as_dict(),
+        "backend": run.backend,
+        "dtype": run.dtype,
+        "model": run.model.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "random": run.random,
+        "order": run.order.get_state(),
+        "curve": curve | {"divergence": divergence and vars(divergence)},
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(f".{os.getpid()}")
+    torch.save(state, part)
+    part.replace(target)
+
+
+def resume(run: Run, source: Path) -> bool:
+    """Put ``run``, just made, where the file's run stopped; False if there is no file.
+
+    Raises InputError if the file is no checkpoint, or one of other settings: all but the number of
+    epochs must be the same.
+    """
+    if not source.exists():
+        return False
+    try:
+        state = torch.load(source, weights_only=True)
+        own = {"backend": run.backend, "dtype": run.dtype, **run.settings.as_dict()}
+        kept = {"backend": state["backend"], "dtype": state["dtype"], **state["settings"]}
+    except (OSError, RuntimeError, KeyError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"checkpoint must be a file that a training wrote; {source} cannot be read: {error}"
+        ) from None
+    differing = [name for name in own if name != "epochs" and own[name] != kept.get(name)]
+    if state["schema"] != SCHEMA or differing:
+        said = ", ".join(f"{name}={kept.get(name)!r} (now {own[name]!r})" for name in differing)
+        raise InputError(
+            f"checkpoint must be of the same settings; {source} has "
+            f"{said or f'schema {state['schema']!r} (now {SCHEMA})'}"
+        )
+    run.model.load_state_dict(state["model"])
+    run.optimiser.load_state_dict(state["optimiser"])
+    run.random = state["random"]
+    run.order.set_state(state["order"])
+    given = state["curve"]
+    divergence = given["divergence"]
+    run.curve = Curve(**given | {"divergence": divergence and Divergence(**divergence)})
+    return True

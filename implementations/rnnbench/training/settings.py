@@ -1,0 +1,98 @@
+"""Everything that determines a run: the same settings, the same curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import Any
+
+import torch
+
+from rnnbench.errors import InputError
+from rnnbench.nn import GRU, LSTM, RNN
+from rnnbench.spec import CELLS, Spec
+from rnnbench.training.planted import READINGS, RIGHT, TWO_DIRECTIONS
+from rnnbench.training.tasks import TASKS, VOWELS
+
+OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+}
+MODULES = {
+    "rnn_tanh": partial(RNN, nonlinearity="tanh"),
+    "rnn_relu": partial(RNN, nonlinearity="relu"),
+    "gru": GRU,
+    "lstm": LSTM,
+}
+"""What makes the module of a cell."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. Raises InputError, naming the argument, for what cannot be trained.
+
+    clip       largest norm of the whole gradient, beyond which it is scaled down; 0: no clipping
+    dropout    between layers, and in front of the head
+    T, size    of the adding problem: its length, and how many sequences it has to train on
+    reading    what is taken of each sequence: its own last step, or one of the planted mistakes
+    seed       of the initial weights, the batches' order, the dropout masks and the adding problem
+    """
+
+    task: str = VOWELS
+    cell: str = "gru"
+    hidden_size: int = 64
+    layers: int = 1
+    directions: int = 1
+    dropout: float = 0.2
+    optimiser: str = "adam"
+    lr: float = 5e-3
+    clip: float = 1.0
+    epochs: int = 15
+    batch: int = 27
+    seed: int = 0
+    T: int = 100
+    size: int = 1000
+    reading: str = RIGHT
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("task", TASKS), ("cell", CELLS), ("optimiser", OPTIMISERS), ("reading", READINGS),
+        ):  # fmt: skip
+            if getattr(self, name) not in allowed:
+                known = ", ".join(map(repr, allowed))
+                raise InputError(f"{name} must be one of {known}; got {getattr(self, name)!r}")
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1; got {getattr(self, name)!r}")
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0; got {self.seed!r}")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise InputError(f"lr must be a positive number; got {self.lr!r}")
+        if not (self.clip >= 0 and math.isfinite(self.clip)):
+            raise InputError(f"clip must be 0 (no clipping) or a positive number; got {self.clip}")
+        if self.reading in TWO_DIRECTIONS and self.directions != 2:
+            raise InputError(f"reading {self.reading!r} needs directions=2; got {self.directions}")
+        self.spec(1)
+
+    def spec(self, input_size: int, dtype: str = "float32") -> Spec:
+        """The recurrent network; sizes that it cannot have raise InputError."""
+        return Spec(
+            self.cell,
+            input_size,
+            self.hidden_size,
+            self.layers,
+            self.directions,
+            dtype=dtype,
+            dropout=self.dropout if self.layers > 1 else 0.0,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Settings:
+        """Raises KeyError for a field that is missing."""
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
