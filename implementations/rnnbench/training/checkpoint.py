@@ -66,10 +66,8 @@ def resume(run: Run, source: Path) -> bool:
     differing = [name for name in own if name != "epochs" and own[name] != kept.get(name)]
     if state["schema"] != SCHEMA or differing:
         said = ", ".join(f"{name}={kept.get(name)!r} (now {own[name]!r})" for name in differing)
-        raise InputError(
-            f"checkpoint must be of the same settings; {source} has "
-            f"{said or f'schema {state['schema']!r} (now {SCHEMA})'}"
-        )
+        said = said or f"schema {state['schema']!r} (now {SCHEMA})"
+        raise InputError(f"checkpoint must be of the same settings; {source} has {said}")
     run.model.load_state_dict(state["model"])
     run.optimiser.load_state_dict(state["optimiser"])
     run.random = state["random"]

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -21,11 +22,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from rnnbench import interface
-from rnnbench.training import tasks
+from rnnbench.nn import GRU, LSTM, RNN
 from rnnbench.training.classifier import Classifier
 from rnnbench.training.planted import READINGS
-from rnnbench.training.settings import MODULES, OPTIMISERS, Settings
+from rnnbench.training.settings import OPTIMISERS, Settings
 from rnnbench.training.tasks import CLASSIFICATION, Part, Task
+
+MODULES: dict[str, Callable[..., torch.nn.RNNBase]] = {
+    "rnn_tanh": partial(RNN, nonlinearity="tanh"),
+    "rnn_relu": partial(RNN, nonlinearity="relu"),
+    "gru": GRU,
+    "lstm": LSTM,
+}
+"""What makes the module of a cell."""
 
 Disturb = Callable[[list[Tensor]], None]
 """Changes the parameters in place, before every step; see `band`."""
@@ -112,8 +121,7 @@ class Run:
         disturb: Disturb | None = None,
     ) -> None:
         spec = settings.spec(task.input_size, dtype)
-        packed = task.train.sequences[0].dim() == 2
-        interface.require(backend, spec, interface.Conditions(packed=packed))
+        interface.require(backend, spec, interface.Conditions(packed=True))
         self.settings, self.backend, self.task, self.dtype = settings, backend, task, dtype
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -131,7 +139,9 @@ class Run:
             self.random = torch.random.get_rng_state()
         self.order = torch.Generator().manual_seed(settings.seed)
         self.parameters = list(self.model.parameters())
-        self.optimiser = OPTIMISERS[settings.optimiser](self.parameters, lr=settings.lr)
+        self.optimiser = getattr(torch.optim, OPTIMISERS[settings.optimiser])(
+            self.parameters, lr=settings.lr
+        )
         self.disturb = disturb
         self.curve = Curve()
 
@@ -240,7 +250,3 @@ class Run:
             yield
             self.random = torch.random.get_rng_state()
 
-
-def load_task(settings: Settings) -> Task:
-    """The data that the settings ask for."""
-    return tasks.load(settings.task, T=settings.T, size=settings.size, seed=settings.seed)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnnbench.training import settings
 from rnnbench.training.classifier import Reading, own_last_step
 
 
@@ -36,13 +37,11 @@ def reverse_starts_in_padding(rnn: nn.RNNBase, x: Tensor, lengths: Tensor) -> Te
     return torch.cat([output[lengths - 1, rows, :H], output[0, :, H:]], dim=1)
 
 
-RIGHT = "own_last_step"
-READINGS: dict[str, Reading] = {
-    RIGHT: own_last_step,
-    "padded_last_step": padded_last_step,
-    "lengths_ignored": lengths_ignored,
-    "reverse_starts_in_padding": reverse_starts_in_padding,
-}
-"""By the id of the mistake, the right one first."""
-TWO_DIRECTIONS = ("reverse_starts_in_padding",)
-"""What needs a reverse direction to go wrong."""
+READINGS: dict[str, Reading] = dict(
+    zip(
+        settings.READINGS,
+        (own_last_step, padded_last_step, lengths_ignored, reverse_starts_in_padding),
+        strict=True,
+    )
+)
+"""By the names that `settings.READINGS` gives them."""

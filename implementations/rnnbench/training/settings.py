@@ -5,29 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from typing import Any
 
-import torch
-
 from rnnbench.errors import InputError
-from rnnbench.nn import GRU, LSTM, RNN
 from rnnbench.spec import CELLS, Spec
-from rnnbench.training.planted import READINGS, RIGHT, TWO_DIRECTIONS
-from rnnbench.training.tasks import TASKS, VOWELS
 
-OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "rmsprop": torch.optim.RMSprop,
-    "adam": torch.optim.Adam,
-}
-MODULES = {
-    "rnn_tanh": partial(RNN, nonlinearity="tanh"),
-    "rnn_relu": partial(RNN, nonlinearity="relu"),
-    "gru": GRU,
-    "lstm": LSTM,
-}
-"""What makes the module of a cell."""
+VOWELS, ADDING = "japanese_vowels", "adding"
+TASKS = (VOWELS, ADDING)
+MAX_STEPS = 1000
+OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}
+"""Name → the class of torch.optim."""
+RIGHT = "own_last_step"
+READINGS = (RIGHT, "padded_last_step", "lengths_ignored", "reverse_starts_in_padding")
+"""What is taken of each sequence: its own last step, or a planted mistake, by its id."""
+TWO_DIRECTIONS = ("reverse_starts_in_padding",)
+"""What needs a reverse direction to go wrong."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +56,13 @@ class Settings:
             if getattr(self, name) not in allowed:
                 known = ", ".join(map(repr, allowed))
                 raise InputError(f"{name} must be one of {known}; got {getattr(self, name)!r}")
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)!r}")
+        if not 2 <= self.T <= MAX_STEPS:
+            raise InputError(f"T must be between 2 and {MAX_STEPS}; got {self.T!r}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must be in [0, 1); got {self.dropout!r}")
         if self.seed < 0:
             raise InputError(f"seed must be at least 0; got {self.seed!r}")
         if not (self.lr > 0 and math.isfinite(self.lr)):

@@ -23,14 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnbench.errors import InputError
+from rnnbench.training.settings import ADDING, VOWELS, Settings
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
-VOWELS, ADDING = "japanese_vowels", "adding"
-TASKS = (VOWELS, ADDING)
 BLIND_ERROR = 1 / 6
 """Mean squared error of the adding problem for who answers 1 without looking."""
-MAX_STEPS = 1000
 ADDING_TEST = 512
 VOWELS_FOLDER = Path("datasets", "data", "JapaneseVowels")
 
@@ -71,16 +68,11 @@ class Task:
         return self.train.sequences[0].shape[1]
 
 
-def load(name: str, *, T: int, size: int, seed: int) -> Task:
-    """A task by name; T, size and seed are the adding problem's, which is made anew.
-
-    Raises InputError for an unknown name, MissingDataError where the data is not installed.
-    """
-    if name == VOWELS:
+def load(settings: Settings) -> Task:
+    """The data that the settings ask for; MissingDataError where it is not installed."""
+    if settings.task == VOWELS:
         return japanese_vowels()
-    if name == ADDING:
-        return adding(T, size, seed)
-    raise InputError(f"task must be one of {', '.join(map(repr, TASKS))}; got {name!r}")
+    return adding(settings.T, settings.size, settings.seed)
 
 
 def japanese_vowels() -> Task:
@@ -125,14 +117,7 @@ def _read(path: Path) -> list[tuple[NDArray[np.float64], str]]:
 
 
 def adding(T: int, size: int, seed: int) -> Task:
-    """``size`` sequences to train on and `ADDING_TEST` to test.
-
-    Raises InputError for T outside 2 … 1,000 or a size below 1.
-    """
-    if not 2 <= T <= MAX_STEPS:
-        raise InputError(f"T must be between 2 and {MAX_STEPS} for the adding problem; got {T!r}")
-    if size < 1:
-        raise InputError(f"size must be at least 1; got {size!r}")
+    """``size`` sequences of T steps to train on and `ADDING_TEST` to test."""
     rng = np.random.default_rng([seed, T])
     return Task(ADDING, REGRESSION, 1, _sums(rng, size, T), _sums(rng, ADDING_TEST, T))
 

@@ -1,0 +1,81 @@
+"""Where trainings are kept for the report: one JSON object for each run of the command, a line each.
+
+    {"schema", "at", "machine", "versions", "threads", "settings", "task": {"kind", "train", "test"},
+     "target", "band": the oracle's curve and the widths, or null, "runs": [an outcome each]}
+
+A line is appended in one write. The newest line of the same settings is the one that counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rnnbench import machine
+from rnnbench.training.band import Band
+from rnnbench.training.settings import Settings
+from rnnbench.training.sidebyside import Outcome
+from rnnbench.training.tasks import Task
+
+SCHEMA = 1
+FOLDER = "training"
+
+
+def record(
+    settings: Settings,
+    task: Task,
+    outcomes: Sequence[Outcome],
+    band: Band | None,
+    target: float,
+    threads: int,
+) -> dict[str, Any]:
+    """All of one run, for JSON."""
+    return {
+        "schema": SCHEMA,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.identity(),
+        "versions": machine.versions(),
+        "threads": threads,
+        "settings": settings.as_dict(),
+        "task": {
+            "kind": task.kind,
+            "train": len(task.train.sequences),
+            "test": len(task.test.sequences),
+        },
+        "target": target,
+        "band": band and band.as_dict(),
+        "runs": [
+            outcome.as_dict()
+            | {
+                "epochs_to_target": _count(outcome.curve.epoch_reaching(target, task.kind)),
+                "seconds_to_target": outcome.curve.seconds_to(target, task.kind),
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def _count(epoch: int | None) -> int | None:
+    return None if epoch is None else epoch + 1
+
+
+def path(folder: Path, host: str) -> Path:
+    """Where a host's trainings lie below ``folder``."""
+    return folder / FOLDER / f"{host}.jsonl"
+
+
+def append(made: Mapping[str, Any], folder: Path) -> Path:
+    """Add a `record`."""
+    target = path(folder, made["machine"]["host"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(made, allow_nan=False) + "\n"
+    descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+    return target

@@ -1,0 +1,123 @@
+"""Backends trained side by side: the same settings, alternated epoch by epoch in one process.
+
+Alternation lets whatever slows the machine slow them all. A backend that raises is out, with its
+sentence; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnnbench.errors import InputError, UnsupportedError
+from rnnbench.training import checkpoint
+from rnnbench.training.band import Band, Verdict
+from rnnbench.training.loop import Curve, Run
+from rnnbench.training.settings import Settings
+from rnnbench.training.tasks import Task
+
+STATUSES = ("ok", "left the band", "diverged", "not judged", "unsupported", "broke")
+
+
+@dataclass
+class Outcome:
+    """What became of one backend.
+
+    warm_up   seconds of the first step, which compiles
+    resumed   epochs that a checkpoint brought
+    """
+
+    backend: str
+    curve: Curve
+    warm_up: float = 0.0
+    resumed: int = 0
+    verdict: Verdict | None = None
+    unsupported: str = ""
+    broke: str = ""
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`."""
+        if self.unsupported or self.broke:
+            return "unsupported" if self.unsupported else "broke"
+        if self.verdict is not None and not self.verdict.passed:
+            return "left the band"
+        if self.curve.divergence is not None:
+            return "diverged"
+        return "ok" if self.verdict is not None else "not judged"
+
+    @property
+    def detail(self) -> str:
+        """Why, where the status is not ``ok``."""
+        if self.verdict is not None and not self.verdict.passed:
+            return self.verdict.diverged or str(self.verdict.left)
+        return self.unsupported or self.broke or str(self.curve.divergence or "")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "backend": self.backend,
+            "status": self.status,
+            "detail": self.detail,
+            "warm_up_seconds": self.warm_up,
+            "resumed_epochs": self.resumed,
+            "band": self.verdict and self.verdict.as_dict(),
+            "curve": self.curve.as_dict(),
+        }
+
+
+def train(
+    settings: Settings,
+    backends: Sequence[str],
+    task: Task,
+    checkpoints: Path | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
+    """Train them all; ``advance`` is called for each epoch of each backend.
+
+    checkpoints  folder that a run is written to after every epoch, and resumed from; InputError if
+                 what lies there is of other settings
+    """
+    runs: dict[str, Run] = {}
+    outcomes = {name: Outcome(name, Curve()) for name in backends}
+    for name, outcome in outcomes.items():
+        try:
+            run = Run(settings, name, task)
+            if checkpoints is not None:
+                checkpoint.resume(run, checkpoint.path(checkpoints, name))
+            outcome.curve, outcome.resumed = run.curve, run.epochs
+            if not run.finished:
+                outcome.warm_up = run.warm_up()
+            runs[name] = run
+        except UnsupportedError as error:
+            outcome.unsupported = str(error)
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a backend may raise anything)
+            outcome.broke = _sentence(error)
+    for epoch in range(settings.epochs):
+        for name in backends:
+            run = runs.get(name)
+            if run is not None and run.epochs == epoch and not run.finished:
+                try:
+                    run.epoch()
+                except Exception as error:  # noqa: BLE001
+                    outcomes[name].broke = _sentence(error)
+                    del runs[name]
+                    continue
+                if checkpoints is not None:
+                    checkpoint.save(run, checkpoint.path(checkpoints, name))
+            advance()
+    return list(outcomes.values())
+
+
+def judge(outcomes: Iterable[Outcome], band: Band) -> None:
+    """Give each that trained its verdict."""
+    for outcome in outcomes:
+        if not outcome.unsupported and not outcome.broke:
+            outcome.verdict = band.judge(outcome.curve)
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
