@@ -17,7 +17,7 @@ def test_public_names():
     assert set(rnnbench.__all__) == {
         "RNN", "GRU", "LSTM", "check", "backends", "register", "get_backend", "run", "Backend",
         "Conditions", "Inputs", "Spec", "Case", "InputError", "UnsupportedError",
-        "diagnose", "mistakes", "truncated_bptt", "truncation", "windows",
+        "diagnose", "mistakes", "training", "truncated_bptt", "truncation", "windows",
     }  # fmt: skip
     for name in rnnbench.__all__:
         assert getattr(rnnbench, name) is not None

@@ -51,6 +51,7 @@ __all__ = [
     "mistakes",
     "register",
     "run",
+    "training",
     "truncated_bptt",
     "truncation",
     "windows",
@@ -58,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("mistakes", "truncation"):
+    if name in ("mistakes", "training", "truncation"):
         return importlib.import_module(f"rnnbench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'rnnbench' has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rnnbench.cli import check, compare, diagnose, roofline, serve, train
+from rnnbench.cli import check, compare, diagnose, roofline, search, serve, train
 
 app = typer.Typer(
     name="rnnbench",
@@ -17,5 +17,6 @@ app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("diagnose")(diagnose.diagnose)
 app.command("roofline")(roofline.roofline)
+app.command("search")(search.search)
 app.command("serve")(serve.serve)
 app.command("train")(train.train)

@@ -17,7 +17,7 @@ from rnnbench.cli.options import listed, thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import threads as pools
 from rnnbench.errors import InputError
-from rnnbench.training.settings import ADDING, OPTIMISERS, READINGS, TASKS, Settings
+from rnnbench.training.settings import ADDING, DRAWS, OPTIMISERS, READINGS, TASKS, Settings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +75,7 @@ def train(
     band: Annotated[
         bool, typer.Option(help="Train on the oracle too, and hold every curve against it.")
     ] = True,
-    draws: Annotated[int, typer.Option(help="Runs that measure the band.", min=1)] = 4,
+    draws: Annotated[int, typer.Option(help="Runs that measure the band.", min=1)] = DRAWS,
     threads: Annotated[int, typer.Option(help="For all backends.")] = 1,
     checkpoint: Annotated[
         Path | None,
@@ -230,7 +230,7 @@ def _table(settings: Settings, data: Task, outcomes: Sequence[Outcome], target: 
         table.add_row(
             outcome.backend,
             Text(outcome.status, "green" if good else "bold red"),
-            f"{verdict.share:.0%}" if verdict and verdict.shares else "",
+            f"{verdict.share:.0%}" if verdict and verdict.worst else "",
             str(verdict.gated) if verdict else "",
             _score(curve.scores[-1], data.kind) if curve.scores else "",
             "never" if to_target is None else f"{to_target:.2f} s",

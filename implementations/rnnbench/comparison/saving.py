@@ -11,8 +11,6 @@ line of a case is the one that counts; readers pass over what they cannot read.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from rnnbench import machine
 from rnnbench.comparison.compare import Line, fastest, line_of
 from rnnbench.comparison.plan import BASELINE
 from rnnbench.counting import flops
+from rnnbench.lines import append as append_line
 
 SCHEMA = 1
 FOLDER = "comparison"
@@ -63,12 +62,4 @@ def path(folder: Path, host: str) -> Path:
 def append(lines: Sequence[Line], folder: Path) -> Path:
     """Add one case's line."""
     made = record(lines)
-    target = path(folder, made["machine"]["host"])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(made, allow_nan=False, default=str) + "\n"
-    descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-    return target
+    return append_line(made, path(folder, made["machine"]["host"]))

@@ -10,3 +10,31 @@
     band        how far apart rounding alone drives two runs, and who has left that band
     saving      runs beside asv's results, for the report
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Settings": "settings",
+    "Task": "tasks",
+    "Part": "tasks",
+    "load": "tasks",
+    "MissingDataError": "tasks",
+    "Classifier": "classifier",
+    "Run": "loop",
+    "Curve": "loop",
+    "Band": "band",
+    "measure": "band",
+    "train": "sidebyside",
+}
+"""Public name → the module that it is imported from, when first used."""
+
+__all__ = list(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rnnbench.training' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"rnnbench.training.{_HOME[name]}"), name)

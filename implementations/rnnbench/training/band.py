@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,9 @@ from rnnbench.budget import FLOOR
 from rnnbench.spec import UNIT_ROUNDOFF
 from rnnbench.training import reference
 from rnnbench.training.loop import Curve, Disturb, Run
-from rnnbench.training.settings import Settings
+from rnnbench.training.settings import DRAWS, Settings
 from rnnbench.training.tasks import Task
 
-DRAWS = 4
 DRAWN_ON = "native"
 """What the draws run on, in float64: its own errors are 10⁹ times smaller than the disturbance."""
 WIDEST = 0.1
@@ -54,13 +53,17 @@ Figures = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Left:
-    """Where a curve first left its band: error and band in u."""
+class At:
+    """One figure of a curve beside its band, both in u."""
 
     quantity: str
     step: int
     error: float
     band: float
+
+    @property
+    def share(self) -> float:
+        return self.error / self.band
 
     def __str__(self) -> str:
         when = "after epoch" if self.quantity == "test loss" else "in step"
@@ -74,14 +77,14 @@ class Left:
 class Verdict:
     """What a curve is, beside the oracle's.
 
-    shares  quantity → largest error as a share of the band, over the steps that are gated
-    gated   steps of the curve where the band is narrow enough to tell
-    left    where it first left the band, or None
+    worst   of each quantity the figure that uses most of its band, where the band can tell
+    gated   steps of the curve where it can
+    left    where the curve first left the band, or None
     """
 
-    shares: Mapping[str, float]
+    worst: Mapping[str, At]
     gated: int
-    left: Left | None
+    left: At | None
     diverged: str = ""
 
     @property
@@ -90,14 +93,16 @@ class Verdict:
 
     @property
     def share(self) -> float:
-        """The worst of the shares; infinite for a run that stopped being numbers."""
-        return math.inf if self.diverged else max(self.shares.values())
+        """The largest share of a band; infinite for a run that alone stopped being numbers."""
+        if self.diverged:
+            return math.inf
+        return max((at.share for at in self.worst.values()), default=0.0)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "passed": self.passed,
             "share": self.share if math.isfinite(self.share) else None,
-            "shares": dict(self.shares),
+            "worst": {quantity: asdict(at) for quantity, at in self.worst.items()},
             "gated_steps": self.gated,
             "account": self.diverged or (str(self.left) if self.left else None),
         }
@@ -115,25 +120,27 @@ class Band:
     def judge(self, curve: Curve) -> Verdict:
         """Where ``curve``, of the same settings, lies in the band."""
         if curve.divergence is not None and self.curve.divergence is None:
-            return Verdict({}, 0, None, f"the oracle's run went on, but here {curve.divergence}")
-        shares: dict[str, float] = {}
-        first: Left | None = None
+            return Verdict({}, 0, None, f"the oracle's run went on, here {curve.divergence}")
+        worst: dict[str, At] = {}
+        left: list[At] = []
         for quantity, name in QUANTITIES.items():
             error = _errors(getattr(curve, name), getattr(self.curve, name))
             width = self.widths[quantity][: len(error)]
             gated = np.flatnonzero(width * UNIT <= WIDEST)
-            beyond = gated[error[gated] > width[gated]]
-            shares[quantity] = float((error[gated] / width[gated]).max(initial=0.0))
-            if beyond.size and first is None:
-                at = int(beyond[0])
-                first = Left(quantity, at, float(error[at]), float(width[at]))
+            figures = [At(quantity, int(n), float(error[n]), float(width[n])) for n in gated]
+            worst |= {quantity: max(figures, key=lambda at: at.share)} if figures else {}
+            left += [at for at in figures if not at.error <= at.band][:1]
         width = self.widths["loss"][: len(curve.losses)]
-        return Verdict(shares, int((width * UNIT <= WIDEST).sum()), first)
+        first = min(left, key=lambda at: at.step, default=None)
+        return Verdict(worst, int((width * UNIT <= WIDEST).sum()), first)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "curve": self.curve.as_dict(),
-            "widths": {name: width.tolist() for name, width in self.widths.items()},
+            "widths": {
+                name: [value if math.isfinite(value) else None for value in width.tolist()]
+                for name, width in self.widths.items()
+            },
             "scores": list(self.scores),
         }
 

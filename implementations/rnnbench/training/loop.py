@@ -107,7 +107,7 @@ class Curve:
 
 
 class Run:
-    """A training under way; `epoch` goes one epoch on.
+    """A training under way; `epoch` takes it one epoch on.
 
     Raises UnsupportedError where the backend cannot train this network.
     """
@@ -168,6 +168,14 @@ class Run:
         """All of the training part once, then a look at the test part."""
         if self.finished:
             return
+        self.learn()
+        if self.curve.divergence is None:
+            loss, score = self.look()
+            self.curve.test_losses.append(loss)
+            self.curve.scores.append(score)
+
+    def learn(self) -> None:
+        """All of the training part once; this alone is on the curve's clock."""
         self.model.train()
         started = perf_counter()
         with self._own_random():
@@ -177,9 +185,6 @@ class Run:
                     return
         before = self.curve.seconds[-1] if self.curve.seconds else 0.0
         self.curve.seconds.append(before + perf_counter() - started)
-        loss, score = self.look()
-        self.curve.test_losses.append(loss)
-        self.curve.scores.append(score)
 
     def look(self, part: Part | None = None) -> tuple[float, float]:
         """Loss and score on a part, by default the test part, without dropout."""

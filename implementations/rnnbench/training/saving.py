@@ -8,14 +8,12 @@ A line is appended in one write. The newest line of the same settings is the one
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rnnbench import machine
+from rnnbench import lines, machine
 from rnnbench.training.band import Band
 from rnnbench.training.settings import Settings
 from rnnbench.training.sidebyside import Outcome
@@ -70,12 +68,4 @@ def path(folder: Path, host: str) -> Path:
 
 def append(made: Mapping[str, Any], folder: Path) -> Path:
     """Add a `record`."""
-    target = path(folder, made["machine"]["host"])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(made, allow_nan=False) + "\n"
-    descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-    return target
+    return lines.append(made, path(folder, made["machine"]["host"]))
