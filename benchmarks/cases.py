@@ -84,6 +84,11 @@ LAGS: dict[str, Added] = {
     "shape": {"smoke": ("single",)},
 }
 COLD_SHAPE = "medium"
+TRAINING: dict[str, Added] = {
+    "cell": {"smoke": ("gru",), "nightly": ("rnn_tanh", "rnn_relu", "lstm")},
+}
+TRAINED_BY_DAY = ("numba",)
+"""Backends that the smaller profiles train; the others take minutes."""
 
 
 class Sampling(NamedTuple):
@@ -140,6 +145,13 @@ def grid(axes: dict[str, Added], profile: str = PROFILE) -> list[list[Any]]:
 def params(axes: dict[str, Added], profile: str = PROFILE) -> list[list[Any]]:
     """asv's `params`: the backends, then the values of each parameter."""
     return [backends(profile), *grid(axes, profile)]
+
+
+def training_params(profile: str = PROFILE) -> list[list[Any]]:
+    """asv's `params` of a training: one backend by day, all of them by night."""
+    everyone, *axes = params(TRAINING, profile)
+    nightly = PROFILES.index(profile) >= PROFILES.index("nightly")
+    return [[name for name in everyone if nightly or name in TRAINED_BY_DAY], *axes]
 
 
 def names(axes: dict[str, Added]) -> list[str]:

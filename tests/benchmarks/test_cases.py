@@ -21,6 +21,7 @@ GRIDS = {
     "truncation": cases.TRUNCATION,
     "bias": cases.BIAS,
     "lags": cases.LAGS,
+    "training": cases.TRAINING,
 }
 
 
@@ -52,6 +53,14 @@ def test_quick_covers_every_cell_backend_and_direction():
     assert set(quick["cell"]) == set(CELLS)
     assert set(quick["T"]) == {16, 128}
     assert set(quick["layers"]) == set(quick["directions"]) == {1, 2}
+
+
+def test_trainings_are_one_backend_by_day_and_all_by_night():
+    assert cases.training_params("smoke") == [["numba"], ["gru"]]
+    assert cases.training_params("quick") == [["numba"], ["gru"]]
+    backends, cells = cases.training_params("nightly")
+    assert set(backends) == set(interface.backends())
+    assert set(cells) == set(CELLS)
 
 
 def test_peers_are_measured_by_night_and_named_as_the_package_names_them():

@@ -144,6 +144,15 @@ class Band:
             "scores": list(self.scores),
         }
 
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Band:
+        """What `as_dict` made; a width that JSON could not hold is infinite."""
+        widths = {
+            name: np.array([math.inf if value is None else value for value in width])
+            for name, width in given["widths"].items()
+        }
+        return cls(Curve.from_dict(given["curve"]), widths, tuple(given["scores"]))
+
 
 def _errors(got: list[float], expected: list[float]) -> Figures:
     """e(q_t) for the steps that both have."""

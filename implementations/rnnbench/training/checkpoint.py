@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rnnbench.errors import InputError
-from rnnbench.training.loop import Curve, Divergence, Run
+from rnnbench.training.loop import Curve, Run
 
 SCHEMA = 1
 
@@ -28,8 +27,6 @@ def path(folder: Path, backend: str) -> Path:
 
 def save(run: Run, target: Path) -> None:
     """Write the run as it stands between two epochs."""
-    curve = {field.name: getattr(run.curve, field.name) for field in fields(Curve)}
-    divergence = run.curve.divergence
     state: dict[str, Any] = {
         "schema": SCHEMA,
         "settings": run.settings.as_dict(),
@@ -39,7 +36,7 @@ def save(run: Run, target: Path) -> None:
         "optimiser": run.optimiser.state_dict(),
         "random": run.random,
         "order": run.order.get_state(),
-        "curve": curve | {"divergence": divergence and vars(divergence)},
+        "curve": run.curve.as_dict(),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".{os.getpid()}")
@@ -72,7 +69,5 @@ def resume(run: Run, source: Path) -> bool:
     run.optimiser.load_state_dict(state["optimiser"])
     run.random = state["random"]
     run.order.set_state(state["order"])
-    given = state["curve"]
-    divergence = given["divergence"]
-    run.curve = Curve(**given | {"divergence": divergence and Divergence(**divergence)})
+    run.curve = Curve.from_dict(state["curve"])
     return True

@@ -10,7 +10,7 @@ units.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -59,6 +59,21 @@ class Divergence:
     lr: float
     clip: float
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, which has no NaN: numbers that may be are texts."""
+        return asdict(self) | {
+            "value": str(self.value),
+            "largest": str(self.largest),
+            "account": str(self),
+        }
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Divergence:
+        """What `as_dict` made."""
+        own = {name: value for name, value in given.items() if name != "account"}
+        numbers = {name: float(own[name]) for name in ("value", "largest")}
+        return cls(**{**own, **numbers, "norms": tuple(own["norms"])})
+
     def __str__(self) -> str:
         norms = ", ".join(f"{norm:.3g}" for norm in self.norms) or "none"
         clipping = f"clip={self.clip:g}" if self.clip else "no clipping"
@@ -89,11 +104,14 @@ class Curve:
     divergence: Divergence | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: its numbers are finite, as a run stops at the first that is not."""
-        found = asdict(self)
-        if self.divergence is not None:
-            found["divergence"] |= {"value": str(self.divergence.value), "account": str(self.divergence)}
-        return found
+        """For JSON: all of its numbers are finite, as a run stops at the first that is not."""
+        return asdict(self) | {"divergence": self.divergence and self.divergence.as_dict()}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Curve:
+        """What `as_dict` made."""
+        divergence = given["divergence"]
+        return cls(**{**given, "divergence": divergence and Divergence.from_dict(divergence)})
 
     def epoch_reaching(self, target: float, kind: str) -> int | None:
         """The first epoch, from 0, whose score is at least ``target``, or at most for an error."""
