@@ -76,6 +76,10 @@ def train(
         bool, typer.Option(help="Train on the oracle too, and hold every curve against it.")
     ] = True,
     draws: Annotated[int, typer.Option(help="Runs that measure the band.", min=1)] = DRAWS,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="Ask the test sequences one by one, too: padding shows."),
+    ] = False,
     threads: Annotated[int, typer.Option(help="For all backends.")] = 1,
     checkpoint: Annotated[
         Path | None,
@@ -106,6 +110,8 @@ def train(
         thread_counts(str(threads))
         writable(save)
         writable(checkpoint)
+        if alone and task == ADDING:
+            raise InputError("alone is for classification; the adding problem has no classes")
         _pin(threads)
         names = _trainable(settings) if asked == [ALL] else asked
         for name in names:
@@ -117,7 +123,9 @@ def train(
     aim = TARGETS.get(task, TARGET) if target is None else target
     try:
         data = tasks.load(settings)
-        outcomes, width = _trained(settings, names, data, checkpoint, draws if band else 0)
+        outcomes, width = _trained(
+            settings, names, data, checkpoint, draws if band else 0, alone=alone
+        )
     except (InputError, tasks.MissingDataError) as error:
         leave(USAGE, str(error))
     record = saving.record(settings, data, outcomes, width, aim, threads)
@@ -151,13 +159,19 @@ def _trainable(settings: Settings) -> list[str]:
 
 
 def _trained(
-    settings: Settings, names: Sequence[str], data: Task, checkpoints: Path | None, draws: int
+    settings: Settings,
+    names: Sequence[str],
+    data: Task,
+    checkpoints: Path | None,
+    draws: int,
+    *,
+    alone: bool,
 ) -> tuple[list[Outcome], Band | None]:
     from rnnbench.training import band, sidebyside
 
     trainings = len(names) + (draws + 1 if draws else 0)
     with progress("training, epochs", trainings * settings.epochs) as advance:
-        outcomes = sidebyside.train(settings, names, data, checkpoints, advance)
+        outcomes = sidebyside.train(settings, names, data, checkpoints, advance, alone=alone)
         if not draws:
             return outcomes, None
         width = band.measure(settings, data, draws, advance)
@@ -190,6 +204,11 @@ def _print(
     for outcome in outcomes:
         if outcome.detail:
             console.print(Text(f"{outcome.backend}: {outcome.detail}", "bold red"))
+        if outcome.alone is not None:
+            console.print(
+                f"{outcome.backend}: {outcome.alone:.1%} of the test sequences are answered alike "
+                "with the others and alone"
+            )
         if outcome.resumed:
             console.print(f"{outcome.backend}: resumed after epoch {outcome.resumed}")
     if width is None:

@@ -215,6 +215,16 @@ class Run:
             return loss, float((outputs.argmax(1) == part.targets).double().mean())
         return loss, loss
 
+    def alone(self) -> float:
+        """Share of the test sequences that are answered alike with the others and in a batch of
+        their own, where nothing is padded. Of a right reading it is 1.
+        """
+        self.model.eval()
+        with torch.no_grad():
+            together = self.model(self.task.test.sequences).argmax(1)
+            apart = [self.model([one]).argmax(1) for one in self.task.test.sequences]
+        return float((together == torch.cat(apart)).double().mean())
+
     @property
     def _batch(self) -> int:
         return min(self.settings.batch, len(self.task.train.sequences))

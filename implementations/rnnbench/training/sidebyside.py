@@ -27,6 +27,7 @@ class Outcome:
 
     warm_up   seconds of the first step, which compiles
     resumed   epochs that a checkpoint brought
+    alone     see `Run.alone`; None where it was not asked for
     """
 
     backend: str
@@ -36,6 +37,7 @@ class Outcome:
     verdict: Verdict | None = None
     unsupported: str = ""
     broke: str = ""
+    alone: float | None = None
 
     @property
     def status(self) -> str:
@@ -62,6 +64,7 @@ class Outcome:
             "detail": self.detail,
             "warm_up_seconds": self.warm_up,
             "resumed_epochs": self.resumed,
+            "alone": self.alone,
             "band": self.verdict and self.verdict.as_dict(),
             "curve": self.curve.as_dict(),
         }
@@ -73,11 +76,14 @@ def train(
     task: Task,
     checkpoints: Path | None = None,
     advance: Callable[[], None] = lambda: None,
+    *,
+    alone: bool = False,
 ) -> list[Outcome]:
     """Train them all; ``advance`` is called for each epoch of each backend.
 
     checkpoints  folder that a run is written to after every epoch, and resumed from; InputError if
                  what lies there is of other settings
+    alone        whether the test sequences are answered one by one as well
     """
     runs: dict[str, Run] = {}
     outcomes = {name: Outcome(name, Curve()) for name in backends}
@@ -109,6 +115,9 @@ def train(
                 if checkpoints is not None:
                     checkpoint.save(run, checkpoint.path(checkpoints, name))
             advance()
+    if alone:
+        for name, run in runs.items():
+            outcomes[name].alone = run.alone()
     return list(outcomes.values())
 
 
