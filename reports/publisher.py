@@ -33,7 +33,16 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         revisions: dict[str, int],
     ) -> None:
         """Write the site into ``conf.html_dir``, which asv has filled with its own files."""
-        from . import commits, comparisons, explorer, overview, rows, speed_page, torch_page
+        from . import (
+            commits,
+            comparisons,
+            explorer,
+            overview,
+            rows,
+            speed_page,
+            torch_page,
+            training_page,
+        )
 
         html_dir = Path(conf.html_dir)
         loaded = rows.read_results(Path(conf.results_dir))
@@ -48,3 +57,5 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         (html_dir / "speed.html").write_text(speed, encoding="utf-8")
         facts = torch_page.render(Path(conf.results_dir), project=conf.project)
         (html_dir / "torch.html").write_text(facts, encoding="utf-8")
+        trained = training_page.render(Path(conf.results_dir), project=conf.project)
+        (html_dir / "training.html").write_text(trained, encoding="utf-8")

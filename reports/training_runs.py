@@ -17,7 +17,7 @@ from benchmarks import records
 from rnnbench.cli.exits import BROKEN, FAILED, GOOD, leave
 from rnnbench.training.settings import READINGS
 
-CELLS = ("rnn_tanh", "gru", "lstm")
+CELLS = ("gru", "lstm", "rnn_tanh")
 SEEDS = ("0", "1", "2")
 EXPLODING = ["--cell", "rnn_relu", "--optimiser", "sgd", "--lr", "0.3", "--epochs", "10"]
 ADDING = ["--task", "adding", "--no-band", "--dropout", "0", "--batch", "32", "--size", "2000"]
