@@ -21,7 +21,8 @@ from rnnbench.training.settings import OPTIMISERS, TASKS, Settings
 if TYPE_CHECKING:
     from rich.table import Table
 
-PLAN, SPACE, SETTINGS = Plan(), Space(), Settings(epochs=8)
+PLAN, SPACE = Plan(), Space()
+SETTINGS = PLAN.base
 SEARCHED, BASE = "Searched: values by commas", "The same in every trial"
 SHOWN = 10
 Number = TypeVar("Number", int, float)

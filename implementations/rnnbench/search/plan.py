@@ -70,7 +70,7 @@ class Plan:
     trials: int = 20
     seed: int = 0
     backend: str = "numba"
-    base: Settings = field(default_factory=lambda: Settings(epochs=8))
+    base: Settings = field(default_factory=lambda: Settings(epochs=10))
     space: Space = field(default_factory=Space)
 
     def __post_init__(self) -> None:

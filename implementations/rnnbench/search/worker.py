@@ -39,6 +39,8 @@ TRIES = 5
 HELD_OUT = 5
 """Every fifth training sequence of a class is held out, to choose by."""
 LOCKED_SECONDS = 60
+OPENINGS = 20
+"""Times that a storage is opened while another worker makes its tables."""
 LIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 SLOT, PULSE, SECONDS, DIVERGED = "slot", "pulse", "seconds", "diverged"
@@ -59,7 +61,7 @@ def open_study(plan: Plan, url: str, name: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     arguments = {"timeout": LOCKED_SECONDS} if url.startswith("sqlite") else {}
     try:
-        storage = RDBStorage(url, engine_kwargs={"connect_args": arguments})
+        storage = _storage(url, arguments)
         study = optuna.create_study(
             storage=storage,
             study_name=name,
@@ -81,6 +83,22 @@ def open_study(plan: Plan, url: str, name: str) -> optuna.Study:
             raise InputError(f"study {name!r} was begun with another {what}: give it another name")
     study.set_user_attr("plan", own)
     return study
+
+
+def _storage(url: str, arguments: dict[str, Any]) -> RDBStorage:
+    """The storage, its tables made; where another worker is making them, once it has."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for attempt in range(OPENINGS):
+        try:
+            return RDBStorage(url, engine_kwargs={"connect_args": arguments})
+        except SQLAlchemyError as error:
+            known = str(error).lower()
+            making = any(words in known for words in ("already exists", "unique", "duplicate"))
+            if not making or attempt + 1 == OPENINGS:
+                raise
+            time.sleep(2 * POLL)
+    raise AssertionError("unreachable")
 
 
 def owners(trials: list[FrozenTrial]) -> dict[int, FrozenTrial]:
