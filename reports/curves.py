@@ -90,7 +90,9 @@ def _curve(line: Line, low: int, high: int, length: int) -> Markup:
     kept = [
         (step, value)
         for step, value in enumerate(line.values)
-        if value is not None and _shown(value) and (step % stride == 0 or step + 1 == len(line.values))
+        if value is not None
+        and _shown(value)
+        and (step % stride == 0 or step + 1 == len(line.values))
     ]
     if not kept:
         return Markup("")
@@ -101,6 +103,6 @@ def _curve(line: Line, low: int, high: int, length: int) -> Markup:
     end = Markup("")
     if line.series is not None:
         end = shape(line.series, points[-1][0], round(points[-1][1], 1), hollow=False)
-    return Markup('<g><title>{}: {} at the end</title><polyline class="{}" points="{}"/>{}</g>').format(
-        line.name, last, kind, path, end
-    )
+    return Markup(
+        '<g><title>{}: {} at the end</title><polyline class="{}" points="{}"/>{}</g>'
+    ).format(line.name, last, kind, path, end)

@@ -69,8 +69,8 @@ def _section(anchor: str, machine: Machine) -> Section:
         (
             "Every backend against the oracle",
             "Each backend begins with the same weights and sees the same batches. Errors are "
-            "distances from a run of the float64 oracle, in units of float32’s roundoff; the dashed "
-            "limit is the band that rounding explains, measured by runs with rounding-size "
+            "distances from a run of the float64 oracle, in units of float32’s roundoff; the "
+            "dashed limit is the band that rounding explains, measured by runs with rounding-size "
             "disturbances. Times are of training alone, alternated in one process.",
             [_backends(one) for one in right if one.band],
         ),
@@ -82,8 +82,8 @@ def _section(anchor: str, machine: Machine) -> Section:
         (
             "Planted mistakes",
             "The same network with a wrong reading of its states. Answered alike: the share of the "
-            "test sequences that get the same answer in a batch with the others and in one of their "
-            "own, where nothing is padded.",
+            "test sequences that get the same answer in a batch with the others and in one of "
+            "their own, where nothing is padded.",
             _planted(own),
         ),
         (
@@ -94,13 +94,17 @@ def _section(anchor: str, machine: Machine) -> Section:
         ),
         (
             "Search",
-            "Every trial is scored on a fifth of the training part that it does not learn from; the "
-            "best then learns from all of it and is looked at on the test part, once.",
+            "Every trial is scored on a fifth of the training part that it does not learn from; "
+            "the best then learns from all of it and is looked at on the test part, once.",
             [_search(one) for one in machine.searches],
         ),
     ]
     newest = max(own, key=lambda one: one.at, default=None)
-    facts = [("processor", newest.machine.get("cpu", "?")), ("measured", newest.at[:10])] if newest else []
+    facts = (
+        [("processor", newest.machine.get("cpu", "?")), ("measured", newest.at[:10])]
+        if newest
+        else []
+    )
     facts += list(newest.versions.items()) if newest else []
     return Section(anchor, machine.host, facts, parts)
 
@@ -110,7 +114,9 @@ def _name(one: Training) -> str:
     data = {VOWELS: "Japanese Vowels", ADDING: f"adding problem, T={s['T']}"}[s["task"]]
     nets = f"{text.plural(s['layers'], 'layer')}, {text.plural(s['directions'], 'direction')}"
     clip = f"clip {s['clip']:g}" if s["clip"] else "no clipping"
-    return f"{data}: {s['cell']}, H={s['hidden_size']}, {nets}, {s['optimiser']} {s['lr']:g}, {clip}"
+    return (
+        f"{data}: {s['cell']}, H={s['hidden_size']}, {nets}, {s['optimiser']} {s['lr']:g}, {clip}"
+    )
 
 
 def _score(value: float, one: Training) -> str:
@@ -122,7 +128,10 @@ def _score(value: float, one: Training) -> str:
 def _backends(one: Training) -> Panel:
     assert one.band is not None
     series = {run.backend: number for number, run in enumerate(one.runs)}
-    losses = [curves.Line(run.backend, run.curve["losses"], series[run.backend]) for run in one.runs]
+    losses = [
+        curves.Line(run.backend, run.curve["losses"], series[run.backend]) for run in one.runs
+    ]
+    norms = [curves.Line(run.backend, run.curve["norms"], series[run.backend]) for run in one.runs]
     limit = curves.Line(BAND, one.band["widths"]["loss"], None)
     wide = curves.Line(BAND, one.band["widths"]["gradient norm"], None)
     apart = {
@@ -131,7 +140,10 @@ def _backends(one: Training) -> Panel:
     }
     title = _name(one)
     pictures = [
-        curves.plot(f"Loss: {title}", "All backends, one curve.", losses, "step", "loss of the batch"),
+        curves.plot(f"Loss: {title}", "All backends, one curve.", losses, "step", "loss"),
+        curves.plot(
+            f"Gradient norm: {title}", "All backends, one curve.", norms, "step", "gradient norm"
+        ),
         curves.plot(
             f"Error of the loss: {title}", "Each backend and its band.",
             [*apart["losses"], limit], "step", "error of the loss, eps",
@@ -142,13 +154,22 @@ def _backends(one: Training) -> Panel:
         ),
     ]  # fmt: skip
     native = next((run for run in one.runs if run.backend == BASELINE), None)
-    heads = ["Verdict", "Of the band", "Test", f"To {_score(one.target, one)}", "native / own", "An epoch", "First step"]
+    heads = [
+        "Verdict",
+        "Of the band",
+        "Test",
+        f"To {_score(one.target, one)}",
+        "native / own",
+        "An epoch",
+        "First step",
+    ]
     lines = [(run.backend, _figures(run, one, native)) for run in one.runs]
     oracle = one.band["curve"]["scores"]
     low, high = one.band["scores"]
     last = _score(oracle[-1], one) if oracle else text.NONE
     sentences = [
-        f"The oracle’s run ends at {last}; roundings alone at {_score(low, one)} to {_score(high, one)}."
+        f"The oracle’s run ends at {last}; with roundings alone runs end at {_score(low, one)} to "
+        f"{_score(high, one)}."
     ]
     sentences += [f"{run.backend}: {run.detail}" for run in one.runs if run.detail]
     return Panel(title, "", pictures, series, "Backend", heads, lines, sentences)
@@ -158,7 +179,9 @@ def _figures(run: Trained, one: Training, native: Trained | None) -> list[Figure
     mark = "✔" if run.status in GOOD else "✖" if run.status in BAD else "–"
     look = "good" if run.status in GOOD else "bad" if run.status in BAD else "muted"
     steps = f"{run.gated} steps" if run.gated else ""
-    share = NOTHING if math.isnan(run.share) else Figure(f"{100 * run.share:.0f} %", steps, run.share)
+    share = (
+        NOTHING if math.isnan(run.share) else Figure(f"{100 * run.share:.0f} %", steps, run.share)
+    )
     score = NOTHING if math.isnan(run.score) else Figure(_score(run.score, one), sort=run.score)
     return [
         Figure(f"{mark} {run.status}", look=look),
@@ -204,7 +227,13 @@ def _clipping(own: Sequence[Training]) -> list[Panel]:
         series = {name: number for number, (name, *_) in enumerate(runs)}
         norms = [curves.Line(name, run.curve["norms"], series[name]) for name, _, run in runs]
         title = _name(group[0]).rsplit(", ", 1)[0]
-        chart = curves.plot(f"Gradient norm: {title}", "With and without clipping.", norms, "step", "norm of the gradient")
+        chart = curves.plot(
+            f"Gradient norm: {title}",
+            "With and without clipping.",
+            norms,
+            "step",
+            "norm of the gradient",
+        )
         lines = [
             (
                 name,
@@ -261,21 +290,27 @@ def _planted(own: Sequence[Training]) -> list[Panel]:
             for name in ordered
         ]
         title = _name(group[0])
-        chart = curves.plot(f"Errors: {title}", "By reading.", wrong, "epoch", "share of the test part wrong")
+        chart = curves.plot(
+            f"Errors: {title}", "By reading.", wrong, "epoch", "share of the test part wrong"
+        )
         note = f"Means over {text.plural(len(seeds), 'seed')}; the chart shows seed {seeds[0]}."
         heads = ["Test accuracy", "Cost", "Answered alike"]
         panels.append(Panel(title, note, [chart], series, "Reading", heads, lines))
     return panels
 
 
-def _cost(own: Sequence[float], right: Sequence[float], alike: Sequence[float | None]) -> list[Figure]:
+def _cost(
+    own: Sequence[float], right: Sequence[float], alike: Sequence[float | None]
+) -> list[Figure]:
     """Accuracy with its extremes, points lost to the right reading, share answered alike."""
     lost = 100 * (mean(right) - mean(own))
     known = [value for value in alike if value is not None]
     extremes = f"{100 * min(own):.1f}–{100 * max(own):.1f}" if len(own) > 1 else ""
     return [
         Figure(f"{100 * mean(own):.1f} %", extremes, mean(own)),
-        NOTHING if own is right else Figure(f"{lost:.1f} points", sort=lost, look="bad" if lost > 1 else ""),
+        NOTHING
+        if own is right
+        else Figure(f"{lost:.1f} points", sort=lost, look="bad" if lost > 1 else ""),
         Figure(f"{100 * mean(known):.1f} %", sort=mean(known)) if known else NOTHING,
     ]
 
@@ -287,9 +322,17 @@ def _lags(own: Sequence[Training]) -> list[Panel]:
         if any(one.band for one in group):
             continue
         series = {one.settings["cell"]: number for number, one in enumerate(group)}
-        lines = [curves.Line(one.settings["cell"], one.runs[0].curve["scores"], series[one.settings["cell"]]) for one in group]
-        title = f"T={group[0].settings['T']}, {group[0].settings['epochs']} epochs of {group[0].settings['size']:,} sequences"
-        chart = curves.plot(f"Adding problem: {title}", "Test error by cell.", lines, "epoch", "mean squared error")
+        lines = [
+            curves.Line(
+                one.settings["cell"], one.runs[0].curve["scores"], series[one.settings["cell"]]
+            )
+            for one in group
+        ]
+        s = group[0].settings
+        title = f"T={s['T']}, {s['epochs']} epochs of {s['size']:,} sequences"
+        chart = curves.plot(
+            f"Adding problem: {title}", "Test error by cell.", lines, "epoch", "mean squared error"
+        )
         table = [
             (
                 one.settings["cell"],
@@ -324,13 +367,24 @@ def _search(one: Search) -> Panel:
     rows = [charts.Row(f"{error:.3f}", [[mark]]) for error, mark in zip(worst, marks, strict=True)]
     axis = charts.number_axis(trial["lr"] for trial in scored)
     what = "error, held out" if not higher else "share wrong, held out"
-    chart = charts.dot_plot(f"{one.study}: {what}, over the learning rate", "The best filled.", rows[:12], axis)
-    heads = ["Accuracy, held out" if higher else "Error, held out", "lr", "H", "L", "Dropout", "Time"]
+    chart = charts.dot_plot(
+        f"{one.study}: {what}, over the learning rate", "The best filled.", rows[:12], axis
+    )
+    heads = [
+        "Accuracy, held out" if higher else "Error, held out",
+        "lr",
+        "H",
+        "L",
+        "Dropout",
+        "Time",
+    ]
     lines = [
         (
             f"slot {trial['slot']}",
             [
-                Figure(text.number(trial["value"], 4), look="good" if trial["slot"] == one.best else ""),
+                Figure(
+                    text.number(trial["value"], 4), look="good" if trial["slot"] == one.best else ""
+                ),
                 _number(trial["lr"]),
                 _number(trial["hidden_size"]),
                 _number(trial["layers"]),
@@ -344,11 +398,18 @@ def _search(one: Search) -> Panel:
     plan = one.plan
     sentences = []
     if one.test is not None:
-        shown = f"{100 * one.test:.1f} % of the test part" if higher else f"a test error of {text.number(one.test)}"
+        shown = (
+            f"{100 * one.test:.1f} % of the test part"
+            if higher
+            else f"a test error of {text.number(one.test)}"
+        )
         sentences.append(f"Slot {one.best}, trained on the whole training part: {shown}.")
     done = f"{len(one.trials)} of {plan['trials']} slots have their result"
     sentences.append(f"{done}; {one.failed} tries came to nothing.")
-    sentences += [f"Slot {t['slot']} diverged: {t['diverged']}" for t in one.trials if t["diverged"]]
-    title = f"{one.study}: {plan['strategy']}, {plan['base']['cell']}, {plan['base']['epochs']} epochs a trial"
+    sentences += [
+        f"Slot {t['slot']} diverged: {t['diverged']}" for t in one.trials if t["diverged"]
+    ]
+    base = plan["base"]
+    title = f"{one.study}: {plan['strategy']}, {base['cell']}, {base['epochs']} epochs a trial"
     series = {text.plural(number, "layer"): number for number in layers}
     return Panel(title, "", [chart] if rows else [], series, "", heads, lines, sentences)

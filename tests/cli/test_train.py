@@ -140,6 +140,8 @@ def test_a_resumed_run_says_so(tmp_path):
     assert once.exit_code == 0
     again = run(*SHORT, "--no-band", "--backend", "native", "--checkpoint", str(tmp_path))
     assert "native: resumed after epoch 2" in again.output
-    other = run(*SHORT, "--no-band", "--backend", "native", "--checkpoint", str(tmp_path), "--lr", "1")
+    other = run(
+        *SHORT, "--no-band", "--backend", "native", "--checkpoint", str(tmp_path), "--lr", "1"
+    )
     assert other.exit_code == 2
     assert "lr=0.005 (now 1.0)" in other.stderr

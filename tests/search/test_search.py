@@ -61,9 +61,7 @@ def outcome(study):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_each_strategy_fills_each_slot_once_and_always_alike(strategy, sums, tmp_path):
     plan = replace(PLAN, strategy=strategy, trials=12 if strategy == "tpe" else 5)
-    first, second = (
-        work(plan, f"sqlite:///{tmp_path / name}.db", sums) for name in ("one", "two")
-    )
+    first, second = (work(plan, f"sqlite:///{tmp_path / name}.db", sums) for name in ("one", "two"))
     assert [row["slot"] for row in results.rows(first)] == list(range(plan.trials))
     assert len(first.trials) == plan.trials
     assert outcome(first) == outcome(second)
@@ -118,7 +116,7 @@ def _running(path, study, number):
         return False
     try:
         trials = optuna.load_study(study_name=study, storage=f"sqlite:///{path}").trials
-    except Exception:  # the tables may be in the making
+    except Exception:  # noqa: BLE001 (the tables may be in the making)
         return False
     return any(t.number == number and PULSE in t.user_attrs for t in trials)
 
@@ -134,7 +132,9 @@ def test_two_workers_share_a_study_and_double_nothing(tmp_path):
     outputs = [json.loads(text) for text, _ in said]
     assert outputs[0]["trials"] == outputs[1]["trials"]
     assert [row["slot"] for row in outputs[0]["trials"]] == list(range(8))
-    study = optuna.load_study(study_name="adding-gru-random", storage=f"sqlite:///{tmp_path / 's'}.db")
+    study = optuna.load_study(
+        study_name="adding-gru-random", storage=f"sqlite:///{tmp_path / 's'}.db"
+    )
     finished = [t.user_attrs[SLOT] for t in study.trials if t.state is TrialState.COMPLETE]
     assert sorted(finished) == list(range(8))
 

@@ -25,7 +25,9 @@ def sequences(lengths):
 
 
 @settings(max_examples=25, deadline=None)
-@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), directions=st.sampled_from([1, 2]))
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), directions=st.sampled_from([1, 2])
+)
 def test_the_answer_does_not_depend_on_the_batch(lengths, directions):
     net, given_ = network(directions=directions), sequences(lengths)
     alone = torch.cat([net([one]) for one in given_])

@@ -46,7 +46,12 @@ def test_norms_are_those_before_clipping_and_clipping_bounds_the_step(small, few
     found = Run(settings, "native", few)
     before = [p.detach().clone() for p in found.parameters]
     found.epoch()
-    moved = math.sqrt(sum(float((p.detach() - b).norm()) ** 2 for p, b in zip(found.parameters, before, strict=True)))
+    moved = math.sqrt(
+        sum(
+            float((p.detach() - b).norm()) ** 2
+            for p, b in zip(found.parameters, before, strict=True)
+        )
+    )
     assert found.curve.norms[0] > 0.1
     assert moved == pytest.approx(1e-3, rel=1e-3)
     free = Run(replace(settings, clip=0.0), "native", few)
@@ -84,7 +89,10 @@ def test_gated_cells_learn_a_lag_at_which_tanh_does_not():
         task="adding", T=60, size=1500, hidden_size=24, dropout=0.0, batch=30, epochs=7, lr=0.01
     )
     task = tasks.load(settings)
-    error = {c: run(replace(settings, cell=c), "numba", task).curve.scores[-1] for c in ("gru", "rnn_tanh")}
+    error = {
+        c: run(replace(settings, cell=c), "numba", task).curve.scores[-1]
+        for c in ("gru", "rnn_tanh")
+    }
     assert error["gru"] < 0.03
     assert error["rnn_tanh"] > 0.12
 

@@ -23,7 +23,9 @@ def everything(rnn, x, seed=0):
     output, final = rnn(x)
     data = output.data if hasattr(output, "batch_sizes") else output
     parts = [data, *(final if isinstance(final, tuple) else (final,))]
-    ups = [torch.linspace(-1, 1, part.numel(), dtype=part.dtype).reshape(part.shape) for part in parts]
+    ups = [
+        torch.linspace(-1, 1, part.numel(), dtype=part.dtype).reshape(part.shape) for part in parts
+    ]
     gradients = torch.autograd.grad(parts, list(rnn.parameters()), ups)
     return [*(part.detach() for part in parts), *gradients]
 

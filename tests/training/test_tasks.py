@@ -74,7 +74,9 @@ def test_adding_marks_one_step_of_either_half_and_sums_them(T, seed):
 
 def test_who_does_not_look_has_a_sixth_for_an_error():
     task = tasks.load(Settings(task=ADDING, T=10, size=20_000))
-    assert float(((task.train.targets - 1) ** 2).mean()) == pytest.approx(tasks.BLIND_ERROR, rel=0.03)
+    assert float(((task.train.targets - 1) ** 2).mean()) == pytest.approx(
+        tasks.BLIND_ERROR, rel=0.03
+    )
 
 
 def test_one_seed_one_set(sums):

@@ -127,14 +127,14 @@ def search(
 search.__doc__ = f"{search.__doc__}\n    {TEXT}"
 
 
-def _numbers(
-    name: str, text: str, kind: Callable[[str], Number]
-) -> tuple[Number, ...]:
+def _numbers(name: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
     """What stands between commas; InputError for what is no such number."""
     try:
         return tuple(kind(part) for part in listed(text))
     except ValueError:
-        raise InputError(f"{name} must be numbers, like {_text(getattr(SPACE, name))}; got {text!r}") from None
+        raise InputError(
+            f"{name} must be numbers, like {_text(getattr(SPACE, name))}; got {text!r}"
+        ) from None
 
 
 def _upto(advance: Callable[[], None]) -> Callable[[int], None]:

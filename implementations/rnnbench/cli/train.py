@@ -239,7 +239,14 @@ def _table(settings: Settings, data: Task, outcomes: Sequence[Outcome], target: 
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("backend", no_wrap=True)
     table.add_column("verdict")
-    heads = ("of band", "steps", "test", f"to {_score(target, data.kind)}", "an epoch", "first step")
+    heads = (
+        "of band",
+        "steps",
+        "test",
+        f"to {_score(target, data.kind)}",
+        "an epoch",
+        "first step",
+    )
     for heading in heads:
         table.add_column(heading, justify="right")
     for outcome in outcomes:

@@ -1,8 +1,9 @@
 """What is searched: N slots, each of which needs one result.
 
-The parameters of a slot are the grid's point, or drawn with the seed (seed, slot): a search that was
-killed and resumed tries what it would have tried anyway. With TPE (Bergstra et al. 2011) they depend
-on the results before as well, so with one worker the same holds; with several, who is faster decides.
+The parameters of a slot are the grid's point, or drawn with the seed (seed, slot): a search that
+was killed and resumed tries what it would have tried anyway. With TPE (Bergstra et al. 2011) they
+depend on the results before as well, so with one worker the same holds; with several, who is faster
+decides.
 """
 
 from __future__ import annotations
@@ -44,9 +45,7 @@ class Space:
     def grid(self) -> list[dict[str, Any]]:
         """Every combination."""
         axes = asdict(self)
-        return [
-            dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())
-        ]
+        return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """The trial's parameters, drawn by its study's sampler where it has none yet."""

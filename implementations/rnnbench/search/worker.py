@@ -113,9 +113,7 @@ def owners(trials: list[FrozenTrial]) -> dict[int, FrozenTrial]:
 class Worker:
     """Takes slots of ``plan`` in ``study``; `work` returns when all have their results."""
 
-    def __init__(
-        self, plan: Plan, study: optuna.Study, task: Task, grace: float = GRACE
-    ) -> None:
+    def __init__(self, plan: Plan, study: optuna.Study, task: Task, grace: float = GRACE) -> None:
         self.plan, self.study, self.grace = plan, study, grace
         kept, held = tasks.held_out(task.train, HELD_OUT)
         self.task = replace(task, train=kept, test=held)
@@ -225,4 +223,3 @@ def _beating(trial: optuna.Trial) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-

@@ -1,14 +1,14 @@
 """Training for real: the same network, the same curve, on every backend.
 
-    tasks       data: Japanese Vowels (lengths 7 to 29), the adding problem (long lags)
-    settings    everything that determines a run
-    classifier  padding, packing, each sequence's own last step, dropout, linear head
-    planted     the classic mistakes of that reading, to show what they cost
-    loop        seeds, optimiser, clipping, the curve, a stop at the first NaN
-    checkpoint  a run on disk; resumed, it goes on as if it had never stopped
-    reference   the float64 oracle as a backend that can be trained on
-    band        how far apart rounding alone drives two runs, and who has left that band
-    saving      runs beside asv's results, for the report
+tasks       data: Japanese Vowels (lengths 7 to 29), the adding problem (long lags)
+settings    everything that determines a run
+classifier  padding, packing, each sequence's own last step, dropout, linear head
+planted     the classic mistakes of that reading, to show what they cost
+loop        seeds, optimiser, clipping, the curve, a stop at the first NaN
+checkpoint  a run on disk; resumed, it goes on as if it had never stopped
+reference   the float64 oracle as a backend that can be trained on
+band        how far apart rounding alone drives two runs, and who has left that band
+saving      runs beside asv's results, for the report
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HOME = {
 }
 """Public name → the module that it is imported from, when first used."""
 
-__all__ = list(_HOME)  # noqa: PLE0605
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 r"""How far apart rounding alone drives two trainings, and who is farther.
 
 Reference.  The run of the float64 oracle. It begins with the same float32 weights as every backend,
-sees the same batches and drops the same units, so what a float32 run differs by comes from rounding,
-or from a mistake.
+sees the same batches and drops the same units, so what a float32 run differs by comes from
+rounding, or from a mistake.
 
 Growth.  A difference in step t is carried on by the weights, magnified by the loss surface and the
 optimiser; how fast is a matter of the run, and is measured, not guessed. In each of `DRAWS` runs in
@@ -27,7 +27,7 @@ Known shortcoming: a mistake smaller than the band passes. In the first steps th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ DRAWN_ON = "native"
 """What the draws run on, in float64: its own errors are 10⁹ times smaller than the disturbance."""
 WIDEST = 0.1
 UNIT = UNIT_ROUNDOFF["float32"]
+SMALLEST = float(np.finfo(float).tiny)
 QUANTITIES = {"loss": "losses", "gradient norm": "norms", "test loss": "test_losses"}
 
 Figures = NDArray[np.float64]
@@ -158,14 +159,15 @@ def _errors(got: list[float], expected: list[float]) -> Figures:
     """e(q_t) for the steps that both have."""
     n = min(len(got), len(expected))
     ours, theirs = np.array(got[:n]), np.array(expected[:n])
-    return np.abs(ours - theirs) / np.maximum(np.abs(theirs), np.finfo(float).tiny) / UNIT
+    found: Figures = np.abs(ours - theirs) / np.maximum(np.abs(theirs), SMALLEST) / UNIT
+    return found
 
 
 def rounding(seed: int) -> Disturb:
     """Multiplies every weight by 1 ± u, signs at random."""
     generator = torch.Generator().manual_seed(seed)
 
-    def disturb(parameters: list[Tensor]) -> None:
+    def disturb(parameters: Sequence[Tensor]) -> None:
         with torch.no_grad():
             for parameter in parameters:
                 signs = torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1

@@ -1,8 +1,8 @@
 """A run on disk after every epoch; resumed, it goes on as if it had never stopped.
 
 Kept are the weights, the optimiser's state, both generators' states and the curve so far: all that
-the next step depends on. The file is written whole or not at all, so that a run killed at any moment
-loses the epoch that it was in.
+the next step depends on. The file is written whole or not at all, so that a run killed at any
+moment loses the epoch that it was in.
 """
 
 from __future__ import annotations

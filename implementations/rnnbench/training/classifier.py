@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 Reading = Callable[[nn.RNNBase, Tensor, Tensor], Tensor]
-"""Features (B, D·H) of a batch: the module, x (T, B, I) with zeros behind each end, lengths (B,)."""
+"""Features (B, D·H) of a batch: of the module, x (T, B, I) padded with zeros, lengths (B,)."""
 
 
 def hidden(final: Any) -> Tensor:

@@ -10,7 +10,7 @@ units.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -36,7 +36,7 @@ MODULES: dict[str, Callable[..., torch.nn.RNNBase]] = {
 }
 """What makes the module of a cell."""
 
-Disturb = Callable[[list[Tensor]], None]
+Disturb = Callable[[Sequence[Tensor]], None]
 """Changes the parameters in place, before every step; see `band`."""
 
 
@@ -177,7 +177,7 @@ class Run:
         started = perf_counter()
         with self._own_random():
             state = torch.random.get_rng_state()
-            self._loss(self.task.train.take(range(self._batch))).backward()
+            self._loss(self.task.train.take(range(self._batch))).backward()  # type: ignore[no-untyped-call]
             torch.random.set_rng_state(state)
         self.optimiser.zero_grad()
         return perf_counter() - started
@@ -231,7 +231,7 @@ class Run:
 
     def _batches(self) -> Iterator[Part]:
         rows = torch.randperm(len(self.task.train.sequences), generator=self.order)
-        for chosen in rows.split(self.settings.batch):
+        for chosen in torch.split(rows, self.settings.batch):
             yield self.task.train.take(chosen.tolist())
 
     def _criterion(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -251,7 +251,7 @@ class Run:
             self.curve.divergence = self._divergence("loss", value)
             return
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         most = self.settings.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, most).item()
         if not math.isfinite(norm):
@@ -282,4 +282,3 @@ class Run:
             torch.random.set_rng_state(self.random)
             yield
             self.random = torch.random.get_rng_state()
-

@@ -38,7 +38,7 @@ class Oracle(interface.Backend):
             rows = inputs.x.reshape(-1, inputs.x.shape[-1]).float()
             masks = tuple(m.double() for m in draw_masks(spec, rows, inputs.dropout))
             masks = tuple(m.reshape(*inputs.x.shape[:-1], -1) for m in masks)
-        output, *state = _OracleFunction.apply(
+        output, *state = _OracleFunction.apply(  # type: ignore[no-untyped-call]
             spec, inputs.batch_sizes, len(masks), inputs.x, *inputs.state, *inputs.weights, *masks
         )
         return output, tuple(state)
@@ -120,7 +120,9 @@ def _on_groups(
             if name in ("output", "grad_x"):
                 total.setdefault(name, np.zeros((len(x), value.shape[2])))[rows] = value
             elif name in ("h_n", "c_n", "grad_h0", "grad_c0"):
-                whole = total.setdefault(name, np.zeros((len(value), len(state[0][0]), value.shape[2])))
+                whole = total.setdefault(
+                    name, np.zeros((len(value), len(state[0][0]), value.shape[2]))
+                )
                 whole[:, columns] = value
             else:
                 total[name] = total.get(name, 0.0) + value

@@ -1,7 +1,8 @@
-"""Where trainings are kept for the report: one JSON object for each run of the command, a line each.
+"""Where trainings are kept for the report: one JSON object for each call, a line each.
 
-    {"schema", "at", "machine", "versions", "threads", "settings", "task": {"kind", "train", "test"},
-     "target", "band": the oracle's curve and the widths, or null, "runs": [an outcome each]}
+    {"schema", "at", "machine", "versions", "threads", "settings", "target",
+     "task": {"kind", "train", "test"}, "band": the oracle's curve and the widths, or null,
+     "runs": [an outcome each]}
 
 A line is appended in one write. The newest line of the same settings is the one that counts.
 """

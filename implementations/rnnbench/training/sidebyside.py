@@ -85,40 +85,50 @@ def train(
                  what lies there is of other settings
     alone        whether the test sequences are answered one by one as well
     """
-    runs: dict[str, Run] = {}
     outcomes = {name: Outcome(name, Curve()) for name in backends}
-    for name, outcome in outcomes.items():
-        try:
-            run = Run(settings, name, task)
-            if checkpoints is not None:
-                checkpoint.resume(run, checkpoint.path(checkpoints, name))
-            outcome.curve, outcome.resumed = run.curve, run.epochs
-            if not run.finished:
-                outcome.warm_up = run.warm_up()
-            runs[name] = run
-        except UnsupportedError as error:
-            outcome.unsupported = str(error)
-        except InputError:
-            raise
-        except Exception as error:  # noqa: BLE001 (a backend may raise anything)
-            outcome.broke = _sentence(error)
+    begun = {
+        name: _begin(settings, outcome, task, checkpoints) for name, outcome in outcomes.items()
+    }
+    runs = {name: run for name, run in begun.items() if run is not None}
     for epoch in range(settings.epochs):
         for name in backends:
-            run = runs.get(name)
-            if run is not None and run.epochs == epoch and not run.finished:
+            going = runs.get(name)
+            if going is not None and going.epochs == epoch and not going.finished:
                 try:
-                    run.epoch()
+                    going.epoch()
                 except Exception as error:  # noqa: BLE001
                     outcomes[name].broke = _sentence(error)
                     del runs[name]
                     continue
                 if checkpoints is not None:
-                    checkpoint.save(run, checkpoint.path(checkpoints, name))
+                    checkpoint.save(going, checkpoint.path(checkpoints, name))
             advance()
     if alone:
         for name, run in runs.items():
             outcomes[name].alone = run.alone()
     return list(outcomes.values())
+
+
+def _begin(
+    settings: Settings, outcome: Outcome, task: Task, checkpoints: Path | None
+) -> Run | None:
+    """A run up to where its checkpoint ends, warmed up; None, and why, if it cannot be made."""
+    try:
+        run = Run(settings, outcome.backend, task)
+        if checkpoints is not None:
+            checkpoint.resume(run, checkpoint.path(checkpoints, outcome.backend))
+        outcome.curve, outcome.resumed = run.curve, run.epochs
+        if not run.finished:
+            outcome.warm_up = run.warm_up()
+    except UnsupportedError as error:
+        outcome.unsupported = str(error)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a backend may raise anything)
+        outcome.broke = _sentence(error)
+    else:
+        return run
+    return None
 
 
 def judge(outcomes: Iterable[Outcome], band: Band) -> None:

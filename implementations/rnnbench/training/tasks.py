@@ -139,7 +139,8 @@ def held_out(part: Part, every: int) -> tuple[Part, Part]:
     Regression has one class. The test part must not be looked at for that.
     """
     seen: dict[float, int] = {}
-    kept, held = [], []
+    kept: list[int] = []
+    held: list[int] = []
     for row, target in enumerate(part.targets.tolist()):
         group = 0.0 if part.targets.is_floating_point() else target
         seen[group] = seen.get(group, 0) + 1
