@@ -29,6 +29,7 @@ SITE = {
     "regressions.json",
     "samples",
     "speed.html",
+    "training.html",
 }
 
 

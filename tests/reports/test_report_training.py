@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -218,8 +217,3 @@ def test_every_run_of_the_page_is_a_call_that_the_command_takes():
     for calls in training_runs.RUNS.values():
         for name, *arguments in calls:
             commands[name].make_context(name, [*arguments], resilient_parsing=False)
-
-
-def test_the_page_is_one_of_the_site(tmp_path: Path):
-    source = Path(training_page.__file__).with_name("publisher.py").read_text()
-    assert "training.html" in source
