@@ -20,8 +20,9 @@ from rnnbench.training.settings import READINGS
 CELLS = ("gru", "lstm", "rnn_tanh")
 SEEDS = ("0", "1", "2")
 EXPLODING = ["--cell", "rnn_relu", "--optimiser", "sgd", "--lr", "0.3", "--epochs", "10"]
-ADDING = ["--task", "adding", "--no-band", "--dropout", "0", "--batch", "32", "--size", "2000"]
-LAGS = {"100": "12", "400": "12"}
+ADDING = ["--task", "adding", "--no-band", "--size", "2000", "--batch", "32", "--dropout", "0"]
+ADDING += ["--hidden-size", "32", "--lr", "0.01"]
+LAGS = {"100": "20", "1000": "14"}
 """T of the adding problem, and epochs to learn it in."""
 
 WRONG = ["train", "--no-band", "--alone", "--directions", "2"]
