@@ -17,7 +17,7 @@ from .charts import SHAPES, shape, words_at
 LEFT, PLOT_WIDTH, RIGHT = 52, 340, 14
 TOP, PLOT_HEIGHT, BOTTOM = 14, 200, 34
 WIDTH, HEIGHT = LEFT + PLOT_WIDTH + RIGHT, TOP + PLOT_HEIGHT + BOTTOM
-DECADES = 10
+DECADES = 30
 POINTS = 240
 """More of them a curve does not need at this width."""
 

@@ -252,6 +252,10 @@ def _clipping(own: Sequence[Training]) -> list[Panel]:
     return panels
 
 
+def _whole(value: int) -> Figure:
+    return Figure(text.count(value), sort=value)
+
+
 def _number(value: float) -> Figure:
     return Figure(text.number(value), sort=value)
 
@@ -306,11 +310,16 @@ def _cost(
     lost = 100 * (mean(right) - mean(own))
     known = [value for value in alike if value is not None]
     extremes = f"{100 * min(own):.1f}–{100 * max(own):.1f}" if len(own) > 1 else ""
+    within = max(own) >= min(right)
+    cost = Figure(
+        f"{lost:.1f} points",
+        "within the seeds’ spread" if within else "",
+        lost,
+        look="" if within else "bad",
+    )
     return [
         Figure(f"{100 * mean(own):.1f} %", extremes, mean(own)),
-        NOTHING
-        if own is right
-        else Figure(f"{lost:.1f} points", sort=lost, look="bad" if lost > 1 else ""),
+        NOTHING if own is right else cost,
         Figure(f"{100 * mean(known):.1f} %", sort=mean(known)) if known else NOTHING,
     ]
 
@@ -386,8 +395,8 @@ def _search(one: Search) -> Panel:
                     text.number(trial["value"], 4), look="good" if trial["slot"] == one.best else ""
                 ),
                 _number(trial["lr"]),
-                _number(trial["hidden_size"]),
-                _number(trial["layers"]),
+                _whole(trial["hidden_size"]),
+                _whole(trial["layers"]),
                 _number(trial["dropout"]),
                 _seconds(trial["seconds"]),
             ],
@@ -405,7 +414,7 @@ def _search(one: Search) -> Panel:
         )
         sentences.append(f"Slot {one.best}, trained on the whole training part: {shown}.")
     done = f"{len(one.trials)} of {plan['trials']} slots have their result"
-    sentences.append(f"{done}; {one.failed} tries came to nothing.")
+    sentences.append(f"{done}; tries that came to nothing: {one.failed}.")
     sentences += [
         f"Slot {t['slot']} diverged: {t['diverged']}" for t in one.trials if t["diverged"]
     ]

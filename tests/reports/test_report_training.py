@@ -135,6 +135,18 @@ def test_a_planted_mistake_has_its_cost_in_points_and_its_seeds(page):
     assert "82.0 points" in found
     assert "padded_last_step" in found
     assert "50.0 %" in found
+    assert "within the seeds" not in found
+
+
+def test_a_cost_that_seeds_explain_is_said_to_be_that(page):
+    right = [line(run(scores=(s,)), band=False, seed=n) for n, s in enumerate((0.98, 0.96))]
+    other = [
+        line(run(scores=(s,)), band=False, seed=n, reading="reverse_starts_in_padding")
+        for n, s in enumerate((0.97, 0.95))
+    ]
+    found = page([*right, *other])
+    assert "1.0 points" in found
+    assert "within the seeds’ spread" in found
 
 
 def test_long_lags_have_a_chart_for_each_length(page):
@@ -153,7 +165,7 @@ def test_a_search_shows_its_trials_the_best_first(page):
     found = page([], [study()])
     assert found.index("slot 1") < found.index("slot 0")
     assert "Slot 1, trained on the whole training part: 97.0 % of the test part" in found
-    assert "3 of 4 slots have their result; 1 tries came to nothing" in found
+    assert "3 of 4 slots have their result; tries that came to nothing: 1" in found
     assert "Slot 2 diverged: loss became nan" in found
 
 

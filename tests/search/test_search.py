@@ -29,7 +29,7 @@ BASE = Settings(task="adding", T=8, size=40, epochs=2, batch=10, dropout=0.0)
 SPACE = Space(lr=(1e-3, 1e-1), hidden_size=(4, 6), layers=(1,), dropout=(0.0,))
 PLAN = Plan("random", 5, backend="native", base=BASE, space=SPACE)
 ARGUMENTS = [
-    "search", "--task", "adding", "--T", "8", "--size", "300", "--epochs", "6", "--batch", "10",
+    "search", "--task", "adding", "--T", "8", "--size", "120", "--epochs", "4", "--batch", "10",
     "--hidden-size", "4,6", "--layers", "1", "--backend", "native", "--trials", "8", "--json",
     "--grace", "3",
 ]  # fmt: skip
