@@ -75,7 +75,9 @@ def train(
     band: Annotated[
         bool, typer.Option(help="Train on the oracle too, and hold every curve against it.")
     ] = True,
-    draws: Annotated[int, typer.Option(help="Runs that measure the band.", min=1)] = DRAWS,
+    draws: Annotated[
+        int, typer.Option(help="Runs of either dtype that measure the band.", min=1)
+    ] = DRAWS,
     alone: Annotated[
         bool,
         typer.Option("--alone", help="Ask the test sequences one by one, too: padding shows."),
@@ -169,7 +171,7 @@ def _trained(
 ) -> tuple[list[Outcome], Band | None]:
     from rnnbench.training import band, sidebyside
 
-    trainings = len(names) + (draws + 1 if draws else 0)
+    trainings = len(names) + (2 * draws + 1 if draws else 0)
     with progress("training, epochs", trainings * settings.epochs) as advance:
         outcomes = sidebyside.train(settings, names, data, checkpoints, advance, alone=alone)
         if not draws:

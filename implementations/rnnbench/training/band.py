@@ -5,18 +5,19 @@ sees the same batches and drops the same units, so what a float32 run differs by
 rounding, or from a mistake.
 
 Growth.  A difference in step t is carried on by the weights, magnified by the loss surface and the
-optimiser; how fast is a matter of the run, and is measured, not guessed. In each of `DRAWS` runs in
-float64 every weight is multiplied by 1 ± u before every step, u = 2⁻²⁴ and signs at random: one
-rounding to float32 for each number. With q the loss of a step, its gradient norm or the test loss
-of an epoch,
+optimiser; how fast is a matter of the run, and is measured, not guessed. In each of `DRAWS` runs
+every weight is multiplied by 1 ± u before every step, u = 2⁻²⁴ and signs at random: one rounding to
+float32 for each number. With q the loss of a step, its gradient norm or the test loss of an epoch,
 
     e(q_t) = |q_t − oracle's| / |oracle's| / u
-    A(t) = max over s ≤ t and draws of e(q_s)
-    band(t) = 4 · max(1, A(t))
+    A(t) = max over s ≤ t and draws in float64 of e(q_s)
+    E(t) = the same over draws in float32, whose every operation rounds
+    band(t) = max(4, 4 · A(t), min(4 · E(t), R))     R = 8 · ⌈log₂(k·T)⌉
 
-which is rule 2 of `rnnbench.budget`: a floor of 4 u, times the conditioning A ≥ 1. A run with an
-e(q_t) beyond band(t) has left the band; so has one that stopped being numbers where the oracle did
-not.
+as in `rnnbench.budget`: a floor of 4 u, times the conditioning; and twice over what torch's own
+module errs by (4 · E for its factor 2, as a run has many steps), but no more than rule 1 grants one
+pass, so that torch cannot widen the band by being wrong. A run with an e(q_t) beyond band(t) has
+left the band; so has one that stopped being numbers where the oracle did not.
 
 Chaos.  Where the band is wider than `WIDEST` of the value itself, a curve says nothing any more:
 steps from there on are reported, not gated. A verdict says how many steps were.
@@ -29,6 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,15 +38,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnbench.budget import FLOOR
-from rnnbench.spec import UNIT_ROUNDOFF
+from rnnbench.budget import FLOOR, rule
+from rnnbench.spec import UNIT_ROUNDOFF, Case
 from rnnbench.training import reference
 from rnnbench.training.loop import Curve, Disturb, Run
 from rnnbench.training.settings import DRAWS, Settings
 from rnnbench.training.tasks import Task
 
 DRAWN_ON = "native"
-"""What the draws run on, in float64: its own errors are 10⁹ times smaller than the disturbance."""
+"""What the draws run on; in float64 its own errors are 10⁹ times smaller than the disturbance."""
 WIDEST = 0.1
 UNIT = UNIT_ROUNDOFF["float32"]
 SMALLEST = float(np.finfo(float).tiny)
@@ -176,10 +178,23 @@ def rounding(seed: int) -> Disturb:
     return disturb
 
 
+def _growth(drawn: Sequence[list[float]], expected: list[float]) -> Figures:
+    """The largest error of any draw in any step until then; infinite once a draw has stopped."""
+    found = np.zeros(len(expected))
+    for values in drawn:
+        error = _errors(values, expected)
+        found[: len(error)] = np.maximum(found[: len(error)], error)
+        found[len(error) :] = math.inf
+    largest: Figures = np.maximum.accumulate(found)
+    return largest
+
+
 def measure(
     settings: Settings, task: Task, draws: int = DRAWS, advance: Callable[[], None] = lambda: None
 ) -> Band:
-    """Train on the oracle and ``draws`` times with roundings; ``advance`` is called every epoch."""
+    """Train on the oracle, and ``draws`` times in either dtype with roundings; ``advance`` is
+    called every epoch.
+    """
 
     def trained(run: Run) -> Curve:
         for _ in range(settings.epochs):
@@ -189,17 +204,22 @@ def measure(
 
     with reference.registered() as name:
         exact = trained(Run(settings, name, task, "float64"))
-    drawn = [
-        trained(Run(settings, DRAWN_ON, task, "float64", rounding(seed))) for seed in range(draws)
-    ]
+    drawn = {
+        dtype: [
+            trained(Run(settings, DRAWN_ON, task, dtype, rounding(seed))) for seed in range(draws)
+        ]
+        for dtype in ("float64", "float32")
+    }
+    longest = max(len(one) for one in task.train.sequences)
+    case = Case(settings.spec(task.input_size), longest, settings.batch)
+    most = rule(case, "grad_weight_hh_l0")
     widths = {}
     for quantity, name in QUANTITIES.items():
-        expected = getattr(exact, name)
-        growth = np.zeros(len(expected))
-        for curve in drawn:
-            error = _errors(getattr(curve, name), expected)
-            growth[: len(error)] = np.maximum(growth[: len(error)], error)
-            growth[len(error) :] = math.inf  # a draw that stopped being numbers: anything may be
-        widths[quantity] = FLOOR * np.maximum(1.0, np.maximum.accumulate(growth))
-    last = [curve.scores[-1] for curve in (exact, *drawn) if curve.scores]
+        growth, own = (
+            _growth([getattr(curve, name) for curve in curves], getattr(exact, name))
+            for curves in drawn.values()
+        )
+        widths[quantity] = FLOOR * np.maximum(1.0, growth)
+        widths[quantity] = np.maximum(widths[quantity], np.minimum(FLOOR * own, most))
+    last = [curve.scores[-1] for curve in (exact, *chain(*drawn.values())) if curve.scores]
     return Band(exact, widths, (min(last), max(last)) if last else (math.nan, math.nan))
