@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from rnnbench.training.settings import ADDING, RIGHT, VOWELS
 
-from . import charts, curves, site, text, trainings
+from . import charts, site, text, training_curves, trainings
 from .speed import Figure
 from .trainings import BASELINE, Machine, Search, Trained, Training
 
@@ -129,26 +129,33 @@ def _backends(one: Training) -> Panel:
     assert one.band is not None
     series = {run.backend: number for number, run in enumerate(one.runs)}
     losses = [
-        curves.Line(run.backend, run.curve["losses"], series[run.backend]) for run in one.runs
+        training_curves.Line(run.backend, run.curve["losses"], series[run.backend])
+        for run in one.runs
     ]
-    norms = [curves.Line(run.backend, run.curve["norms"], series[run.backend]) for run in one.runs]
-    limit = curves.Line(BAND, one.band["widths"]["loss"], None)
-    wide = curves.Line(BAND, one.band["widths"]["gradient norm"], None)
+    norms = [
+        training_curves.Line(run.backend, run.curve["norms"], series[run.backend])
+        for run in one.runs
+    ]
+    limit = training_curves.Line(BAND, one.band["widths"]["loss"], None)
+    wide = training_curves.Line(BAND, one.band["widths"]["gradient norm"], None)
     apart = {
-        name: [curves.Line(run.backend, run.errors[name], series[run.backend]) for run in one.runs]
+        name: [
+            training_curves.Line(run.backend, run.errors[name], series[run.backend])
+            for run in one.runs
+        ]
         for name in ("losses", "norms")
     }
     title = _name(one)
     pictures = [
-        curves.plot(f"Loss: {title}", "All backends, one curve.", losses, "step", "loss"),
-        curves.plot(
+        training_curves.plot(f"Loss: {title}", "All backends, one curve.", losses, "step", "loss"),
+        training_curves.plot(
             f"Gradient norm: {title}", "All backends, one curve.", norms, "step", "gradient norm"
         ),
-        curves.plot(
+        training_curves.plot(
             f"Error of the loss: {title}", "Each backend and its band.",
             [*apart["losses"], limit], "step", "error of the loss, eps",
         ),
-        curves.plot(
+        training_curves.plot(
             f"Error of the gradient norm: {title}", "Each backend and its band.",
             [*apart["norms"], wide], "step", "error of the gradient norm, eps",
         ),
@@ -225,9 +232,11 @@ def _clipping(own: Sequence[Training]) -> list[Panel]:
             for run in one.runs
         ]
         series = {name: number for number, (name, *_) in enumerate(runs)}
-        norms = [curves.Line(name, run.curve["norms"], series[name]) for name, _, run in runs]
+        norms = [
+            training_curves.Line(name, run.curve["norms"], series[name]) for name, _, run in runs
+        ]
         title = _name(group[0]).rsplit(", ", 1)[0]
-        chart = curves.plot(
+        chart = training_curves.plot(
             f"Gradient norm: {title}",
             "With and without clipping.",
             norms,
@@ -286,7 +295,7 @@ def _planted(own: Sequence[Training]) -> list[Panel]:
         lines = [(name, _cost(scores[name], scores[RIGHT], alike[name])) for name in ordered]
         series = {name: number for number, name in enumerate(ordered)}
         wrong = [
-            curves.Line(
+            training_curves.Line(
                 name,
                 [1 - score for score in readings[name][seeds[0]].runs[0].curve["scores"]],
                 series[name],
@@ -294,7 +303,7 @@ def _planted(own: Sequence[Training]) -> list[Panel]:
             for name in ordered
         ]
         title = _name(group[0])
-        chart = curves.plot(
+        chart = training_curves.plot(
             f"Errors: {title}", "By reading.", wrong, "epoch", "share of the test part wrong"
         )
         note = f"Means over {text.plural(len(seeds), 'seed')}; the chart shows seed {seeds[0]}."
@@ -332,14 +341,14 @@ def _lags(own: Sequence[Training]) -> list[Panel]:
             continue
         series = {one.settings["cell"]: number for number, one in enumerate(group)}
         lines = [
-            curves.Line(
+            training_curves.Line(
                 one.settings["cell"], one.runs[0].curve["scores"], series[one.settings["cell"]]
             )
             for one in group
         ]
         s = group[0].settings
         title = f"T={s['T']}, {s['epochs']} epochs of {s['size']:,} sequences"
-        chart = curves.plot(
+        chart = training_curves.plot(
             f"Adding problem: {title}", "Test error by cell.", lines, "epoch", "mean squared error"
         )
         table = [

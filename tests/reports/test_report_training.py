@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from markupsafe import escape
-from reports import curves, training_page, training_runs, trainings
+from reports import training_curves, training_page, training_runs, trainings
 
 MARKUP = "<script>alert(1)</script>"
 SETTINGS = {
@@ -201,11 +201,11 @@ def test_markup_in_any_name_is_shown_and_not_run(page):
 
 def test_charts_are_well_formed_and_hold_gaps():
     lines = [
-        curves.Line("a & b", [1.0, None, 0.0, float("nan"), 100.0], 0),
-        curves.Line("none", [], 1),
+        training_curves.Line("a & b", [1.0, None, 0.0, float("nan"), 100.0], 0),
+        training_curves.Line("none", [], 1),
     ]
-    chart = curves.plot(
-        "t", "d", [*lines, curves.Line("limit", [float("inf")], None)], "step", "up"
+    chart = training_curves.plot(
+        "t", "d", [*lines, training_curves.Line("limit", [float("inf")], None)], "step", "up"
     )
     root = ElementTree.fromstring(chart)
     space = "{http://www.w3.org/2000/svg}"
@@ -214,10 +214,12 @@ def test_charts_are_well_formed_and_hold_gaps():
 
 
 def test_a_long_curve_is_thinned_but_keeps_its_end():
-    chart = curves.plot("t", "d", [curves.Line("a", [1.0] * 9_999, 0)], "step", "up")
+    chart = training_curves.plot(
+        "t", "d", [training_curves.Line("a", [1.0] * 9_999, 0)], "step", "up"
+    )
     points = ElementTree.fromstring(chart).find(".//{*}polyline").attrib["points"].split()
-    assert len(points) <= curves.POINTS + 1
-    assert points[-1].startswith(f"{curves.LEFT + curves.PLOT_WIDTH:.1f},")
+    assert len(points) <= training_curves.POINTS + 1
+    assert points[-1].startswith(f"{training_curves.LEFT + training_curves.PLOT_WIDTH:.1f},")
 
 
 def test_every_run_of_the_page_is_a_call_that_the_command_takes():
