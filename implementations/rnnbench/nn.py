@@ -20,6 +20,7 @@ from torch.autograd import forward_ad
 from torch.nn.modules import rnn as torch_rnn
 
 from rnnbench import auto, interface
+from rnnbench.again import Memory
 from rnnbench.spec import CELLS, DTYPES, GATES, Spec
 
 AUTO = "auto"
@@ -203,10 +204,30 @@ class _Backed(torch_rnn.RNNBase):
             interface.get_backend(backend)
         super().__init__(*args, **kwargs)
         self.backend = backend
+        self._memory = Memory()
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 (torch's name)
         """As ``torch.nn``'s: input (T, B, I), (B, T, I), (T, I) or a PackedSequence."""
-        return _forward_on(self._torch_class, self.backend)(self, input, hx)
+        memory = self.__dict__.get("_memory")  # a module from an older pickle has none
+        if memory is None or type(self) not in _EXACTLY:  # which may override any part of torch's
+            return _forward_on(self._torch_class, self.backend)(self, input, hx)
+        found = memory.call(self, input, hx)
+        if found is None:
+            found = _forward_on(self._torch_class, self.backend)(self, input, hx)
+            self._remember(memory, input, hx)
+        return found
+
+    def _remember(self, memory: Memory, x: Any, hx: Any) -> None:
+        """The call that went well just now, if it may be done again without looking."""
+        weights: Any = self._flat_weights
+        if not memory.takes(x, hx, weights) or (self.training and self.dropout):
+            return
+        cell = self.mode.lower()
+        given = _Arguments(
+            x, None, hx if type(hx) is tuple else () if hx is None else (hx,), weights, self.bias,
+            self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first,
+        )  # fmt: skip
+        memory.remember(self, choose(self.backend, cell, given), _spec_of(cell, given), x, hx)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, backend={self.backend!r}"
@@ -233,3 +254,6 @@ class LSTM(_Backed, torch.nn.LSTM):
     """`torch.nn.LSTM` on a backend of rnnbench; see `RNN`."""
 
     _torch_class = torch.nn.LSTM
+
+
+_EXACTLY = (RNN, GRU, LSTM)
