@@ -44,8 +44,10 @@ def as_native(own: Any, x: Any, hx: Any = None) -> list[Tensor]:
         own.input_size, own.hidden_size, own.num_layers, bidirectional=own.bidirectional,
         batch_first=own.batch_first,
     )  # fmt: skip
-    other.to(own.weight_ih_l0.dtype).load_state_dict(own.state_dict())
+    other.to(own.weight_ih_l0.dtype)
     with torch.no_grad():
+        for name, weight in other.named_parameters():
+            weight.copy_(getattr(own, name))
         return flat(other(x, hx))
 
 
@@ -126,6 +128,18 @@ def another_parameter(net, x, hx):
     return net, x, hx
 
 
+def parametrised(net, x, hx):
+    torch.nn.utils.parametrizations.weight_norm(net, "weight_hh_l0")
+    return net, x, hx
+
+
+def called_with_other_weights_between(net, x, hx):
+    """Which torch's own list of the weights remembers until the next forward."""
+    others = {name: torch.randn_like(weight) for name, weight in net.named_parameters()}
+    torch.func.functional_call(net, others, (x,))
+    return net, x, hx
+
+
 def weights_transposed_in_memory(net, x, hx):
     net.weight_hh_l0.data = net.weight_hh_l0.data.T.contiguous().T
     return net, x, hx
@@ -174,6 +188,7 @@ CHANGES: list[Callable[..., Any]] = [
     in_double, other_weights, weights_behind_autograds_back, another_parameter,
     weights_transposed_in_memory, longer, larger_batch, strided, negated, batch_first,
     batch_first_of_equal_sizes, unbatched, packed, other_backend,
+    parametrised, called_with_other_weights_between,
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ sentence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class _Call:
     """One kind of call that went well, and how to do it again."""
 
     def __init__(self, module: Any, inputs: Inputs, run: Repeated, zeros: bool) -> None:
-        self.settings = _settings(module)
+        self.settings, self.weights = _settings(module), itemgetter(*module._flat_weights_names)
         self.batch_first, self.run = module.batch_first, run
         self.zeros = inputs.state if zeros else None
         x = inputs.x.transpose(0, 1) if self.batch_first else inputs.x
@@ -45,18 +45,20 @@ class _Call:
 
     def again(self, module: Any, x: Tensor, state: tuple[Tensor, ...]) -> Any:
         """What the module returns, or None if something is not as it was."""
-        tensors = (x, *state, *module._flat_weights)
-        if (
-            len(tensors) != self.count
-            or not self.guards.check(*tensors)
-            or _settings(module) != self.settings
-        ):
+        if _settings(module) != self.settings:
+            return None
+        try:  # not the list that torch keeps of them, which it renews at the start of its forward
+            weights = self.weights(module._parameters)
+        except KeyError:  # a parametrisation makes it anew in every call
+            return None
+        tensors = (x, *state, *weights)
+        if len(tensors) != self.count or not self.guards.check(*tensors):
             return None
         if self.batch_first:
-            y, final = self.run(x.transpose(0, 1), state, tensors[1 + len(state) :])
+            y, final = self.run(x.transpose(0, 1), state, weights)
             y = y.transpose(0, 1)
         else:
-            y, final = self.run(x, state, tensors[1 + len(state) :])
+            y, final = self.run(x, state, weights)
         return y, final if len(final) > 1 else final[0]
 
 

@@ -75,7 +75,8 @@ class _Plan(NamedTuple):
         orders = gate_order.INPUT[spec.cell], gate_order.HIDDEN[spec.cell]
         return cls(
             layers.CODES[spec.cell], width, slot, s_slot, x_slot, row, np.empty(1, spec.dtype),
-            zeros, zeros.ctypes.data, *orders, (gate_order.gates(orders[0]), gate_order.gates(orders[1])),
+            zeros, zeros.ctypes.data, *orders,
+            (gate_order.gates(orders[0]), gate_order.gates(orders[1])),
             (gates * slot * inputs, gates * slot * S, s_slot * H * bool(P), gates * slot, slot),
             (gates * slot * x_slot, gates * slot * s_slot, slot * S * bool(P)),
         )  # fmt: skip
