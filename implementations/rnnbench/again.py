@@ -92,6 +92,7 @@ class Memory:
             and x.numel() > 0
             and x.device.type == "cpu"
             and x.dtype == weights[0].dtype
+            and x.dtype in (torch.float32, torch.float64)
             and not _is_elsewhere()
             and not torch.is_autocast_enabled("cpu")
             and not torch._C._are_functorch_transforms_active()
