@@ -33,7 +33,7 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         revisions: dict[str, int],
     ) -> None:
         """Write the site into ``conf.html_dir``, which asv has filled with its own files."""
-        from . import commits, comparisons, explorer, overview, rows, speed_page, torch_page
+        from . import commits, comparisons, curves, explorer, overview, rows, speed_page, torch_page
 
         html_dir = Path(conf.html_dir)
         loaded = rows.read_results(Path(conf.results_dir))
@@ -41,7 +41,9 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         explorer.remove_asv_pages(html_dir)
         explorer.install(html_dir, known, [path for path, _ in graphs])
         explorer.declare_direction(benchmarks)
-        page = overview.render(loaded, known, project=conf.project)
+        learning, unread = curves.read(Path(conf.results_dir))
+        loaded.problems += unread
+        page = overview.render(loaded, known, project=conf.project, learning=learning)
         (html_dir / "index.html").write_text(page, encoding="utf-8")
         machines, problems = comparisons.read(Path(conf.results_dir))
         speed = speed_page.render(loaded, machines, problems, project=conf.project)
