@@ -1,9 +1,10 @@
 """What ``python -m reports.learning`` left beside asv's results: loss over steps and over seconds.
 
 A curve has thousands of losses, each of one batch. Shown is their mean over stretches that double
-in length, …, (E/4, E/2], (E/2, E], (E, 2E], …, so that beginning and end are seen on one logarithmic
-axis. E is where the first mode's training ended, so that up to there all are compared over the same
-stretches; of one that ends within a stretch nothing is shown of this. The table has the same figures.
+in length, …, (E/4, E/2], (E/2, E], (E, 2E], …, so that beginning and end are seen on one axis, a
+logarithmic one. E is where the first mode's training ended: up to there all are compared over the
+same stretches, beyond it those that went on. Of a stretch within which a mode ended nothing is
+shown. The table has the same figures.
 """
 
 from __future__ import annotations

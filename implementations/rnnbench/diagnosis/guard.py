@@ -85,6 +85,11 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def in_words(error: BaseException) -> str:
+    """``ValueError: too long``, or the name alone where there is no message."""
+    return ": ".join(part for part in (type(error).__name__, str(error).strip()) if part)
+
+
 @contextmanager
 def watched(notes: dict[str, None]) -> Iterator[None]:
     """Say what a block, such as an import, changes for everybody; it stays, as the program may need

@@ -72,9 +72,13 @@ class Match:
                     slot.write(put.setdefault(id(slot.tensor), part))
             yield
         finally:
-            for held in self.slots.values():
-                for slot in held:
-                    slot.write(slot.tensor)
+            self.restore()
+
+    def restore(self) -> None:
+        """Put the candidate's own weights back."""
+        for held in self.slots.values():
+            for slot in held:
+                slot.write(slot.tensor)
 
     def _columns(self, held: list[Slot]) -> bool:
         """Whether the gates of a weight held gate by gate are blocks of columns."""
