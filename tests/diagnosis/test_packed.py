@@ -52,6 +52,8 @@ def test_a_mistake_that_only_packed_sequences_show_is_found():
     assert found.cause == "lengths_ignored"
     assert all("-packed" in q.case for q in found.quantities if q.failed)
     assert found.first_divergence.quantity == "h_n"
+    assert "Only a batch of sequences of different lengths shows it." in str(found)
+    assert "Layer × time" not in str(found)  # where all of it would be right
 
 
 @pytest.mark.parametrize("kind", [Dense, Padded])

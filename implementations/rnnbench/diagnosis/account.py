@@ -19,13 +19,27 @@ def account(d: Diagnosis) -> str:
         parts += [_departure(d), _cause(d)]
         if d.contributions:
             parts.append(_contributions(d))
-        if d.heat is not None and d.first_divergence and d.first_divergence.layer is not None:
+        if _is_drawn(d):
             parts.append(_drawing(d))
         parts.append(_quantities(d))
     said = [f"layout: {d.layout}"] * bool(d.layout) + d.notes
     if said:
         parts.append("\n".join(f"note: {one}" for one in said))
     return "\n\n".join(parts)
+
+
+def _is_drawn(d: Diagnosis) -> bool:
+    """Whether a drawing shows the place: none of a dense sequence shows what lengths do."""
+    place = d.first_divergence
+    return d.heat is not None and place is not None and place.layer is not None and not _only(d)
+
+
+def _only(d: Diagnosis) -> bool:
+    """Whether sequences of one length are right and others are not."""
+    heat, wrong = d.heat, [q for q in d.quantities if q.failed]
+    if heat is None or any(share > 1 for row in (*heat.forward, *heat.backward) for share in row):
+        return False
+    return bool(wrong) and all("-packed" in q.case for q in wrong)
 
 
 def verdict(d: Diagnosis) -> str:
@@ -99,6 +113,8 @@ def details(d: Diagnosis) -> list[str]:
     elif place.steps is not None:
         lag = f", a lag of {place.steps - 1}" if place.backward else ""
         said.append(f"Sequences shorter than {place.steps} steps do not show it{lag}.")
+    if _only(d):
+        said.append("Only a batch of sequences of different lengths shows it.")
     if d.raised:
         said.append(f"In one problem {d.raised}.")
     return said
@@ -127,7 +143,9 @@ def _cause(d: Diagnosis) -> str:
 
 def _contributions(d: Diagnosis) -> str:
     weight = d.contributions_of.removeprefix("grad_")
-    by = "" if d.contributions_exact else " (by cut runs, in name only: see rnnbench.diagnosis)"
+    by = (
+        "" if d.contributions_exact else " (by cut runs, in name only: see rnnbench.diagnosis.cuts)"
+    )
     head = ["step", "theirs", "right", "error", "budget", ""]
     rows = [
         [f"{c.time_step + 1} (t={c.time_step})", *shown(c), figure(c.error), figure(c.budget),

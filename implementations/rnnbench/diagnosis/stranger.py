@@ -310,7 +310,7 @@ def kind_of(candidate: Any, kind: str | None) -> str:
 
 def introductions(
     candidate: Any, spec: Spec | None, kind: str | None, mapping: Mapped | None,
-    layout: Mapping[str, Any], loss: str | None, limit: TimeLimit,
+    layout: Mapping[str, Any], loss: str | None, limit: TimeLimit | None = None,
 ) -> list[Stranger]:  # fmt: skip
     """The candidate in every way that its weights can be matched; mostly one.
 
@@ -326,7 +326,9 @@ def introductions(
         )
     known = Layout(**{name: value for name, value in layout.items() if value is not None})
     known.check(spec)
-    stranger = Stranger(candidate, name, spec, kind, known, limit=limit, remark=said)
+    stranger = Stranger(
+        candidate, name, spec, kind, known, limit=limit or TimeLimit(None), remark=said
+    )
     if holds_weights(candidate) and kind in ("module", "cell"):
         if "batch_first" not in layout or layout["batch_first"] is None:
             first = getattr(candidate, "batch_first", False) is True
