@@ -271,6 +271,7 @@ def test_what_raises_in_some_problem_only_departs_there():
     found = rnnbench.diagnose(one_sequence_short, spec=SPEC)
     assert found.status == "departs"
     assert "four steps are too many" in str(found)
+    assert found.cause is None  # nothing that hides elsewhere is accused
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -309,3 +310,34 @@ def test_it_is_the_function_whatever_is_imported():
     import rnnbench.diagnosis
 
     assert callable(rnnbench.diagnose)
+
+
+def test_what_raises_in_the_backward_pass_alone_is_said_once_and_gets_no_cause():
+    def overwrites(x, state, weights):
+        y, final = candidate(SPEC)(x, state, weights)
+        squared = y**2
+        y.detach().zero_()  # what the gradient of the square needs
+        return squared, final
+
+    found = rnnbench.diagnose(overwrites, spec=SPEC)
+    assert (found.status, found.cause) == ("departs", None)
+    said = str(found)
+    assert "modified by an inplace operation" in said
+    assert said.count("(in the backward pass)") == 1
+    assert "none is sought, as there are no numbers to explain: where it departs, the" in said
+
+
+def test_two_networks_in_one_module_are_not_taken_for_one():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.LSTM(3, 4), nn.LSTM(4, 4)
+
+        def forward(self, x):
+            return self.b(self.a(x)[0])
+
+    with pytest.raises(InputError, match="names of one network of torch.nn"):
+        rnnbench.diagnose(Two())
+    with pytest.raises(InputError, match=r"mapping=\{'weight_ih_l0': 'a.weight_ih_l0'\}"):
+        rnnbench.diagnose(Two(), spec=Spec("lstm", 3, 4))
+    assert rnnbench.diagnose(Two(), spec=Spec("lstm", 3, 4, 2)).cause == "h_n_of_last_layer_only"

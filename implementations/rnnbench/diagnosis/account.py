@@ -31,7 +31,17 @@ def account(d: Diagnosis) -> str:
 def _is_drawn(d: Diagnosis) -> bool:
     """Whether a drawing shows the place: none of a dense sequence shows what lengths do."""
     place = d.first_divergence
-    return d.heat is not None and place is not None and place.layer is not None and not _only(d)
+    if d.heat is None or place is None or place.layer is None or _only(d):
+        return False
+    return bool(_passes(d))
+
+
+def _passes(d: Diagnosis) -> list[tuple[str, tuple[tuple[float, ...], ...], bool]]:
+    """Title, shares and whether backward, of each pass that the candidate gives something of."""
+    assert d.heat is not None
+    given = {q.quantity.startswith("grad_") for q in d.quantities}
+    passes = [("forward", d.heat.forward, False), ("gradients", d.heat.backward, True)]
+    return [one for one in passes if one[1] and one[2] in given]
 
 
 def _only(d: Diagnosis) -> bool:
@@ -115,7 +125,7 @@ def details(d: Diagnosis) -> list[str]:
         said.append(f"Sequences shorter than {place.steps} steps do not show it{lag}.")
     if _only(d):
         said.append("Only a batch of sequences of different lengths shows it.")
-    if d.raised:
+    if d.raised and not any(q.status == "raised" for q in d.quantities):
         said.append(f"In one problem {d.raised}.")
     return said
 
@@ -174,16 +184,7 @@ def _drawing(d: Diagnosis) -> str:
     place = d.first_divergence
     steps = range(min(d.T, DRAWN))
     lines = ["Layer × time (· right, # departs, X first):"]
-    for title, shares, backward in (
-        ("forward", d.heat.forward, False),
-        ("gradients", d.heat.backward, True),
-    ):
-        if not shares:
-            continue
-        if backward and not any(q.quantity.startswith("grad_") for q in d.quantities):
-            continue
-        if not backward and not any(not q.quantity.startswith("grad_") for q in d.quantities):
-            continue
+    for title, shares, backward in _passes(d):
         lines.append(f"  {title:<18} t = " + " ".join(str(t % 10) for t in steps))
         for (layer, direction), row in reversed(list(zip(d.heat.rows, shares, strict=True))):
             first = (

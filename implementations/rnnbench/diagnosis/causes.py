@@ -78,6 +78,9 @@ def returned(trials: Sequence[Trial]) -> str:
 
     A missing gradient is a number, zero: autograd gives None for it.
     """
+    wrong = [trial for trial in trials if trial.failed]
+    if wrong and all(trial.raised for trial in wrong):
+        return "where it departs, the candidate raised an error"
     for trial in trials:
         for row in trial.failed:
             value = trial.got.get(row.quantity)

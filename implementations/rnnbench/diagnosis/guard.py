@@ -86,8 +86,9 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """``ValueError: too long``, or the name alone where there is no message."""
-    return ": ".join(part for part in (type(error).__name__, str(error).strip()) if part)
+    """``ValueError: too long``, or the name alone where there is no message; and its notes."""
+    said = ": ".join(part for part in (type(error).__name__, str(error).strip()) if part)
+    return " ".join([said, *(f"({note})" for note in getattr(error, "__notes__", ()))])
 
 
 @contextmanager

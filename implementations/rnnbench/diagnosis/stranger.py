@@ -210,10 +210,14 @@ class _Call:
         ]
         if not asked:
             return dict.fromkeys(sources)
-        gradients = torch.autograd.grad(
-            [value for value, _ in asked], list(sources.values()), [up for _, up in asked],
-            allow_unused=True,
-        )  # fmt: skip
+        try:
+            gradients = torch.autograd.grad(
+                [value for value, _ in asked], list(sources.values()), [up for _, up in asked],
+                allow_unused=True,
+            )  # fmt: skip
+        except Exception as error:
+            error.add_note("in the backward pass")
+            raise
         return dict(zip(sources, gradients, strict=True))
 
     def gradients_given(self) -> dict[str, Any]:

@@ -29,18 +29,21 @@ def spec_from(candidate: Any, kind: str) -> Spec:
     found = _spec_by_names(candidate) if holds_weights(candidate) else None
     if found is None:
         raise InputError(
-            "spec must be given for a candidate that does not carry torch.nn's attributes or "
-            "parameter names, such as spec=rnnbench.Spec('gru', input_size=3, hidden_size=4), or "
-            "--cell gru --input-size 3 --hidden-size 4"
+            "spec must be given for a candidate that does not carry the attributes or parameter "
+            "names of one network of torch.nn, such as spec=rnnbench.Spec('gru', input_size=3, "
+            "hidden_size=4), or --cell gru --input-size 3 --hidden-size 4"
         )
     return found
 
 
 def _spec_by_names(candidate: Any) -> Spec | None:
     """From tensors called weight_ih_l0, weight_hh_l0_reverse, …, at any depth."""
-    ends = {slot.path.rpartition(".")[2]: slot for slot in slots_of(candidate)}
+    held = slots_of(candidate)
+    ends = {slot.path.rpartition(".")[2]: slot for slot in held}
     if "weight_ih_l0" not in ends or "weight_hh_l0" not in ends:
         return None
+    if sum(slot.path.endswith("weight_ih_l0") for slot in held) > 1:
+        return None  # several networks: which are the layers of one is not for us to say
     (rows, inputs), (_, hidden) = ends["weight_ih_l0"].shape, ends["weight_hh_l0"].shape
     gates = rows // hidden
     relu = "relu" in str(getattr(candidate, "nonlinearity", ""))
