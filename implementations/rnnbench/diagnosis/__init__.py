@@ -22,6 +22,7 @@ import torch
 
 from rnnbench.diagnosis import cuts, locate
 from rnnbench.diagnosis.causes import Found, explain, returned
+from rnnbench.diagnosis.guard import buffers_kept
 from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
 from rnnbench.diagnosis.repeat import unsteady
 from rnnbench.diagnosis.result import Diagnosis, Explanation, Quantity
@@ -92,14 +93,14 @@ def diagnose(
                somebody's own numbers, a problem of their own before ours: x (T, B, I) or (T, I);
                state h0 or (h0, c0), (L·D, B, H) or (L·D, H); weights by torch's names
     seconds    time for the search of pairs of mistakes
-    time_limit seconds that the candidate's calls may take together, about a hundred calls of
-               five steps; None for no limit. See `rnnbench.diagnosis.limit` for what it cannot
-               interrupt
+    time_limit seconds that the candidate's calls may take together, some dozens of up to five
+               steps (or of own numbers); None for no limit. Then the status is "raised". See
+               `rnnbench.diagnosis.limit` for what it cannot interrupt
 
     The candidate is run in this process: what it prints is kept off, what it changes (default
-    dtype, threads, random state, environment, …) is put back and said, and `SystemExit` is taken
-    for an error of its own. The command ``rnnbench diagnose`` runs a file in a process of its own,
-    which can be ended whatever it does.
+    dtype, threads, random state, environment, …; buffers of the module) is put back and said, and
+    `SystemExit` is taken for an error of its own. The command ``rnnbench diagnose`` runs a file in
+    a process of its own, which can be ended whatever it does.
 
     A module is also given a `PackedSequence` of different lengths, and a function that has a
     parameter ``lengths`` is given these; where they are not taken, they are not compared.
@@ -121,11 +122,14 @@ def diagnose(
     )  # fmt: skip
     strangers = introductions(candidate, spec, kind, mapping, layout, loss, limit)
     here = torch.get_default_device().type == "cpu"  # where problems are posed and compared
-    try:
-        with nullcontext() if here else torch.device("cpu"):
-            result = _diagnosed(strangers, layout, (x, state, weights), seconds)
-    except TimeUpError:
-        result = _cut_off(strangers, limit)
+    changed: list[str] = []
+    with buffers_kept(strangers[0].candidate, changed):
+        try:
+            with nullcontext() if here else torch.device("cpu"):
+                result = _diagnosed(strangers, layout, (x, state, weights), seconds)
+        except TimeUpError:
+            result = _cut_off(strangers, limit)
+    result.notes += changed
     result.seconds = time.monotonic() - started
     return result
 

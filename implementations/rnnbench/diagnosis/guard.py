@@ -104,6 +104,33 @@ def watched(notes: dict[str, None]) -> Iterator[None]:
 
 
 @contextmanager
+def buffers_kept(candidate: Any, notes: list[str]) -> Iterator[None]:
+    """Run a block that calls a module; put its buffers back, such as running means, and say which
+    of them the calls changed.
+    """
+    modules = dict(candidate.named_modules()) if isinstance(candidate, torch.nn.Module) else {}
+    kept = [
+        (f"{prefix}.{name}".lstrip("."), module._buffers, name, buffer, buffer.clone())
+        for prefix, module in modules.items()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        changed = []
+        for path, held, name, buffer, value in kept:
+            if held.get(name) is not buffer or not torch.equal(buffer, value):
+                changed.append(path)
+                with torch.no_grad():
+                    buffer.copy_(value)
+                held[name] = buffer
+        if changed:
+            more = ", …" if len(changed) > 4 else ""
+            notes.append(f"its calls change buffers ({', '.join(changed[:4])}{more}): put back")
+
+
+@contextmanager
 def guarded(notes: dict[str, None]) -> Iterator[None]:
     """Run a block of somebody's; what it changed is put back, and said once in ``notes``."""
     before, printed = _state(), io.StringIO()
