@@ -139,7 +139,8 @@ def test_one_cell_in_a_list_n_times_is_layers_that_share_weights():
 
     found = rnnbench.diagnose(Shared(), spec=Spec("rnn_tanh", 4, 4, 2))
     assert found.cause == "layers_share_weights"
-    assert any("one tensor stands for two weights" in note for note in found.notes)
+    (said,) = [note for note in found.notes if "one tensor stands for two weights" in note]
+    assert "Hold a tensor for each, equal or not, to have the rest compared" in said
 
 
 def test_the_candidates_own_weights_and_gradients_stay_as_they_were():

@@ -258,7 +258,10 @@ def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
         )
     if match is not None and match.tied:
         pairs = ", ".join(f"{one} and {other}" for one, other in match.tied[:3])
-        said.append(f"one tensor stands for two weights: {pairs}")
+        said.append(
+            f"one tensor stands for two weights: {pairs}; it was given the value of the first, so "
+            "the second departs. Hold a tensor for each, equal or not, to have the rest compared"
+        )
     if stranger.absent:
         names = ", ".join(stranger.absent[:4]) + (", …" if len(stranger.absent) > 4 else "")
         said.append(f"it has no {names}: taken for zero")
