@@ -74,7 +74,7 @@ def test_a_module_that_hangs_in_one_problem_keeps_its_own_weights():
     own = [id(p) for p in net.parameters()]
     x = torch.randn(5, 2, 3)
     y, _ = net(x)
-    found = rnnbench.diagnose(net, time_limit=0.5)
+    found = rnnbench.diagnose(net, time_limit=3)
     assert found.status == "raised"
     assert "-T1-" in found.raised
     assert [id(p) for p in net.parameters()] == own
@@ -86,9 +86,9 @@ def test_an_alarm_of_others_rings_with_them():
     """The limit sends the signal and sets no alarm."""
     rang = []
     old = signal.signal(signal.SIGALRM, lambda *_: rang.append(1))
-    kept = signal.setitimer(signal.ITIMER_REAL, 0.1)
+    kept = signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
-        with pytest.raises(TimeUpError), TimeLimit(0.3).running("x"):
+        with pytest.raises(TimeUpError), TimeLimit(1.0).running("x"):
             time.sleep(1e6)
         assert rang == [1]
     finally:
@@ -97,7 +97,7 @@ def test_an_alarm_of_others_rings_with_them():
 
 
 def test_the_limit_is_of_all_calls_together():
-    limit = TimeLimit(0.2)
+    limit = TimeLimit(1.5)
     for _ in range(3):
         with limit.running("x"):
             pass
