@@ -26,8 +26,9 @@ from typing import Annotated, Any
 import typer
 
 from rnnbench import machine
-from rnnbench.cli.exits import BROKEN, USAGE, leave
+from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
+from rnnbench.exit_codes import BROKEN, USAGE
 
 SCHEMA = 1
 FOLDER = "learning"
