@@ -31,9 +31,9 @@ def _remove() -> None:
         shutil.rmtree(FOLDER, ignore_errors=True)
 
 
-def place(key: tuple[Any, ...], folder: Path = FOLDER) -> Path:
-    """A path of its own for ``key``, below the shared folder."""
-    return folder / sha256(repr(key).encode()).hexdigest()[:24]
+def place(key: tuple[Any, ...], folder: Path | None = None) -> Path:
+    """A path of its own for ``key``, below the shared folder or another."""
+    return (folder or FOLDER) / sha256(repr(key).encode()).hexdigest()[:24]
 
 
 def once(key: tuple[Any, ...], compute: Callable[[], Any], *, same: bool = False) -> Any:
@@ -41,7 +41,7 @@ def once(key: tuple[Any, ...], compute: Callable[[], Any], *, same: bool = False
 
     ``same``: it is the same in every process of a commit; seconds are not.
     """
-    path = place(key, Path(KEPT) if same and KEPT else FOLDER)
+    path = place(key, Path(KEPT) if same and KEPT else None)
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps(compute()))

@@ -276,7 +276,7 @@ def _without_rounds(case: Case, base: Measured, head: Measured, work: _Work) -> 
 
     if case in head.failed:
         return _failed(case, head.failed[case], base.failed.get(case), answer)
-    accounts: dict[Status, list[str | None | bool]] = {
+    accounts: dict[Status, list[str | bool | None]] = {
         Status.SKIPPED: [case in base.skipped and head.skipped.get(case)],
         Status.BROKEN: [
             case not in work.of_head.index and "head does not have it, or can't import its module",
