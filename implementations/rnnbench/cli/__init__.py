@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rnnbench.cli import check, compare, diagnose, roofline, serve
+from rnnbench.cli import check, compare, diagnose, roofline, serve, verdict
 
 app = typer.Typer(
     name="rnnbench",
@@ -18,3 +18,4 @@ app.command("compare")(compare.compare)
 app.command("diagnose")(diagnose.diagnose)
 app.command("roofline")(roofline.roofline)
 app.command("serve")(serve.serve)
+app.command("verdict")(verdict.verdict)
