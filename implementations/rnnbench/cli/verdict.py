@@ -18,7 +18,7 @@ from rnnbench.cli.progress import LINE_EVERY_SECONDS
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, TEXT, USAGE
 from rnnbench.verdict import text
-from rnnbench.verdict.answer import Status, Verdict
+from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,6 +95,9 @@ def verdict(
         Path | None, typer.Option(help="Keep the verdict here; by default in asv's results_dir.")
     ] = None,
     no_save: Annotated[bool, typer.Option("--no-save", help="Keep it nowhere.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also list the cases without a change.")
+    ] = False,
     report: Annotated[str | None, typer.Option(help="Address that the markdown links to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[
@@ -154,7 +157,7 @@ def verdict(
     elif as_markdown:
         typer.echo(text.markdown(answer, report), nl=False)
     else:
-        _print(answer)
+        _print(answer, everything=everything)
     raise typer.Exit(answer.exit_code)
 
 
@@ -199,24 +202,25 @@ def _line(doing: str, now: Stand | None) -> str:
     )
 
 
-def _print(answer: Verdict) -> None:
+def _print(answer: Verdict, *, everything: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console = Console(width=WIDTH, soft_wrap=True)
-    console.print(_table(answer))
-    for case in answer.cases:
-        if case.reason and case.status is not Status.SKIPPED:
-            line = f"{case.status.value}: {case.name}: {case.reason}"
-            console.print(Text(text.plain(line), COLOURS.get(case.status, "")))
+    shown = [case for case in answer.cases if case.status is not Status.NO_CHANGE or everything]
+    if any(case.base is not None for case in shown):
+        console.print(_table(answer, shown))
+    for reason, cases in text.accounts(answer.cases):
+        style = COLOURS.get(cases[0].status, "")
+        console.print(Text(text.plain(text.account(reason, cases)), style))
     for sentence in _facts(answer):
         console.print(Text(text.plain(sentence)))
     console.print(Text(text.plain(text.headline(answer)), "bold"))
 
 
-def _table(answer: Verdict) -> Table:
+def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
     """One line per measured case, the worst news first."""
     from rich import box
     from rich.table import Table
@@ -233,7 +237,7 @@ def _table(answer: Verdict) -> Table:
     for heading in ("base", "head", "change", "interval", "detectable", "rounds"):
         table.add_column(heading, justify="right", no_wrap=True)
     order = list(Status)
-    for case in sorted(answer.cases, key=lambda case: order.index(case.status)):
+    for case in sorted(cases, key=lambda case: order.index(case.status)):
         if case.base is None:
             continue
         table.add_row(
@@ -252,9 +256,8 @@ def _table(answer: Verdict) -> Table:
 def _facts(answer: Verdict) -> list[str]:
     """What else there is to know, a sentence each."""
     facts = []
-    skipped = answer.of(Status.SKIPPED)
-    if skipped:
-        facts.append(f"{len(skipped)} skipped on both sides, e.g. {skipped[0].reason}")
+    if answer.of(Status.NO_CHANGE):
+        facts.append(f"no change: {text.unchanged(answer)}")
     changed = text.differences(answer.base, answer.head)
     facts.append("environment: " + (", ".join(changed) or "the same versions on both sides"))
     if answer.of(Status.REGRESSION):

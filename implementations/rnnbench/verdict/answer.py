@@ -1,8 +1,8 @@
 """What a verdict says of each case, of the whole, and which exit code that is.
 
 The effect of a case is a ratio, head over base: the exponential of the mean log ratio over the
-rounds that count. ``detectable`` is the least relative change that these rounds would have shown:
-*no change* means none of this size or above.
+rounds that count. ``detectable`` is the least relative change that these rounds would have shown
+with probability 95 %; *no change* denies only what the interval excludes (`CaseAnswer.excluded`).
 """
 
 from __future__ import annotations
@@ -67,6 +67,13 @@ class CaseAnswer:
     def name(self) -> str:
         """``benchmark(value, value, …)``."""
         return f"{self.benchmark}({', '.join(value for _, value in self.params)})"
+
+    @property
+    def excluded(self) -> float | None:
+        """The least size of a change, slower or faster, that lies outside of the interval."""
+        if self.low is None or self.high is None or self.low <= 0:
+            return None
+        return max(self.high, 1 / self.low) - 1
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,10 @@ p-values of all cases go through Benjamini and Hochberg (1995) at α/K.
 
 **Called.** A *change* must be significant after that, and its interval, at 1 − α/K, must lie beyond
 a practical floor of 1 %: processes differ by layouts that no number of rounds averages out for one
-build (Mytkowicz et al. 2009). *No change* means that the interval lies within ± the threshold. All
-else is *inconclusive*.
+build (Mytkowicz et al. 2009). *No change* means that the interval lies within ± the threshold, or
+a multiple of it for quantities that nobody watches so closely (`COARSER`). All else is
+*inconclusive*. Seconds are decided from the second look on: a few rounds that agree by chance, of a
+case whose processes fall into two modes, are too likely after the first.
 
 **Detectable.** A lone change of δ among m cases is called with probability 95 % if
 δ ≥ max(t(α/2Km) se, floor + t(α/2K) se) + t(0.05) se, t(q) being the upper quantile.
@@ -48,9 +50,14 @@ from scipy import special, stats
 
 from rnnbench.errors import InputError
 from rnnbench.verdict.answer import Status
+from rnnbench.verdict.sides import COMPILE, IMPORT, MEMORY, TIME
 
+COARSER = {MEMORY: 2.0, IMPORT: 4.0, COMPILE: 4.0}
+"""Quantity → its threshold over that of times."""
 TRIM = 0.1
 POWER = 0.95
+LEAST = 3
+"""Rounds without which there is no spread to speak of."""
 CLEAN_LOST = 0.003
 """Share of undisturbed rounds that the quarantine may cost: three standard deviations."""
 RESOLUTION = 1e-4
@@ -71,8 +78,8 @@ class Rule:
     alpha: float = 0.01
     floor: float = 0.01
     """A change within it is none that matters."""
-    looks: tuple[int, ...] = (8, 12, 16, 22, 30, 40)
-    """Rounds after which cases are decided."""
+    looks: tuple[int, ...] = (4, 8, 12, 16, 22, 30, 40)
+    """Rounds after which cases are decided; at the first, only what is no time."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -82,13 +89,24 @@ class Rule:
                 f"threshold must be above the floor of {self.floor:.0%}, below which processes "
                 f"differ by their memory layouts; got {self.threshold:.3g}"
             )
-        if min(self.looks, default=0) < 3 or list(self.looks) != sorted(set(self.looks)):
-            raise InputError(f"looks must rise, from 3 rounds on; got {self.looks!r}")
+        rise = list(self.looks) == sorted(set(self.looks))
+        if len(self.looks) < 2 or self.looks[0] < LEAST or not rise:
+            raise InputError(
+                f"looks must be two or more that rise, from {LEAST} rounds on; got {self.looks!r}"
+            )
 
     @property
     def share(self) -> float:
         """What one look may spend."""
         return self.alpha / len(self.looks)
+
+    def excluded(self, quantity: str) -> float:
+        """The relative change that *no change* excludes."""
+        return self.threshold * COARSER.get(quantity, 1.0)
+
+    def decides(self, quantity: str, rounds: int) -> bool:
+        """Whether a case may be decided after so many rounds."""
+        return rounds >= (self.looks[0] if quantity == MEMORY else self.looks[1])
 
 
 @dataclass(frozen=True)
@@ -125,27 +143,27 @@ def quarantined(controls: Sequence[tuple[float, float]], floor: float) -> list[b
 def decide(
     ratios: Mapping[Key, Sequence[float]],
     rule: Rule,
-    kind: Callable[[Key], object] = lambda _: None,
+    quantity: Callable[[Key], str] = lambda _: TIME,
 ) -> dict[Key, Decision]:
     """Decide all cases of a verdict together from the log ratios of the rounds that count.
 
-    Those of one ``kind`` (the same quantity) inform each other's variance. A case with fewer than
-    three rounds gets no decision.
+    Those of the same quantity inform each other's variance. A case with fewer than three rounds
+    gets no decision.
     """
-    known = {key: np.asarray(d, float) for key, d in ratios.items() if len(d) >= 3}
+    known = {key: np.asarray(d, float) for key, d in ratios.items() if len(d) >= LEAST}
     if not known:
         return {}
     centre, se, df = np.array([_trimmed(d) for d in known.values()]).T
-    kinds = [kind(key) for key in known]
-    for one in set(kinds):
-        of_kind = np.array([other == one for other in kinds])
-        se[of_kind], df[of_kind] = shrunk(se[of_kind], df[of_kind])
+    quantities = np.array([quantity(key) for key in known])
+    for one in set(quantities):
+        alike = quantities == one
+        se[alike], df[alike] = shrunk(se[alike], df[alike])
     p = stats.false_discovery_control(2 * stats.t.sf(np.abs(centre) / se, df), method="bh")
     half = stats.t.isf(rule.share / 2, df) * se
     detectable = _detectable(se, df, len(known), rule)
     return {
         key: Decision(
-            _status(centre[i] - half[i], centre[i] + half[i], p[i], rule),
+            _status(centre[i], half[i], p[i], rule, quantities[i]),
             math.exp(centre[i]),
             math.exp(centre[i] - half[i]),
             math.exp(centre[i] + half[i]),
@@ -204,12 +222,10 @@ def _detectable(se: Array, df: Array, cases: int, rule: Rule) -> Array:
     return np.asarray(np.maximum(alone, beyond) + stats.t.isf(1 - POWER, df) * se)
 
 
-def _status(low: float, high: float, p: float, rule: Rule) -> Status:
-    floor, threshold = math.log1p(rule.floor), math.log1p(rule.threshold)
-    if p <= rule.share and low > floor:
-        return Status.REGRESSION
-    if p <= rule.share and high < -floor:
-        return Status.IMPROVEMENT
-    if -threshold < low and high < threshold:
+def _status(centre: float, half: float, p: float, rule: Rule, quantity: str) -> Status:
+    floor, threshold = math.log1p(rule.floor), math.log1p(rule.excluded(quantity))
+    if p <= rule.share and abs(centre) - half > floor:
+        return Status.REGRESSION if centre > 0 else Status.IMPROVEMENT
+    if abs(centre) + half < threshold:
         return Status.NO_CHANGE
     return Status.INCONCLUSIVE

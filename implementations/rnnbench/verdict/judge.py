@@ -27,9 +27,8 @@ from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
 from rnnbench.verdict.decision import Decision, Rule, decide, quarantined
 from rnnbench.verdict.numbers import parity_answer
 from rnnbench.verdict.process import Failure, Listed, Measured, Sampling, Suite, listed, measure
-from rnnbench.verdict.sides import MEMORY, PARITY, Case, Side
+from rnnbench.verdict.sides import PARITY, Case, Side
 
-SAME_ROUNDS = 3
 PARITY_FAILURE = "ParityFailureError"
 """An exception of this name says that the case is wrong, not that it broke."""
 
@@ -164,8 +163,6 @@ class _Work:
             if len(self.rounds) == look:
                 self._look()
                 look = next(looks, last)
-            elif len(self.rounds) == SAME_ROUNDS:
-                self._look(deterministic=True)
 
     def _round(self, base_first: bool) -> None:
         sides = [(self.base, self.of_base), (self.head, self.of_head)]
@@ -183,12 +180,11 @@ class _Work:
                 self.active.remove(case)
                 self.timed.remove(case)
 
-    def _look(self, *, deterministic: bool = False) -> None:
+    def _look(self) -> None:
         """Decide what the rounds so far decide; what is decided stays, and stays in the family."""
-        ratios = self.ratios()
-        found = decide(ratios, self.rule, lambda case: case.quantity)
+        found = decide(self.ratios(), self.rule, lambda case: case.quantity)
         for case in list(self.active):
-            if case in found and (not deterministic or _is_number(case, ratios[case])):
+            if case in found and self.rule.decides(case.quantity, len(self.rounds)):
                 self.decided[case] = found[case]
                 if found[case].status is not Status.INCONCLUSIVE:
                     self.active.remove(case)
@@ -256,11 +252,6 @@ class _Work:
             detectable=decision.detectable,
             p=decision.p,
         )
-
-
-def _is_number(case: Case, ratios: list[float]) -> bool:
-    """Whether a case gives the same every time; no clock does."""
-    return case.quantity == MEMORY and len(set(ratios)) == 1
 
 
 def _too_little(pairs: list[tuple[float, float]], rounds: int) -> str:

@@ -11,7 +11,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnbench.verdict.answer import MEASURED, CaseAnswer, Commit, Status, Verdict
+from rnnbench.verdict.answer import MEASURED, UNITS, CaseAnswer, Commit, Status, Verdict
+from rnnbench.verdict.sides import MEMORY, PARITY
 
 SHOWN = 20
 """Cases of a status that the markdown lists; the report has all."""
@@ -62,13 +63,41 @@ def detectable(case: CaseAnswer) -> str:
     return "" if case.detectable is None else f"{100 * case.detectable:.1f} %"
 
 
+def unchanged(verdict: Verdict) -> str:
+    """What is known not to have changed, by quantity, and what is excluded."""
+    parts = []
+    for quantity in UNITS:
+        cases = [case for case in verdict.of(Status.NO_CHANGE) if case.quantity == quantity]
+        sizes = [size for case in cases if (size := case.excluded) is not None]
+        if cases:
+            parts.append(f"{len(cases)} {quantity}")
+        if sizes and quantity != PARITY:
+            parts[-1] += f" (nothing above {100 * max(sizes):.1f} %)"
+    return ", ".join(parts)
+
+
+def accounts(cases: Sequence[CaseAnswer]) -> list[tuple[str, list[CaseAnswer]]]:
+    """Reasons, and the cases that give each."""
+    found: dict[str, list[CaseAnswer]] = {}
+    for case in cases:
+        if case.reason:
+            found.setdefault(case.reason, []).append(case)
+    return list(found.items())
+
+
+def account(reason: str, cases: Sequence[CaseAnswer]) -> str:
+    """A reason with the first case that gives it."""
+    more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
+    return f"{cases[0].status.value}: {cases[0].name}{more}: {reason}"
+
+
 def amount(value: float | None, quantity: str) -> str:
     """A figure with its unit."""
     if value is None:
         return ""
-    if quantity == "parity":
+    if quantity == PARITY:
         return f"{value:.3g} eps"
-    if quantity == "memory":
+    if quantity == MEMORY:
         return f"{value / 1024:,.0f} KiB"
     scale, prefix = next((one for one in PREFIXES if abs(value) >= one[0]), PREFIXES[-1])
     return f"{value / scale:.3g} {prefix}s"
@@ -104,7 +133,7 @@ def headline(verdict: Verdict) -> str:
             f"Inconclusive: {len(doubtful)} of {len(measured)} cases are too noisy to exclude a "
             f"change of {verdict.threshold:.0%}"
         )
-    return f"No regression: nothing above {verdict.threshold:.0%} in {len(measured)} cases"
+    return f"No regression in {len(measured)} cases: {unchanged(verdict)}"
 
 
 def differences(base: Commit, head: Commit) -> list[str]:
@@ -177,7 +206,7 @@ def _table(status: Status, cases: Sequence[CaseAnswer], verdict: Verdict) -> str
         figures = (amount(case.base, case.quantity), amount(case.head, case.quantity))
         row = [code(case.name), *figures, effect(case), interval(case), detectable(case)]
         lines.append("| " + " | ".join(row) + " |")
-    reasons = [f"- {code(case.name)}: {escaped(case.reason)}" for case in cases if case.reason]
+    reasons = [f"- {escaped(account(*one))}" for one in accounts(cases)]
     more = [f"… and {len(cases) - SHOWN} more"] if len(cases) > SHOWN else []
     tail = reasons[:SHOWN] + more
     return "\n".join(lines + (["", *tail] if tail else []))
