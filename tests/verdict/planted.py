@@ -44,10 +44,7 @@ def suite(folder: Path, text: str, name: str = "suite") -> Suite:
 def package(loops: int = 1000, error: float = 2.0, held: int = 4096) -> str:
     """Source of the package under test."""
     return (
-        f"ERROR, BYTES = {error}, {held}\n"
-        "def spin():\n"
-        f"    for _ in range({loops}):\n"
-        "        pass\n"
+        f"ERROR, BYTES = {error}, {held}\ndef spin():\n    for _ in range({loops}):\n        pass\n"
     )
 
 

@@ -81,7 +81,9 @@ def called(decisions: Sequence[Decision]) -> int:
 def test_280_verdicts_without_a_change_raise_at_most_two_false_alarms():
     """α = 1 % of 280 verdicts would be 2.8; each kind of noise alone has 40, as the card does."""
     alarms = {
-        noise.__name__: sum(called(verdict(noise(np.random.default_rng(seed)))) for seed in range(40))
+        noise.__name__: sum(
+            called(verdict(noise(np.random.default_rng(seed)))) for seed in range(40)
+        )
         for noise in NOISES
     }
     assert max(alarms.values()) <= 1, alarms

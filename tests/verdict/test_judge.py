@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from verdict import planted
 
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import FAILED, NOTHING_MEASURED
@@ -14,9 +15,8 @@ from rnnbench.verdict.answer import CaseAnswer, Commit, Status
 from rnnbench.verdict.decision import Rule
 from rnnbench.verdict.judge import Judgement, judge
 from rnnbench.verdict.sides import Side
-from verdict import planted
 
-KINDS = '''
+KINDS = """
 import os, time
 import planted
 
@@ -75,7 +75,7 @@ if planted.HEAD:
 else:
     def time_gone():
         pass
-'''
+"""
 FEW = Rule(threshold=0.3, looks=(4, 6))
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
+import timeit
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from rnnbench.verdict.process import Measured, Suite, WorkerError, listed, measure
 from verdict import planted
-WAYS = '''
+
+from rnnbench.verdict.process import WORKER, Measured, Suite, WorkerError, listed, measure
+
+WAYS = """
 import math, os, signal, subprocess, sys, time
 import planted
 
@@ -68,7 +71,7 @@ class Wrong:
         raise ParityFailureError("7 eps of 3")
     def time_wrong(self):
         pass
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +215,34 @@ def test_the_suites_own_control_is_found_and_is_no_case(tmp_path: Path):
 def test_a_python_without_asv_runner_is_an_error_with_its_words(tmp_path: Path):
     suite = planted.suite(tmp_path, planted.SPIN)
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\nexec {sys.executable} -S \"$@\"\n")
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     python.chmod(0o755)
     side = replace(planted.side(tmp_path, "head", ""), python=os.fspath(python))
     with pytest.raises(WorkerError, match="asv_runner"):
         listed(side, suite, tmp_path)
+
+
+def clock(schedstat: Path, monkeypatch: pytest.MonkeyPatch):
+    """The worker's clock where the kernel counts in that file."""
+    found = importlib.util.spec_from_file_location("worker_by_path", WORKER)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    monkeypatch.setattr(module, "SCHEDSTAT", str(schedstat))
+    return module._clock()
+
+
+def test_the_clock_stands_while_another_process_has_the_processor(tmp_path: Path, monkeypatch):
+    schedstat = tmp_path / "schedstat"
+    schedstat.write_text("700 0 1\n")
+    now = clock(schedstat, monkeypatch)
+    started, wall = now(), timeit.default_timer()
+    schedstat.write_text("700 5000000000 2\n")
+    assert now() - started == pytest.approx(timeit.default_timer() - wall - 5, abs=0.5)
+
+
+@pytest.mark.parametrize("content", [None, "", "nonsense\n", "1\n"])
+def test_where_nobody_counts_the_clock_is_the_walls(tmp_path: Path, monkeypatch, content):
+    schedstat = tmp_path / "schedstat"
+    if content is not None:
+        schedstat.write_text(content)
+    assert clock(schedstat, monkeypatch) is timeit.default_timer

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from verdict.planted import Repository, package
 
 from rnnbench.cli import app
 from rnnbench.verdict import stored
 from rnnbench.verdict.answer import Verdict
 from rnnbench.verdict.bisection import narrow
-from verdict.planted import Repository, package
 
 SLOW = "Make it (really) slower `|` <b>@all</b> \x1b[31m"
 

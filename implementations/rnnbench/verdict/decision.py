@@ -62,6 +62,8 @@ CLEAN_LOST = 0.003
 """Share of undisturbed rounds that the quarantine may cost: three standard deviations."""
 RESOLUTION = 1e-4
 """Least standard error of a log ratio, for numbers that are the same in every round."""
+WIDEST = 100.0
+"""Log ratio beyond which an interval says nothing, and which no floating-point number overflows."""
 TIGHTEST_PRIOR = 50.0
 """Most degrees of freedom that the other cases lend."""
 
@@ -165,9 +167,9 @@ def decide(
         key: Decision(
             _status(centre[i], half[i], p[i], rule, quantities[i]),
             math.exp(centre[i]),
-            math.exp(centre[i] - half[i]),
-            math.exp(centre[i] + half[i]),
-            math.expm1(detectable[i]),
+            math.exp(max(centre[i] - half[i], -WIDEST)),
+            math.exp(min(centre[i] + half[i], WIDEST)),
+            math.expm1(min(detectable[i], WIDEST)),
             float(p[i]),
             len(d),
         )

@@ -183,11 +183,12 @@ class _Work:
     def _look(self) -> None:
         """Decide what the rounds so far decide; what is decided stays, and stays in the family."""
         found = decide(self.ratios(), self.rule, lambda case: case.quantity)
-        for case in list(self.active):
-            if case in found and self.rule.decides(case.quantity, len(self.rounds)):
-                self.decided[case] = found[case]
-                if found[case].status is not Status.INCONCLUSIVE:
-                    self.active.remove(case)
+        for case in [case for case in self.active if case in found]:
+            self.decided[case] = found[case]
+            if not self.rule.decides(case.quantity, len(self.rounds)):
+                self.decided[case] = replace(found[case], status=Status.INCONCLUSIVE)
+            elif found[case].status is not Status.INCONCLUSIVE:
+                self.active.remove(case)
 
     def counting(self) -> list[Round]:
         """Rounds in which the control did not drift."""
@@ -241,8 +242,12 @@ class _Work:
             quarantined=of_case - len(pairs),
         )
         decision = self.decided.get(case)
+        if any(min(pair) <= 0 for pair in pairs):
+            answer = replace(answer, reason="its numbers are not positive: they have no ratio")
+        elif not self.rule.decides(case.quantity, of_case):
+            answer = replace(answer, reason=f"the time was spent after {of_case} rounds")
         if decision is None:
-            return replace(answer, reason=_too_little(pairs, of_case))
+            return answer
         return replace(
             answer,
             status=decision.status,
@@ -252,12 +257,6 @@ class _Work:
             detectable=decision.detectable,
             p=decision.p,
         )
-
-
-def _too_little(pairs: list[tuple[float, float]], rounds: int) -> str:
-    if any(min(pair) <= 0 for pair in pairs):
-        return "it gives numbers that are not positive, which have no ratio"
-    return f"only {len(pairs)} of {rounds} rounds count, and the time was spent"
 
 
 def _variables(kept: Path) -> dict[str, str]:

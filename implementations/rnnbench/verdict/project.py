@@ -46,7 +46,7 @@ class Project:
         with _working_in(self.folder):
             try:
                 self.conf: Any = Config.load(config.name)
-            except UserError as error:
+            except (UserError, ValueError) as error:
                 raise InputError(f"config {config} can't be read by asv: {error}") from error
         suite = self.folder / self.conf.benchmark_dir
         if not (suite / "__init__.py").is_file():
