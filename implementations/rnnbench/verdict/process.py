@@ -41,7 +41,7 @@ class Sampling:
     samples: int = 3
     """Most samples of a case in a sweep."""
     sample_time: float = 0.005
-    sweep_time: float = 0.03
+    sweep_time: float = 0.06
     """Seconds after which a case gets no further sample in this sweep."""
     limit: float = 120.0
     """Seconds that a set-up with the first samples may take."""
