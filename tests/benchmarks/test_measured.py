@@ -199,6 +199,20 @@ def test_parity_of_a_case_is_checked_once_in_a_run(suite, planted, monkeypatch):
     assert len(suite.records()) == 2
 
 
+def test_what_is_the_same_is_kept_for_other_processes_and_seconds_are_not(tmp_path, monkeypatch):
+    from benchmarks import once
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr(once, "KEPT", str(kept))
+    for process in ("one", "two"):
+        own = tmp_path / process
+        own.mkdir()
+        monkeypatch.setattr(once, "FOLDER", own)
+        assert once.once(("parity",), lambda: process, same=True) == "one"  # noqa: B023
+        assert once.once(("seconds",), lambda: process) == process  # noqa: B023
+
+
 def test_memory_counts_what_a_call_touches_and_frees():
     import torch
 

@@ -229,6 +229,10 @@ def test_quarantine_costs_few_rounds_of_a_quiet_or_an_evenly_noisy_machine():
         assert np.mean(lost) < 0.5
 
 
+def test_a_control_that_took_no_time_is_a_drift():
+    assert quarantined([(1.0, 1.0), (0.0, 1.0), (1.0, 1.0)], 0.01) == [False, True, False]
+
+
 def test_quarantine_of_no_round_is_empty():
     assert quarantined([], 0.01) == []
 

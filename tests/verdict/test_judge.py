@@ -171,22 +171,45 @@ def test_no_time_is_inconclusive_and_says_so(tmp_path: Path):
     assert "the time was spent" in str(case.reason)
 
 
-def test_a_case_that_breaks_in_a_later_round_is_broken(tmp_path: Path):
-    suite = planted.suite(tmp_path, "import planted\ndef time_it():\n    planted.work()\n")
-    base = planted.side(tmp_path, "base", "def work():\n    pass\n")
-    counting = (
-        "from pathlib import Path\n"
-        f"seen = Path({str(tmp_path / 'seen')!r})\n"
+def counting(seen: Path, last: int, otherwise: str) -> str:
+    """A package that goes wrong when it is imported more than ``last`` times."""
+    return (
+        "import os\nfrom pathlib import Path\n"
+        f"seen = Path({str(seen)!r})\n"
         "with seen.open('a') as stream:\n"
         "    stream.write('x')\n"
-        "def work():\n"
-        "    if len(seen.read_text()) > 2:  # listed, prepared, and then round 1\n"
-        "        raise OSError('no third time')\n"
+        f"late = len(seen.read_text()) > {last}\n{otherwise}\n"
     )
-    head = planted.side(tmp_path, "head", counting)
+
+
+def test_a_case_that_breaks_in_a_later_round_is_broken(tmp_path: Path):
+    """Listed, prepared, and then round 1."""
+    suite = planted.suite(tmp_path, "import planted\ndef time_it():\n    planted.work()\n")
+    base = planted.side(tmp_path, "base", "def work():\n    pass\n")
+    work = "def work():\n    if late:\n        raise OSError('no third time')"
+    head = planted.side(tmp_path, "head", counting(tmp_path / "seen", 2, work))
     (case,) = judge(base, head, suite, sampling=planted.QUICK).verdict.cases
     assert case.status is Status.BROKEN
     assert case.reason == "OSError: no third time (in round 1)"
+
+
+def test_processes_that_end_at_once_end_the_rounds_and_what_was_measured_stays(tmp_path: Path):
+    """Listed, prepared, five rounds: memory is decided after four, times are not."""
+    text = "import planted\ndef time_it():\n    pass\ndef track_it():\n    return 5\n"
+    suite = planted.suite(tmp_path, text + "track_it.unit = 'bytes'\n")
+    (suite.folder / "control.py").write_text("import planted\ndef time_control():\n    pass\n")
+    base = planted.side(tmp_path, "base", "")
+    head = planted.side(
+        tmp_path, "head", counting(tmp_path / "seen", 7, "if late:\n    os._exit(9)")
+    )
+    found = judge(base, head, suite, sampling=planted.QUICK)
+    status = {case.benchmark: case.status for case in found.verdict.cases}
+    assert len(found.rounds) == 5
+    assert status["work.track_it"] is Status.NO_CHANGE
+    assert status["work.time_it"] is Status.INCONCLUSIVE
+    assert "after 5 rounds: the measuring process ended with code 9" in str(
+        next(case.reason for case in found.verdict.cases if case.benchmark == "work.time_it")
+    )
 
 
 def test_nothing_chosen_is_wrong_usage(tmp_path: Path):

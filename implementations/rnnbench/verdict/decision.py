@@ -134,9 +134,10 @@ def quarantined(controls: Sequence[tuple[float, float]], floor: float) -> list[b
     A drift below the floor can raise no alarm and is let pass. The cases have no say in it, so that
     what is left is no selection of their ratios.
     """
-    c = np.abs([math.log(head / base) for base, head in controls])
-    if not len(c):
+    if not controls:
         return []
+    # a clock that gave nothing at all drifted, however far
+    c = [abs(math.log(head / base)) if min(base, head) > 0 else math.inf for base, head in controls]
     spread = np.median(c) / stats.norm.ppf(0.75)
     limit = max(stats.norm.isf(CLEAN_LOST / 2) * spread, math.log1p(floor))
     return [bool(one > limit) for one in c]

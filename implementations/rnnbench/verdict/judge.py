@@ -26,7 +26,16 @@ from rnnbench.errors import InputError
 from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
 from rnnbench.verdict.decision import Decision, Rule, decide, quarantined
 from rnnbench.verdict.numbers import parity_answer
-from rnnbench.verdict.process import Failure, Listed, Measured, Sampling, Suite, listed, measure
+from rnnbench.verdict.process import (
+    Failure,
+    Listed,
+    Measured,
+    Sampling,
+    Suite,
+    WorkerError,
+    listed,
+    measure,
+)
 from rnnbench.verdict.sides import PARITY, Case, Side
 
 PARITY_FAILURE = "ParityFailureError"
@@ -87,7 +96,7 @@ def judge(
 
     No round is begun that would not end within ``budget`` seconds, as the rounds went so far.
     Raises InputError if nothing is chosen or a side's Python can't be started, and WorkerError if
-    a side's processes can't measure at all.
+    a side's processes can't measure at all; what fails after the first round ends the rounds.
     """
     for side in (base, head):
         if not os.access(side.python, os.X_OK):
@@ -117,6 +126,8 @@ class _Work:
         self.decided: dict[Case, Decision] = {}
         self.active: list[Case] = []
         self.timed: list[Case] = []
+        self.ended = ""
+        """Why there are no more rounds, if it is not for the time."""
 
     def prepare(self, choose: Callable[[Iterable[Case]], Iterable[Case]]) -> None:
         """List and measure once; answer all that needs no rounds."""
@@ -158,7 +169,14 @@ class _Work:
                 return
             begun = self.seconds
             base_first = not base_first if len(self.rounds) % 2 else drawn.random() < 0.5
-            self._round(base_first)
+            try:
+                self._round(base_first)
+            except WorkerError as error:
+                if not self.rounds:
+                    raise
+                self.ended = f"after {len(self.rounds)} rounds: {error}"
+                self._look()
+                return
             longest = max(self.seconds - begun, 0.8 * longest)
             if len(self.rounds) == look:
                 self._look()
@@ -175,8 +193,9 @@ class _Work:
         for case in list(self.active):
             answer = _without_rounds(case, base, head, self)
             if answer is not None:
-                after = f"in round {len(self.rounds)}"
-                self.answers[case] = replace(answer, reason=f"{answer.reason} ({after})")
+                now_and_then = Status.INCONCLUSIVE if answer.status is Status.NEW else answer.status
+                reason = f"{answer.reason} (in round {len(self.rounds)})"
+                self.answers[case] = replace(answer, status=now_and_then, reason=reason)
                 self.active.remove(case)
                 self.timed.remove(case)
 
@@ -245,7 +264,8 @@ class _Work:
         if any(min(pair) <= 0 for pair in pairs):
             answer = replace(answer, reason="its numbers are not positive: they have no ratio")
         elif not self.rule.decides(case.quantity, of_case):
-            answer = replace(answer, reason=f"the time was spent after {of_case} rounds")
+            ended = self.ended or f"the time was spent after {of_case} rounds"
+            answer = replace(answer, reason=ended)
         if decision is None:
             return answer
         return replace(
@@ -256,6 +276,8 @@ class _Work:
             high=decision.high,
             detectable=decision.detectable,
             p=decision.p,
+            rounds=decision.rounds,
+            quarantined=of_case - decision.rounds,
         )
 
 

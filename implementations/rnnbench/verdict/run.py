@@ -88,6 +88,8 @@ class _Run:
         )
 
     def judged(self, one: Side, other: Side, doing: str, step: Step) -> Judgement:
+        """Judge one installed commit against another."""
+        self.told(f"{doing}: each case once, not counted", None)
         return judge(
             one,
             other,
