@@ -72,8 +72,9 @@ class Measured(ABC):
         error = sys.exception()
         if error is not None:
             self._close("error", _sentence(error))
-        elif Measured.graphs != _dynamo_counts():
-            Measured.graphs = _dynamo_counts()  # one case is to blame, not all that follow
+            return
+        before, Measured.graphs = Measured.graphs, _dynamo_counts()
+        if before != Measured.graphs:  # and the cases that follow are not to blame
             reason = "graphs were compiled or broken between the timed calls"
             self._close("error", reason)
             raise RecompiledError(reason)

@@ -167,6 +167,24 @@ def test_compiling_between_the_timed_calls_is_an_error(suite, planted, monkeypat
     assert suite.records()[0]["status"] == "error"
 
 
+def test_a_set_up_that_compiles_is_not_blamed_on_another_case_of_the_process(
+    suite, planted, monkeypatch
+):
+    planted(type("Several", (Manual,), {}), memory.Inference)
+    one, other = memory.Inference(), memory.Inference()
+    params = [values[0] for values in memory.Inference.params]
+    counts = [(1, 0)]
+    monkeypatch.setattr(base, "_dynamo_counts", lambda: counts[-1])
+    one.setup(*params)
+    counts.append((2, 0))
+    other.setup(*params)
+    one.teardown(*params)
+    counts.append((3, 0))  # the calls of the other
+    with pytest.raises(base.RecompiledError):
+        other.teardown(*params)
+    one.teardown(*params)
+
+
 def test_dynamos_own_counts_are_read():
     import torch
 
