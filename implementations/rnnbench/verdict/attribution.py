@@ -40,7 +40,9 @@ def attribute(
 ) -> dict[str, Any]:
     """Part → ``{"differs", "says", "cases": {name: {"status", "ratio", "low", "high"}}}``."""
     own = project.conf.project
-    changed = [line for line in differences(verdict.base, verdict.head) if _other(line, own)]
+    changed = [
+        line for line in differences(verdict.base, verdict.head) if not _of(line, (own, *TOOL))
+    ]
     if swap is None or not changed:
         says = "the same versions on both sides"
         before = _recorded(project.results, verdict)
@@ -65,19 +67,21 @@ def attribute(
 
 
 def _tool(project: Project, verdict: Verdict, head: Side, judged: Judged) -> dict[str, Any]:
-    """Base's benchmarks against the working tree's, on head."""
+    """Base's benchmarks against the working tree's, on head; and asv_runner's versions."""
     folder = project.suite.folder
     name = folder.relative_to(project.folder)
+    runners = [line for line in differences(verdict.base, verdict.head) if _of(line, TOOL)]
+    also = f"; with the dependencies went {', '.join(runners)}" if runners else ""
     if commits.same_files(project.folder, verdict.base.hash, verdict.head.hash, name):
-        return _part(False, f"{name} is the same at both commits")
+        return _part(bool(runners), f"{name} is the same at both commits{also}")
     old = project.folder / FOLDER / "suites" / verdict.base.hash
     if not (old / name).is_dir():
         try:
             commits.extract(project.folder, verdict.base.hash, str(name), old)
         except ValueError as error:
-            return _part(True, str(error))
+            return _part(True, f"{error}{also}")
     found = judged(replace(head, suite=old / name), head, "swapping the benchmarks")
-    return _part(True, _stays(found, f"only {name}, base's against the working tree's"), found)
+    return _part(True, _stays(found, f"only {name} (base's, working tree's)") + also, found)
 
 
 def _part(differs: bool, says: str, found: Verdict | None = None) -> dict[str, Any]:
@@ -110,8 +114,9 @@ def _stays(found: Verdict, swapped: str) -> str:
     return f"with {swapped} swapped no regression stays"
 
 
-def _other(line: str, project: str) -> bool:
-    return line.split(" ", maxsplit=1)[0] not in (project, *TOOL)
+def _of(line: str, names: tuple[str, ...]) -> bool:
+    """Whether a difference of versions is that of one of these distributions."""
+    return line.split(" ", maxsplit=1)[0] in names
 
 
 def _recorded(results: Path, verdict: Verdict) -> list[str]:
