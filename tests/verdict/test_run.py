@@ -112,6 +112,7 @@ def test_the_working_tree_is_judged_as_a_dot(repository: Repository):
         (["HEAD~1", "HEAD", "--bench", "no_such_case"], "no case is chosen"),
         (["HEAD~1", "HEAD", "--case", "x(y)"], "there is no 'x(y)'"),
         (["HEAD~1", "HEAD", "--base-requirement", "torch"], "name==version"),
+        (["HEAD~1", "HEAD", "--json", "--markdown"], "exclude each other"),
     ],
 )
 def test_wrong_usage_exits_2_with_a_sentence(repository: Repository, arguments, said: str):

@@ -109,7 +109,8 @@ def verdict(
     Base and head run in fresh processes, one right after the other. A case is a regression if its
     change is significant over all cases and its interval lies beyond 1 %; it is no change only if
     the interval lies within ± the threshold; until it is either, rounds are added, within the
-    budget. Errors against the oracle, peak memory and import time are judged like times. The
+    budget. Errors against the oracle are judged by their growth, peak memory at twice the
+    threshold, import and compile seconds at four times. The
     benchmarks are the working tree's, in RNNBENCH_PROFILE. The rule is in the module
     rnnbench.verdict.decision, the choice of cases in rnnbench.verdict.choice.
     """
@@ -117,6 +118,8 @@ def verdict(
     from rnnbench.verdict.process import WorkerError
     from rnnbench.verdict.project import BuildError
 
+    if as_json and as_markdown:
+        leave(USAGE, "--json and --markdown exclude each other")
     try:
         with _progress() as told:
             found = run.run(
