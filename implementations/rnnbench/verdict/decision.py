@@ -18,7 +18,10 @@ case whose rounds agree by chance looks certain. The cases of a verdict run in t
 the same machine, so their variances inform each other (Smyth 2004, eq. 5 to 8): with a scaled
 inverse χ² prior of d₀ degrees of freedom and scale s₀², both estimated from all cases by the
 moments of ln se², each case's se² becomes (d₀ s₀² + (h−1) se²) / (d₀ + h − 1) with d₀ + h − 1
-degrees of freedom. Where cases differ widely d₀ goes to 0 and each stands alone.
+degrees of freedom. Where cases differ widely d₀ goes to 0 and each stands alone. And where a round
+moves all of its cases together, as a loaded machine does, many variances are no more than one: with
+ρ² the mean square of the correlation between cases, m variances of ν degrees of freedom average to
+one of ν m / (1 + (m−1) ρ²) (Satterthwaite 1946; cov(s_i², s_j²) = 2ρ²σ⁴/ν). No case gets more.
 
 **Looks.** Rounds are added to undecided cases until a look decides them, so there are up to K
 looks. Each may spend α/K; the chance of any false alarm is then at most α by the union bound,
@@ -160,7 +163,8 @@ def decide(
     quantities = np.array([quantity(key) for key in known])
     for one in set(quantities):
         alike = quantities == one
-        se[alike], df[alike] = shrunk(se[alike], df[alike])
+        rounds = [d for d, like in zip(known.values(), alike, strict=True) if like]
+        se[alike], df[alike] = shrunk(se[alike], df[alike], together(rounds))
     p = stats.false_discovery_control(2 * stats.t.sf(np.abs(centre) / se, df), method="bh")
     half = stats.t.isf(rule.share / 2, df) * se
     detectable = _detectable(se, df, len(known), rule)
@@ -183,13 +187,32 @@ def _trimmed(d: Array) -> tuple[float, float, float]:
     n = len(d)
     cut = int(TRIM * n)
     ordered = np.sort(d)
-    winsorised = ordered.clip(ordered[cut], ordered[n - cut - 1])
     left = n - 2 * cut
-    se = math.sqrt(winsorised.var(ddof=1) * (n - 1) / (left * (left - 1)))
+    se = math.sqrt(_winsorised(d).var(ddof=1) * (n - 1) / (left * (left - 1)))
     return float(ordered[cut : n - cut].mean()), max(se, RESOLUTION), left - 1
 
 
-def shrunk(se: Array, df: Array) -> tuple[Array, Array]:
+def together(rounds: Sequence[Array]) -> float:
+    """ρ²: mean square of the correlation between cases, less what chance gives, 1/(n − 1).
+
+    Over the rounds that all have, wild ones clipped.
+    """
+    n = min(map(len, rounds))
+    d = np.array([_winsorised(one[:n]) for one in rounds])
+    d = d[d.std(axis=1) > RESOLUTION]
+    if len(d) < 2:
+        return 0.0
+    squares = np.corrcoef(d)[np.triu_indices(len(d), 1)] ** 2
+    chance = 1 / (n - 1)
+    return float(np.clip((squares.mean() - chance) / (1 - chance), 0, 1))
+
+
+def _winsorised(d: Array) -> Array:
+    ordered, cut = np.sort(d), int(TRIM * len(d))
+    return d.clip(ordered[cut], ordered[len(d) - cut - 1])
+
+
+def shrunk(se: Array, df: Array, together: float) -> tuple[Array, Array]:
     """Standard errors and degrees of freedom after each case has heard of the others.
 
     ln se² has mean ln s₀² + ψ(df/2) − ln(df/2) − ψ(d₀/2) + ln(d₀/2) and variance
@@ -206,7 +229,8 @@ def shrunk(se: Array, df: Array) -> tuple[Array, Array]:
     s0 = math.exp(e.mean() + special.digamma(d0 / 2) - math.log(d0 / 2))
     shared, freedom = se.copy(), df.copy()
     shared[noisy] = np.sqrt((d0 * s0 + df[noisy] * se[noisy] ** 2) / (d0 + df[noisy]))
-    freedom[noisy] += d0
+    worth = noisy.sum() / (1 + (noisy.sum() - 1) * together)
+    freedom[noisy] = np.minimum(df[noisy] + d0, df[noisy] * worth)
     return shared, freedom
 
 
