@@ -24,9 +24,10 @@ class ParityFailureError(Exception):
 def require(network: Network) -> Parity:
     """Parity of the case; raises ParityFailureError, or UnsupportedCaseError with the reason.
 
-    A case is checked once in the life of asv's server, whichever of its benchmarks comes first.
+    A case is checked once in the life of asv's server, whichever of its benchmarks comes first, or
+    once for all processes that `once.KEPT` joins.
     """
-    found = once(("parity", *vars(network).values()), lambda: _check(network))
+    found = once(("parity", *vars(network).values()), lambda: _check(network), same=True)
     if found["unsupported"]:
         raise package.UnsupportedCaseError(found["unsupported"])
     if found["raised"]:

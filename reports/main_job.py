@@ -31,8 +31,9 @@ from benchmarks import cases, records
 from reports import summary, torch_facts
 from reports.records import plain
 from reports.rows import load_rows
-from rnnbench.cli.exits import BROKEN, USAGE, leave
+from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
+from rnnbench.exit_codes import BROKEN, USAGE
 
 CONFIG = Path("asv.conf.json")
 LOG = Path(".asv/bench.log")

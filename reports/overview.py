@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from . import costs, facts, matrix, ratios, site, speed, text, truncation
+from . import costs, curves, facts, matrix, ratios, site, speed, text, truncation
 from .commits import Commit
 from .rows import Loaded, backends, groups, latest
 from .verdict import Verdict, verdict
@@ -38,6 +38,7 @@ class Section:
     cold: costs.Cold
     memory: costs.Memory
     truncation: list[truncation.Panel]
+    learning: curves.Learning
     absences: list[facts.Absence]
     identity: list[facts.Identity]
     control: list[Any]
@@ -45,11 +46,20 @@ class Section:
     cases: list[tuple[dict[Any, Any], speed.Figure, speed.Figure]]
 
 
-def render(loaded: Loaded, commits: Mapping[str, Commit], project: str) -> str:
-    """The whole page as text."""
+def render(
+    loaded: Loaded,
+    commits: Mapping[str, Commit],
+    project: str,
+    learning: Mapping[str, curves.Learning] | None = None,
+) -> str:
+    """The whole page as text.
+
+    learning  curves by host; those of a host without results of asv are put after the sections
+    """
+    learning = learning or {}
     rows = loaded.rows
     sections = [
-        _section(number, machine, environment, group, loaded, commits)
+        _section(number, machine, environment, group, loaded, commits, learning)
         for number, ((machine, environment), group) in enumerate(
             groups(latest(rows), "machine", "environment")
         )
@@ -58,6 +68,11 @@ def render(loaded: Loaded, commits: Mapping[str, Commit], project: str) -> str:
         "index.html.j2",
         project=project,
         sections=sections,
+        elsewhere=sorted(
+            (host, own)
+            for host, own in learning.items()
+            if host not in {section.machine for section in sections}
+        ),
         problems=loaded.problems,
         history=facts.history(rows, commits),
         nothing=verdict(rows) if not sections else None,
@@ -72,6 +87,7 @@ def _section(
     rows: pd.DataFrame,
     loaded: Loaded,
     commits: Mapping[str, Commit],
+    learning: Mapping[str, curves.Learning],
 ) -> Section:
     series = {name: rank for rank, name in enumerate(backends(rows))}
     compared = ratios.to_baseline(rows)
@@ -93,6 +109,7 @@ def _section(
         cold=costs.cold(rows, compared, series),
         memory=costs.memory(rows, compared, series),
         truncation=truncation.truncation(rows),
+        learning=learning.get(machine, curves.Learning()),
         absences=facts.absences(rows),
         identity=facts.identities(rows, series),
         control=facts.control(loaded.rows, machine, commits),

@@ -36,6 +36,7 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         from . import (
             commits,
             comparisons,
+            curves,
             explorer,
             overview,
             rows,
@@ -50,7 +51,9 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         explorer.remove_asv_pages(html_dir)
         explorer.install(html_dir, known, [path for path, _ in graphs])
         explorer.declare_direction(benchmarks)
-        page = overview.render(loaded, known, project=conf.project)
+        learning, unread = curves.read(Path(conf.results_dir))
+        loaded.problems += unread
+        page = overview.render(loaded, known, project=conf.project, learning=learning)
         (html_dir / "index.html").write_text(page, encoding="utf-8")
         machines, problems = comparisons.read(Path(conf.results_dir))
         speed = speed_page.render(loaded, machines, problems, project=conf.project)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rnnbench.cli.exits import BROKEN, FAILED, GOOD, NOTHING_MEASURED
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED
 
 from . import ratios, text
 from .rows import MEASURED, Status

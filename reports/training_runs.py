@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 from benchmarks import records
 
-from rnnbench.cli.exits import BROKEN, FAILED, GOOD, leave
+from rnnbench.cli.exits import leave
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD
 from rnnbench.training.settings import READINGS
 
 CELLS = ("gru", "lstm", "rnn_tanh")

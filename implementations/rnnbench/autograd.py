@@ -16,6 +16,7 @@ that torch's step-by-step kernels give for the same numbers (`rnnbench.second_or
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from torch.autograd import forward_ad
 
 from rnnbench import second_order, stack
 from rnnbench.errors import InputError, UnsupportedError
-from rnnbench.interface import Inputs
+from rnnbench.interface import Inputs, Repeated
 from rnnbench.node import Call, Wanted
 from rnnbench.recurrence import Layout, Recurrence
 from rnnbench.spec import Spec
@@ -274,19 +275,34 @@ def run_stack(
     if any(_tangent(t) is not None for t in _duals(inputs)):
         raise UnsupportedError(FORWARD_MODE)
     layout = Layout.of(inputs)
-    rows = inputs.x.reshape(layout.N, spec.input_size)
     masks = inputs.masks
     if masks is not None:
         masks = tuple(mask.reshape(layout.N, spec.output_size) for mask in masks)
     elif inputs.dropout > 0:
-        masks = stack.draw_masks(spec, rows, inputs.dropout)
+        masks = stack.draw_masks(spec, inputs.x.reshape(layout.N, -1), inputs.dropout)
     call = Call(recurrence, spec, layout, len(masks or ()), tuple(inputs.x.shape[:-1]))
-    tensors = (*(masks or ()), rows, *inputs.state, *inputs.weights)
+    return _run(call, masks or (), inputs.x, inputs.state, inputs.weights)
+
+
+def repeated_stack(recurrence: Recurrence, spec: Spec, inputs: Inputs) -> Repeated:
+    """What a hand-derived backend's `repeated` is: `run_stack` but for what stays the same."""
+    layout = Layout.of(inputs)
+    return partial(_run, Call(recurrence, spec, layout, 0, tuple(inputs.x.shape[:-1])), ())
+
+
+def _run(
+    call: Call,
+    masks: Sequence[Tensor],
+    x: Tensor,
+    state: Sequence[Tensor],
+    weights: Sequence[Tensor],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    tensors = (*masks, x.reshape(call.layout.N, x.shape[-1]), *state, *weights)
     if torch._C._are_functorch_transforms_active():
         y, *final = _apply(_Transformed, call, *tensors)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         y, *final = _apply(_Stack, call, *tensors)
     else:
         y, last, _ = call.forward(tensors, keep=False)
-        final = list(last)
+        return y, last
     return y, tuple(final)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -83,6 +83,12 @@ class Inputs(NamedTuple):
     masks: tuple[Tensor, ...] | None = None
 
 
+Repeated = Callable[
+    ["Tensor", Sequence["Tensor"], Sequence["Tensor"]], tuple["Tensor", tuple["Tensor", ...]]
+]
+"""x (T, B, I), state and weights → output and final state, as `Backend.run`."""
+
+
 class Backend(ABC):
     """One implementation of all four cells behind the common interface."""
 
@@ -93,6 +99,13 @@ class Backend(ABC):
     @abstractmethod
     def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Output, shaped like x with D·(P or H) features, and final state, shaped like state."""
+
+    def repeated(self, spec: Spec, inputs: Inputs) -> Repeated | None:
+        """`run` for later tensors of these shapes, strides, dtypes, devices and needs of gradients,
+        under the same modes of torch, without what such a call need not look at again; None where
+        that saves nothing. Neither packed sequences nor dropout are asked for.
+        """
+        return None
 
     @abstractmethod
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:

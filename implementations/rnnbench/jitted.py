@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnbench.autograd import run_stack
-from rnnbench.interface import Backend, Conditions, Inputs
+from rnnbench.autograd import repeated_stack, run_stack
+from rnnbench.interface import Backend, Conditions, Inputs, Repeated
 from rnnbench.recurrence import Recurrence
 from rnnbench.spec import Spec
 
@@ -42,6 +42,11 @@ class Jitted(Backend):
             y, final = run_stack(self.recurrence, *_widened(spec, inputs))
             return y.to(inputs.x.dtype), tuple(part.to(inputs.x.dtype) for part in final)
         return run_stack(self.recurrence, spec, inputs)
+
+    def repeated(self, spec: Spec, inputs: Inputs) -> Repeated | None:
+        if spec.dtype in WIDENED:
+            return None
+        return repeated_stack(self.recurrence, spec, inputs)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
         """Runs the case, in training both ways, and reads the dispatchers of its kernels."""

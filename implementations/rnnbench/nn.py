@@ -20,6 +20,8 @@ from torch.autograd import forward_ad
 from torch.nn.modules import rnn as torch_rnn
 
 from rnnbench import auto, interface
+from rnnbench.again import Memory
+from rnnbench.errors import InputError
 from rnnbench.spec import CELLS, DTYPES, GATES, Spec
 
 AUTO = "auto"
@@ -194,19 +196,54 @@ def _forward_on(torch_class: type, backend: str) -> Callable[..., Any]:
 
 
 class _Backed(torch_rnn.RNNBase):
-    """The keyword ``backend`` and the forward that follows it."""
+    """The keywords ``backend`` and ``checkpoint``, and the forward that follows them."""
 
     _torch_class: type
 
-    def __init__(self, *args: Any, backend: str = AUTO, **kwargs: Any) -> None:
+    checkpoint = False
+
+    def __init__(
+        self, *args: Any, backend: str = AUTO, checkpoint: bool = False, **kwargs: Any
+    ) -> None:
         if backend != AUTO:
             interface.get_backend(backend)
+        if not isinstance(checkpoint, bool):
+            raise InputError(f"checkpoint must be a bool; got {checkpoint!r}")
         super().__init__(*args, **kwargs)
-        self.backend = backend
+        if checkpoint and self.bidirectional:
+            raise InputError("checkpoint must be False for a bidirectional module; got True")
+        self.backend, self.checkpoint = backend, checkpoint
+        self._memory = Memory()
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 (torch's name)
         """As ``torch.nn``'s: input (T, B, I), (B, T, I), (T, I) or a PackedSequence."""
-        return _forward_on(self._torch_class, self.backend)(self, input, hx)
+        if self.checkpoint and torch.is_grad_enabled():
+            from rnnbench.truncation.checkpointing import checkpointed_module
+
+            return checkpointed_module(self, self._forward, input, hx)
+        return self._forward(input, hx)
+
+    def _forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002
+        memory = self.__dict__.get("_memory")  # a module from an older pickle has none
+        if memory is None or type(self) not in _EXACTLY:  # which may override any part of torch's
+            return _forward_on(self._torch_class, self.backend)(self, input, hx)
+        found = memory.call(self, input, hx)
+        if found is None:
+            found = _forward_on(self._torch_class, self.backend)(self, input, hx)
+            self._remember(memory, input, hx)
+        return found
+
+    def _remember(self, memory: Memory, x: Any, hx: Any) -> None:
+        """The call that went well just now, if it may be done again without looking."""
+        weights: Any = self._flat_weights
+        if not memory.takes(x, hx, weights) or (self.training and self.dropout):
+            return
+        cell = self.mode.lower()
+        given = _Arguments(
+            x, None, hx if type(hx) is tuple else () if hx is None else (hx,), weights, self.bias,
+            self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first,
+        )  # fmt: skip
+        memory.remember(self, choose(self.backend, cell, given), _spec_of(cell, given), x, hx)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, backend={self.backend!r}"
@@ -216,8 +253,11 @@ class RNN(_Backed, torch.nn.RNN):
     """`torch.nn.RNN` on a backend of rnnbench.
 
     backend: a name from `rnnbench.backends()`, or "auto" (default): the fastest that was measured
-    for the case (`rnnbench.auto`). Everything else, errors included, as in torch;
-    UnsupportedError where the chosen backend cannot do the case.
+    for the case (`rnnbench.auto`).
+    checkpoint: whether training keeps the states of every √T steps alone and computes the others
+    again on the way back (`rnnbench.truncation.checkpointed`); one direction only.
+    Everything else, errors included, as in torch; UnsupportedError where the chosen backend cannot
+    do the case.
     """
 
     _torch_class = torch.nn.RNN
@@ -233,3 +273,6 @@ class LSTM(_Backed, torch.nn.LSTM):
     """`torch.nn.LSTM` on a backend of rnnbench; see `RNN`."""
 
     _torch_class = torch.nn.LSTM
+
+
+_EXACTLY = (RNN, GRU, LSTM)

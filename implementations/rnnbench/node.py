@@ -45,7 +45,8 @@ class Call:
             self.recurrence, self.spec, self.layout, x, state, weights, masks, keep=keep
         )
         y = _as_its_own(rows, (*self.leading, self.spec.output_size))
-        return y, tuple(_as_its_own(part, part.shape) for part in final), tape
+        depth = self.spec.layers * self.spec.directions
+        return y, tuple([_as_its_own(p, (depth, *p.shape[-2:])) for p in final]), tape
 
     def backward(
         self,
@@ -74,8 +75,8 @@ class Call:
 
 def _as_its_own(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """The tensor's memory in another shape, as a tensor that is no view of another."""
-    if not tensor._is_view() and tensor.shape == shape:
-        return tensor
+    if not tensor._is_view() and tensor.is_contiguous():
+        return tensor.resize_(shape)
     own = tensor.reshape(tuple(shape)).contiguous()
     return own.new_empty(0).set_(
         own.untyped_storage(), int(own.storage_offset()), own.shape, own.stride()

@@ -50,7 +50,10 @@ def forward(
     *,
     keep: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...], Tape]:
-    """All layers; returns the last one's rows (N, D·P), the final state and the tape."""
+    """All layers; returns the last one's rows (N, D·P), the final state and the tape.
+
+    The state of a single layer in one direction is (B, size), that of more (L·D, B, size).
+    """
     final_h, final_c, tape = [], [], Tape([], [])
     for layer in range(spec.layers):
         if layer > 0 and masks is not None:
@@ -82,9 +85,14 @@ def forward(
             if keep:
                 tape.saved.append(result.saved)
         x = outputs[0] if spec.directions == 1 else torch.cat(outputs, dim=1)
-    final = [_stacked(part) for part in (final_h, final_c) if part]
-    if keep and any(part is x for part in tape.saved[-1]):
-        x = recurrence.copy(x)  # the user may change the output in place before the backward pass
+    final = [
+        part[0] if len(part) == 1 else torch.stack(part) for part in (final_h, final_c) if part
+    ]
+    if keep:  # the user may change the results in place before the backward pass
+        x, *final = [
+            recurrence.copy(own) if any(own is part for part in tape.saved[-1]) else own
+            for own in (x, *final)
+        ]
     return x, tuple(final), tape
 
 

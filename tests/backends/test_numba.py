@@ -155,7 +155,10 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
         aligned(slot, dtype=dtype),
         aligned(products.BLOCK * (2 * slot + wide), dtype=dtype),
     )
-    _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums)
+    for memory in (dw_ih, dw_hh, sums, packed):  # what lies there before does not matter
+        memory[...] = np.nan
+    zeros = aligned(width, dtype=dtype)
+    _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums, zeros)
     h = y[np.maximum(index, 0)]
     h[index < 0] = h0[~index[index < 0]]
     for got, rows in ((dw_ih[:, :size], x), (dw_hh[:, :H], h), (sums[:H, None], np.ones((N, 1)))):
@@ -165,12 +168,13 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
 
 
 @njit
-def _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums):
+def _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums, zeros):
     one = np.zeros(1, np.int64)
-    products.add_weight_gradients(
+    products.weight_gradients(
         delta.ravel(), delta.ctypes.data, delta.shape[1], H, width, index, one, one, x.ctypes.data,
         x.shape[1], y.ctypes.data, H, h0.ctypes.data, H, packed.ctypes.data, dw_ih.ctypes.data,
-        dw_ih.shape[1], dw_hh.ctypes.data, dw_hh.shape[1], sums.ctypes.data, 0, delta.shape[1],
+        dw_ih.shape[1], dw_hh.ctypes.data, dw_hh.shape[1], sums.ctypes.data, zeros.ctypes.data, 0,
+        delta.shape[1],
     )  # fmt: skip
 
 

@@ -167,6 +167,24 @@ def test_compiling_between_the_timed_calls_is_an_error(suite, planted, monkeypat
     assert suite.records()[0]["status"] == "error"
 
 
+def test_a_set_up_that_compiles_is_not_blamed_on_another_case_of_the_process(
+    suite, planted, monkeypatch
+):
+    planted(type("Several", (Manual,), {}), memory.Inference)
+    one, other = memory.Inference(), memory.Inference()
+    params = [values[0] for values in memory.Inference.params]
+    counts = [(1, 0)]
+    monkeypatch.setattr(base, "_dynamo_counts", lambda: counts[-1])
+    one.setup(*params)
+    counts.append((2, 0))
+    other.setup(*params)
+    one.teardown(*params)
+    counts.append((3, 0))  # the calls of the other
+    with pytest.raises(base.RecompiledError):
+        other.teardown(*params)
+    one.teardown(*params)
+
+
 def test_dynamos_own_counts_are_read():
     import torch
 
@@ -197,6 +215,20 @@ def test_parity_of_a_case_is_checked_once_in_a_run(suite, planted, monkeypatch):
     suite.run("speed.Inference.time_inference")
     assert len(checks) == 1
     assert len(suite.records()) == 2
+
+
+def test_what_is_the_same_is_kept_for_other_processes_and_seconds_are_not(tmp_path, monkeypatch):
+    from benchmarks import once
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr(once, "KEPT", str(kept))
+    for process in ("one", "two"):
+        own = tmp_path / process
+        own.mkdir()
+        monkeypatch.setattr(once, "FOLDER", own)
+        assert once.once(("parity",), lambda: process, same=True) == "one"  # noqa: B023
+        assert once.once(("seconds",), lambda: process) == process  # noqa: B023
 
 
 def test_memory_counts_what_a_call_touches_and_frees():

@@ -52,6 +52,12 @@ def leaves(x, state, weights):
 def raises(x, state, weights):
     raise ValueError("not today")
 
+def interrupts(x, state, weights):
+    raise KeyboardInterrupt
+
+def aborts(x, state, weights):
+    os.abort()
+
 def threads(x, state, weights):
     threading.Thread(target=time.sleep, args=(600,)).start()
     return transposed(x, state, weights)
@@ -106,6 +112,8 @@ def test_own_numbers_come_as_json(file):
         ("ends", "the candidate ended its process with exit code 7"),
         ("leaves", "SystemExit: 3"),
         ("raises", "ValueError: not today"),
+        ("interrupts", "the candidate raised KeyboardInterrupt"),
+        ("aborts", "the candidate ended its process by signal SIGABRT"),
     ],
 )
 def test_what_cannot_be_compared_exits_5_with_a_sentence(file, name, words):
@@ -125,6 +133,23 @@ def test_what_hangs_is_ended_with_all_that_it_started(file):
             break
         time.sleep(0.1)
     assert not _runs(pid)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("while True: pass", "the file, still being loaded, did not finish within 4 s: put what"),
+        ("import os; os._exit(0)", "the file, while it was loaded, ended its process with exit"),
+        ("import sys; sys.exit(1)", "the file raised SystemExit: 1."),
+        ("raise KeyboardInterrupt", "the file raised KeyboardInterrupt."),
+    ],
+)
+def test_what_happens_on_import_is_said_of_the_file(tmp_path, text, words):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    limit = ["--time-limit", "4"] if text.startswith("while") else []
+    result = invoke(f"{file}:net", *limit)
+    assert (result.exit_code, words in result.output) == (5, True), result.output
 
 
 def _runs(pid):
@@ -186,12 +211,15 @@ def test_the_account_is_not_lost_where_the_page_cannot_be_written(file, tmp_path
 def test_what_an_import_changes_is_said_and_our_own_warnings_are_not(file):
     loud = file.parent / "loud.py"
     loud.write_text(
-        "import torch\nfrom torch import nn\ntorch.set_default_dtype(torch.float64)\n"
-        "net = nn.LSTM(3, 4, proj_size=2, dtype=torch.float32)\n"
+        "import sys, torch, numpy\nfrom torch import nn\ntorch.set_default_dtype(torch.float64)\n"
+        "torch.set_default_device('meta')\ntorch.set_grad_enabled(False)\ntorch.manual_seed(1)\n"
+        "torch.set_num_threads(2)\nnumpy.seterr(all='raise')\nsys.stdout = None\n"
+        "net = nn.LSTM(3, 4, proj_size=2, dtype=torch.float32, device='cpu')\n"
     )
     result = invoke(f"{loud}:net")
     assert result.exit_code == 0, result.output
-    assert "on import it changes the default dtype of the process" in result.output
+    said = "the default dtype and the default device and the number of threads and the grad mode"
+    assert f"on import it changes {said} and the error handling of NumPy of" in result.output
     assert "it prints" not in result.output
 
 

@@ -113,11 +113,6 @@ def tied():
         (Unclear, "cannot tell whether the parameter 'extra' is the initial state: call it hx"),
         (NeedsMask, "it requires 'mask' as well"),
         (lambda: torch.jit.script(nn.LSTM(5, 4)), "torch.jit"),
-        (
-            lambda: nn.utils.parametrizations.weight_norm(nn.RNN(5, 4), "weight_hh_l0"),
-            "weight_hh_l0 is parametrised",
-        ),
-        (lambda: nn.utils.parametrizations.orthogonal(nn.GRUCell(5, 4), "weight_hh"), "weight_hh"),
         (tied, "bias_ih_l0 and bias_hh_l0 in two tensors"),
     ],
 )

@@ -139,7 +139,8 @@ def test_one_cell_in_a_list_n_times_is_layers_that_share_weights():
 
     found = rnnbench.diagnose(Shared(), spec=Spec("rnn_tanh", 4, 4, 2))
     assert found.cause == "layers_share_weights"
-    assert any("one tensor stands for two weights" in note for note in found.notes)
+    (said,) = [note for note in found.notes if "one tensor stands for two weights" in note]
+    assert "Hold a tensor for each, equal or not, to have the rest compared" in said
 
 
 def test_the_candidates_own_weights_and_gradients_stay_as_they_were():
@@ -153,6 +154,29 @@ def test_the_candidates_own_weights_and_gradients_stay_as_they_were():
         assert torch.equal(value, before[name])
     net(torch.randn(5, 2, 3))[0].sum().backward()
     assert all(p.grad is not None for p in net.parameters())
+
+
+def test_buffers_that_calls_change_are_put_back_and_said():
+    class Normal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.rnn = nn.BatchNorm1d(3), nn.RNN(3, 4)
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x, h=None):
+            self.calls = self.calls + 1
+            self.norm(x.flatten(0, 1))
+            return self.rnn(x, h)
+
+    net = Normal()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    found = rnnbench.diagnose(net)
+    assert found.passed, found
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    (said,) = [note for note in found.notes if "buffers" in note]
+    assert "calls" in said
+    assert "norm.running_mean" in said
+    assert not [note for note in rnnbench.diagnose(net.eval().rnn).notes if "buffers" in note]
 
 
 def test_what_a_candidate_changes_and_prints_is_put_back_and_said(capsys):
@@ -271,6 +295,7 @@ def test_what_raises_in_some_problem_only_departs_there():
     found = rnnbench.diagnose(one_sequence_short, spec=SPEC)
     assert found.status == "departs"
     assert "four steps are too many" in str(found)
+    assert found.cause is None  # nothing that hides elsewhere is accused
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -309,3 +334,34 @@ def test_it_is_the_function_whatever_is_imported():
     import rnnbench.diagnosis
 
     assert callable(rnnbench.diagnose)
+
+
+def test_what_raises_in_the_backward_pass_alone_is_said_once_and_gets_no_cause():
+    def overwrites(x, state, weights):
+        y, final = candidate(SPEC)(x, state, weights)
+        squared = y**2
+        y.detach().zero_()  # what the gradient of the square needs
+        return squared, final
+
+    found = rnnbench.diagnose(overwrites, spec=SPEC)
+    assert (found.status, found.cause) == ("departs", None)
+    said = str(found)
+    assert "modified by an inplace operation" in said
+    assert said.count("(in the backward pass)") == 1
+    assert "none is sought, as there are no numbers to explain: where it departs, the" in said
+
+
+def test_two_networks_in_one_module_are_not_taken_for_one():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.LSTM(3, 4), nn.LSTM(4, 4)
+
+        def forward(self, x):
+            return self.b(self.a(x)[0])
+
+    with pytest.raises(InputError, match="names of one network of"):
+        rnnbench.diagnose(Two())
+    with pytest.raises(InputError, match=r"mapping=\{'weight_ih_l0': 'a.weight_ih_l0'\}"):
+        rnnbench.diagnose(Two(), spec=Spec("lstm", 3, 4))
+    assert rnnbench.diagnose(Two(), spec=Spec("lstm", 3, 4, 2)).cause == "h_n_of_last_layer_only"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from truncation.brute import assert_equal, doubled, network, parts, state_of
 
 import rnnbench
@@ -122,3 +123,53 @@ def test_wrong_arguments_are_refused():
         checkpointed(nn.GRU(3, 4, bidirectional=True), x)
     with pytest.raises(InputError, match="every must be an int of at least 1; got 0"):
         checkpointed(nn.GRU(3, 4), x, every=0)
+
+
+def packed(module):
+    return pack_padded_sequence(
+        doubled(3, 20, 3) if module.batch_first else doubled(20, 3, 3), [7, 20, 11],
+        module.batch_first, enforce_sorted=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("form", ["dense", "packed", "unbatched"])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_module_with_checkpoints_is_the_module_without(cell, batch_first, form, given):
+    plain = getattr(rnnbench, cell)(3, 4, 2, batch_first=batch_first, backend="numba").double()
+    sparing = getattr(rnnbench, cell)(
+        3, 4, 2, batch_first=batch_first, backend="numba", checkpoint=True
+    ).double()
+    sparing.load_state_dict(plain.state_dict())
+    x = {"dense": doubled(3, 20, 3), "packed": packed(plain), "unbatched": doubled(20, 3)}[form]
+    state = None
+    if given:
+        B = {"dense": 20 if not batch_first else 3, "packed": 3, "unbatched": 1}[form]
+        state = state_of(plain, B)
+        if form == "unbatched":
+            state = tuple(p[:, 0] for p in state) if cell == "LSTM" else state[:, 0]
+    found = []
+    for module in (plain, sparing):
+        y, final = module(x, state)
+        y = y.data if isinstance(y, PackedSequence) else y
+        results = [y, *parts(final)]
+        loss = sum(result.square().sum() for result in results)
+        found.append([*results, *torch.autograd.grad(loss, list(module.parameters()))])
+    assert_equal(found[1], found[0])
+
+
+def test_a_module_with_checkpoints_keeps_less():
+    x = torch.randn(T, B, H)
+    plain = rnnbench.LSTM(H, H, backend="numba")
+    sparing = rnnbench.LSTM(H, H, backend="numba", checkpoint=True)
+    _, all_of_it = saved_bytes(lambda: plain(x))
+    _, kept = saved_bytes(lambda: sparing(x))
+    assert kept < all_of_it / 3
+
+
+def test_checkpoint_must_be_a_bool_and_one_direction():
+    with pytest.raises(InputError, match="checkpoint must be a bool; got 12"):
+        rnnbench.GRU(3, 4, checkpoint=12)
+    with pytest.raises(InputError, match="checkpoint must be False for a bidirectional"):
+        rnnbench.GRU(3, 4, bidirectional=True, checkpoint=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from rnnbench.cli import check, compare, diagnose, roofline, search, serve, train
+from rnnbench.cli import check, compare, diagnose, roofline, search, serve, train, verdict
 
 app = typer.Typer(
     name="rnnbench",
@@ -20,3 +20,4 @@ app.command("roofline")(roofline.roofline)
 app.command("search")(search.search)
 app.command("serve")(serve.serve)
 app.command("train")(train.train)
+app.command("verdict")(verdict.verdict)

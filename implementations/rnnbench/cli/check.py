@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnnbench import interface
-from rnnbench.cli.exits import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE, leave
+from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
 from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE
 from rnnbench.spec import CELLS, PHASES, Case, Spec
 
 if TYPE_CHECKING:

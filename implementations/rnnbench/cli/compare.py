@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnnbench import interface
-from rnnbench.cli.exits import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE, leave
+from rnnbench.cli.exits import leave
 from rnnbench.cli.options import listed, thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import plan as plans
 from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE
 from rnnbench.spec import PHASES, Case
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnbench.cli.exits import BROKEN, FAILED, GOOD, USAGE, leave
+from rnnbench.cli.exits import leave
 from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, USAGE
 from rnnbench.spec import Spec
 
 NETWORK = "Network: where torch's attributes or parameter names do not tell it"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnbench.cli.exits import BROKEN, TEXT, USAGE, leave
+from rnnbench.cli.exits import leave
 from rnnbench.cli.options import thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import threads as pools
 from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, TEXT, USAGE
 
 if TYPE_CHECKING:
     from rich.table import Table

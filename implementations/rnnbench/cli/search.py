@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from rnnbench import interface
-from rnnbench.cli.exits import BROKEN, GOOD, NOTHING_MEASURED, TEXT, USAGE, leave
+from rnnbench.cli.exits import leave
 from rnnbench.cli.options import listed, writable
 from rnnbench.cli.progress import progress
 from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, GOOD, NOTHING_MEASURED, TEXT, USAGE
 from rnnbench.search.plan import STRATEGIES, Plan, Space
 from rnnbench.training.settings import OPTIMISERS, TASKS, Settings
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnbench.cli.exits import USAGE, leave
+from rnnbench.cli.exits import leave
+from rnnbench.exit_codes import USAGE
 
 
 class _Quiet(SimpleHTTPRequestHandler):

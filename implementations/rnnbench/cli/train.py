@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnnbench import interface
-from rnnbench.cli.exits import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE, leave
+from rnnbench.cli.exits import leave
 from rnnbench.cli.options import listed, thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import threads as pools
 from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE
 from rnnbench.training.settings import ADDING, DRAWS, OPTIMISERS, READINGS, TASKS, Settings
 
 if TYPE_CHECKING:

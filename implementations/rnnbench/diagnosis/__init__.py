@@ -1,7 +1,7 @@
 """Where an implementation goes wrong, and why: `rnnbench.diagnose`.
 
 usage                               what was asked for, before any work
-stranger, signature, weights, layouts, guard
+stranger, told, signature, slots, weights, computed, layouts, guard, limit
                                     asking somebody's program without harm
 repeat                              whether two equal calls give equal answers
 trials                              problems, answers, the layout that fits
@@ -15,10 +15,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
+
+import torch
 
 from rnnbench.diagnosis import cuts, locate
 from rnnbench.diagnosis.causes import Found, explain, returned
+from rnnbench.diagnosis.guard import buffers_kept
+from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
 from rnnbench.diagnosis.repeat import unsteady
 from rnnbench.diagnosis.result import Diagnosis, Explanation, Quantity
 from rnnbench.diagnosis.stranger import Stranger, introductions
@@ -29,6 +34,7 @@ from rnnbench.diagnosis.trials import (
     posed_for,
     put,
     recognise,
+    takes_packed,
     what_it_raised,
 )
 from rnnbench.diagnosis.usage import check_usage
@@ -62,6 +68,7 @@ def diagnose(
     state: Any = None,
     weights: Mapping[str, Any] | None = None,
     seconds: float = 20.0,
+    time_limit: float | None = 120.0,
 ) -> Diagnosis:
     """Find where a candidate first departs from the float64 oracle, and which mistake explains it.
 
@@ -86,17 +93,25 @@ def diagnose(
                somebody's own numbers, a problem of their own before ours: x (T, B, I) or (T, I);
                state h0 or (h0, c0), (L·D, B, H) or (L·D, H); weights by torch's names
     seconds    time for the search of pairs of mistakes
+    time_limit seconds that the candidate's calls may take together, some dozens of up to five
+               steps (or of own numbers); None for no limit. Then the status is "raised". See
+               `rnnbench.diagnosis.limit` for what it cannot interrupt
 
     The candidate is run in this process: what it prints is kept off, what it changes (default
-    dtype, threads, random state, environment, …) is put back and said, and `SystemExit` is taken
-    for an error of its own. The command ``rnnbench diagnose`` runs a
-    file in a process of its own, with a time limit.
+    dtype, threads, random state, environment, …; buffers of the module) is put back and said, and
+    `SystemExit` is taken for an error of its own. The command ``rnnbench diagnose`` runs a file in
+    a process of its own, which can be ended whatever it does.
+
+    A module is also given a `PackedSequence` of different lengths, and a function that has a
+    parameter ``lengths`` is given these; where they are not taken, they are not compared.
+    Parametrised weights (`torch.nn.utils.parametrizations`) are set as plain ones, on a copy.
 
     Returns a `Diagnosis`: ``.passed``, ``.first_divergence``, ``.cause``, ``.to_dict()``,
     ``.to_html()``; it prints as an account. Raises InputError where the candidate cannot be asked:
     an unknown network, weights that cannot be told apart, wrong shapes of own numbers.
     """
     started = time.monotonic()
+    limit = TimeLimit(time_limit)
     layout = {
         "batch_first": batch_first, "unbatched": unbatched, "states": states, "gates": gates,
         "interleaved": interleaved, "transposed": transposed, "arrays": arrays,
@@ -105,14 +120,41 @@ def diagnose(
         spec=spec, kind=kind, mapping=mapping, layout=layout, loss=loss, x=x, state=state,
         weights=weights,
     )  # fmt: skip
-    strangers = introductions(candidate, spec, kind, mapping, layout, loss)
+    strangers = introductions(candidate, spec, kind, mapping, layout, loss, limit)
+    here = torch.get_default_device().type == "cpu"  # where problems are posed and compared
+    changed: list[str] = []
+    with buffers_kept(strangers[0].candidate, changed):
+        try:
+            with nullcontext() if here else torch.device("cpu"):
+                result = _diagnosed(strangers, layout, (x, state, weights), seconds)
+        except TimeUpError:
+            result = _cut_off(strangers, limit)
+    result.notes += changed
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _cut_off(strangers: Sequence[Stranger], limit: TimeLimit) -> Diagnosis:
+    """What is left to say of a candidate whose time was over; its weights are its own again."""
+    for stranger in strangers:
+        if stranger.match is not None:
+            stranger.match.restore()
+    first = strangers[0]
+    return Diagnosis(first.name, first.spec, "raised", first.kind, raised=limit.words)
+
+
+def _diagnosed(
+    strangers: list[Stranger], layout: Mapping[str, Any], own_problem: tuple[Any, Any, Any],
+    seconds: float,
+) -> Diagnosis:  # fmt: skip
+    """Recognise the candidate's layout, then whether it is steady, then where it departs."""
     stranger, seen = recognise(strangers, layout)
     if stranger.kind != "gradient" and seen.raised is None:
         stranger.gives = tuple(name for name in stranger.gives if name in seen.got)
     result = Diagnosis(
         stranger.name, stranger.spec, "right", stranger.kind, layout=stranger.layout.words
     )
-    own = own_numbers(stranger, x, state, weights)
+    own = own_numbers(stranger, *own_problem)
     if seen.raised is not None:
         result.status, result.raised = "raised", what_it_raised(stranger, seen.raised)
     else:
@@ -120,11 +162,11 @@ def diagnose(
     if result.unsteady:
         result.status = "departs"
     elif seen.raised is None:
+        stranger.takes_packed = takes_packed(stranger)
         posed = [own] if own is not None else []
         posed += [posed_for(stranger, case) for case in cases_for(stranger)]
         _examine(result, stranger, [put(stranger, one) for one in posed], seconds)
     result.notes = [*_remarks(stranger, seen), *stranger.notes, *result.notes]
-    result.seconds = time.monotonic() - started
     return result
 
 
@@ -199,7 +241,7 @@ def _worst(trials: Sequence[Trial]) -> list[Quantity]:
 
 def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
     """What the user should know about the candidate, apart from its numbers."""
-    said = []
+    said = [stranger.remark] if stranger.remark else []
     match = stranger.match
     if match is not None and match.plain and stranger.kind in ("module", "cell"):
         paths = ", ".join(match.plain[:4]) + (", …" if len(match.plain) > 4 else "")
@@ -216,12 +258,17 @@ def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
         )
     if match is not None and match.tied:
         pairs = ", ".join(f"{one} and {other}" for one, other in match.tied[:3])
-        said.append(f"one tensor stands for two weights: {pairs}")
+        said.append(
+            f"one tensor stands for two weights: {pairs}; it was given the value of the first, so "
+            "the second departs. Hold a tensor for each, equal or not, to have the rest compared"
+        )
     if stranger.absent:
         names = ", ".join(stranger.absent[:4]) + (", …" if len(stranger.absent) > 4 else "")
         said.append(f"it has no {names}: taken for zero")
     if not stranger.takes_state:
         said.append("it takes no initial state: compared with zero states")
+    if stranger.kind == "module" and seen.raised is None and not stranger.takes_packed:
+        said.append("it takes no PackedSequence: sequences of different lengths are not compared")
     if stranger.kind != "gradient" and seen.raised is None:
         missing = [
             n for n in ("h_n", "c_n") if n in seen.posed.expected and n not in stranger.gives

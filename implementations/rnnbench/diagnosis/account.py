@@ -19,13 +19,37 @@ def account(d: Diagnosis) -> str:
         parts += [_departure(d), _cause(d)]
         if d.contributions:
             parts.append(_contributions(d))
-        if d.heat is not None and d.first_divergence and d.first_divergence.layer is not None:
+        if _is_drawn(d):
             parts.append(_drawing(d))
         parts.append(_quantities(d))
     said = [f"layout: {d.layout}"] * bool(d.layout) + d.notes
     if said:
         parts.append("\n".join(f"note: {one}" for one in said))
     return "\n\n".join(parts)
+
+
+def _is_drawn(d: Diagnosis) -> bool:
+    """Whether a drawing shows the place: none of a dense sequence shows what lengths do."""
+    place = d.first_divergence
+    if d.heat is None or place is None or place.layer is None or _only(d):
+        return False
+    return bool(_passes(d))
+
+
+def _passes(d: Diagnosis) -> list[tuple[str, tuple[tuple[float, ...], ...], bool]]:
+    """Title, shares and whether backward, of each pass that the candidate gives something of."""
+    assert d.heat is not None
+    given = {q.quantity.startswith("grad_") for q in d.quantities}
+    passes = [("forward", d.heat.forward, False), ("gradients", d.heat.backward, True)]
+    return [one for one in passes if one[1] and one[2] in given]
+
+
+def _only(d: Diagnosis) -> bool:
+    """Whether sequences of one length are right and others are not."""
+    heat, wrong = d.heat, [q for q in d.quantities if q.failed]
+    if heat is None or any(share > 1 for row in (*heat.forward, *heat.backward) for share in row):
+        return False
+    return bool(wrong) and all("-packed" in q.case for q in wrong)
 
 
 def verdict(d: Diagnosis) -> str:
@@ -99,7 +123,9 @@ def details(d: Diagnosis) -> list[str]:
     elif place.steps is not None:
         lag = f", a lag of {place.steps - 1}" if place.backward else ""
         said.append(f"Sequences shorter than {place.steps} steps do not show it{lag}.")
-    if d.raised:
+    if _only(d):
+        said.append("Only a batch of sequences of different lengths shows it.")
+    if d.raised and not any(q.status == "raised" for q in d.quantities):
         said.append(f"In one problem {d.raised}.")
     return said
 
@@ -127,7 +153,9 @@ def _cause(d: Diagnosis) -> str:
 
 def _contributions(d: Diagnosis) -> str:
     weight = d.contributions_of.removeprefix("grad_")
-    by = "" if d.contributions_exact else " (by cut runs, in name only: see rnnbench.diagnosis)"
+    by = (
+        "" if d.contributions_exact else " (by cut runs, in name only: see rnnbench.diagnosis.cuts)"
+    )
     head = ["step", "theirs", "right", "error", "budget", ""]
     rows = [
         [f"{c.time_step + 1} (t={c.time_step})", *shown(c), figure(c.error), figure(c.budget),
@@ -156,16 +184,7 @@ def _drawing(d: Diagnosis) -> str:
     place = d.first_divergence
     steps = range(min(d.T, DRAWN))
     lines = ["Layer × time (· right, # departs, X first):"]
-    for title, shares, backward in (
-        ("forward", d.heat.forward, False),
-        ("gradients", d.heat.backward, True),
-    ):
-        if not shares:
-            continue
-        if backward and not any(q.quantity.startswith("grad_") for q in d.quantities):
-            continue
-        if not backward and not any(not q.quantity.startswith("grad_") for q in d.quantities):
-            continue
+    for title, shares, backward in _passes(d):
         lines.append(f"  {title:<18} t = " + " ".join(str(t % 10) for t in steps))
         for (layer, direction), row in reversed(list(zip(d.heat.rows, shares, strict=True))):
             first = (

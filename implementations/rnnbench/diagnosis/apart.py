@@ -16,6 +16,9 @@ from typing import Any
 from rnnbench.diagnosis.result import Diagnosis
 from rnnbench.errors import InputError
 
+SEARCH = 20.0
+"""Seconds for pairs of mistakes, less where the time limit is short: it is the candidate's."""
+
 
 def diagnose_file(
     file: Path, name: str, options: Mapping[str, Any], *, time_limit: float
@@ -32,18 +35,41 @@ def diagnose_file(
         raise InputError(f"FILE must exist; got {file}")
     with tempfile.TemporaryDirectory(prefix="rnnbench-") as folder:
         out, printed = Path(folder, "answer.json"), Path(folder, "printed.txt")
-        request = {"file": str(file), "name": name, "options": dict(options), "out": str(out)}
+        loaded = Path(folder, "loaded")
+        own = {"seconds": min(SEARCH, time_limit / 4), "time_limit": None}  # it is ended from here
+        request = {
+            "file": str(file), "name": name, "options": own | dict(options),
+            "out": str(out), "loaded": str(loaded),
+        }  # fmt: skip
         ended = _run(json.dumps(request), printed, time_limit)
         said = printed.read_text(encoding="utf-8", errors="replace").strip()
         if out.is_file():
             found = _read(json.loads(out.read_text(encoding="utf-8")), name)
         elif ended is None:
-            found = _raised(name, f"the candidate did not finish within {time_limit:g} s")
+            what = "the candidate" if loaded.is_file() else "the file, still being loaded,"
+            found = _raised(name, f"{what} did not finish within {time_limit:g} s{_advice(loaded)}")
         else:
-            found = _raised(name, f"the candidate ended its process with exit code {ended}")
+            what = "the candidate" if loaded.is_file() else "the file, while it was loaded,"
+            found = _raised(name, f"{what} ended its process {_how(ended)}")
     if said:
         found.notes.append(f"it prints, last: {said.splitlines()[-1][:80]!r}")
     return found
+
+
+def _advice(loaded: Path) -> str:
+    if loaded.is_file():
+        return ""
+    return ': put what it runs as a program under `if __name__ == "__main__":`'
+
+
+def _how(code: int) -> str:
+    """``with exit code 3``, ``by signal SIGSEGV``."""
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by signal {signal.Signals(-code).name}"
+    except ValueError:  # one without a name
+        return f"by signal {-code}"
 
 
 def _run(request: str, printed: Path, time_limit: float) -> int | None:
@@ -73,7 +99,7 @@ def _read(answer: Mapping[str, Any], name: str) -> Diagnosis:
     if "usage" in answer:
         raise InputError(answer["usage"])
     if "raised" in answer:
-        return _raised(name, f"the file raised {answer['raised']}")
+        return _raised(name, answer["raised"])
     return Diagnosis.from_dict(answer["diagnosis"])
 
 

@@ -31,7 +31,7 @@ import torch
 from rnnbench import mistakes
 from rnnbench.budget import CONDITIONING_DRAWS, FLOOR, relative_error, rule
 from rnnbench.candidate import answers
-from rnnbench.diagnosis.trials import Trial
+from rnnbench.diagnosis.trials import Posed, Trial, without_padding
 from rnnbench.mistakes import CATALOGUE, Mistake
 from rnnbench.oracle import Array
 from rnnbench.problem import Problem
@@ -78,6 +78,9 @@ def returned(trials: Sequence[Trial]) -> str:
 
     A missing gradient is a number, zero: autograd gives None for it.
     """
+    wrong = [trial for trial in trials if trial.failed]
+    if wrong and all(trial.raised for trial in wrong):
+        return "where it departs, the candidate raised an error"
     for trial in trials:
         for row in trial.failed:
             value = trial.got.get(row.quantity)
@@ -160,7 +163,7 @@ def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
     if not ids:
         return not any(row.quantity in FORWARD or not forward_only for row in trial.failed)
     try:
-        expected = _numbers(trial.problem, ids, forward_only=forward_only)
+        expected = _numbers(trial.posed, ids, forward_only=forward_only)
     except (RuntimeError, IndexError, ValueError):  # shapes do not fit, or nothing to act on
         return False
     if _match(trial, ids, expected, forward_only=forward_only):
@@ -185,7 +188,7 @@ def _match(
             near.append(quantity)
     if not near:
         return True
-    noise = _conditioning(trial.problem, ids, expected, near)
+    noise = _conditioning(trial.posed, ids, expected, near)
     return all((_compare(trial, q, expected.get(q)) or 0.0) <= FLOOR * noise[q] for q in near)
 
 
@@ -209,14 +212,19 @@ def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None
     return error if error * LEAST_GAIN <= departs else None
 
 
-def _numbers(problem: Problem, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
-    case = problem.case
+def _numbers(posed: Posed, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
+    problem, case = posed.problem, posed.problem.case
     upstream = problem.upstream if case.training and not forward_only else None
     with torch.set_grad_enabled(upstream is not None):
-        return mistakes.answers(
+        found = mistakes.answers(
             case.spec, problem.x, problem.state, problem.weights, mistakes=ids,
             upstream=upstream, lengths=case.lengths, masks=problem.masks,
         )  # fmt: skip
+    if posed.packed:
+        for name in ("output", "grad_x"):
+            if found.get(name) is not None:
+                found[name] = without_padding(case, found[name])
+    return found
 
 
 def _in_dtype(problem: Problem, ids: Sequence[str]) -> dict[str, Any]:
@@ -226,9 +234,10 @@ def _in_dtype(problem: Problem, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _conditioning(
-    problem: Problem, ids: Sequence[str], planted: Mapping[str, Any], quantities: Sequence[str]
+    posed: Posed, ids: Sequence[str], planted: Mapping[str, Any], quantities: Sequence[str]
 ) -> dict[str, float]:
     """A of the planted network: errors that one unit roundoff in all that is given makes."""
+    problem = posed.problem
     unit = UNIT_ROUNDOFF[problem.case.spec.dtype]
     rng = np.random.default_rng(problem.case.seed)
 
@@ -244,7 +253,7 @@ def _conditioning(
             state=tuple(map(off, problem.state)),
             weights={name: off(weight) for name, weight in problem.weights.items()},
         )
-        drawn = _numbers(moved, ids, forward_only=forward_only)
+        drawn = _numbers(replace(posed, problem=moved), ids, forward_only=forward_only)
         for q in quantities:
             if planted.get(q) is not None and planted[q].any():
                 worst[q] = max(worst[q], relative_error(drawn[q], planted[q], unit))

@@ -1,8 +1,9 @@
 """The process in which somebody's file runs: ``python -m rnnbench.diagnosis.child``.
 
-Reads one JSON object from the command line (file, name, options of `rnnbench.diagnose`, out) and
-writes one to ``out``: ``{"diagnosis": …}``, ``{"usage": sentence}`` or ``{"raised": sentence}``.
-Started by `rnnbench.diagnosis.apart`, which ends it when its time is up.
+Reads one JSON object from the command line (file, name, options of `rnnbench.diagnose`, out,
+loaded) and writes one to ``out``: ``{"diagnosis": …}``, ``{"usage": sentence}`` or
+``{"raised": sentence}``. The file ``loaded`` is made once the program is in. Started by
+`rnnbench.diagnosis.apart`, which ends it when its time is up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,16 @@ from rnnbench.errors import InputError
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """Load, diagnose, and say in a dict what came of it."""
     from rnnbench.diagnosis import diagnose
-    from rnnbench.diagnosis.guard import watched
+    from rnnbench.diagnosis.guard import in_words, watched
     from rnnbench.spec import Spec
 
     said: dict[str, None] = {}
+    who = "the file"
     try:
         with watched(said):
             candidate = load(Path(request["file"]), request["name"])
+        Path(request["loaded"]).touch()
+        who = "diagnosing it"
         options = dict(request["options"])
         if options.get("spec") is not None:
             options["spec"] = Spec(**options["spec"])
@@ -36,9 +41,11 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
             found = diagnose(candidate, **options)
     except InputError as error:
         return {"usage": str(error)}
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (somebody's program)
-        sentence = f"{type(error).__name__}: {error}".strip()
-        return {"raised": "; ".join([sentence, *said])}
+    # A keyboard interrupt is theirs as well: no key reaches a process in a session of its own.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 (their program)
+        if isinstance(error, KeyboardInterrupt) and who != "the file":
+            who = "the candidate"  # whatever else it raises is its answer
+        return {"raised": "; ".join([f"{who} raised {in_words(error)}", *said])}
     found.candidate = request["name"]
     found.notes = [*said, *found.notes]
     return {"diagnosis": found.to_dict()}
@@ -82,5 +89,7 @@ if __name__ == "__main__":
     partial = Path(asked["out"]).with_suffix(".partial")
     partial.write_text(answer, encoding="utf-8")
     partial.replace(asked["out"])
-    sys.stdout.flush()
+    for stream in (sys.stdout, sys.__stdout__):
+        with suppress(Exception):  # it may have been replaced by anything
+            stream.flush()  # type: ignore[union-attr]
     os._exit(0)  # threads and exit handlers of somebody's program do not hold us up

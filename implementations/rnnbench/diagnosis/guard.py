@@ -85,6 +85,12 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def in_words(error: BaseException) -> str:
+    """``ValueError: too long``, or the name alone where there is no message; and its notes."""
+    said = ": ".join(part for part in (type(error).__name__, str(error).strip()) if part)
+    return " ".join([said, *(f"({note})" for note in getattr(error, "__notes__", ()))])
+
+
 @contextmanager
 def watched(notes: dict[str, None]) -> Iterator[None]:
     """Say what a block, such as an import, changes for everybody; it stays, as the program may need
@@ -95,6 +101,33 @@ def watched(notes: dict[str, None]) -> Iterator[None]:
     changed = [name for name in changed_since(before) if name != RANDOM]
     if changed:
         notes[f"on import it changes the {' and the '.join(changed)} of the process"] = None
+
+
+@contextmanager
+def buffers_kept(candidate: Any, notes: list[str]) -> Iterator[None]:
+    """Run a block that calls a module; put its buffers back, such as running means, and say which
+    of them the calls changed.
+    """
+    modules = dict(candidate.named_modules()) if isinstance(candidate, torch.nn.Module) else {}
+    kept = [
+        (f"{prefix}.{name}".lstrip("."), module._buffers, name, buffer, buffer.clone())
+        for prefix, module in modules.items()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        changed = []
+        for path, held, name, buffer, value in kept:
+            if held.get(name) is not buffer or not torch.equal(buffer, value):
+                changed.append(path)
+                with torch.no_grad():
+                    buffer.copy_(value)
+                held[name] = buffer
+        if changed:
+            more = ", …" if len(changed) > 4 else ""
+            notes.append(f"its calls change buffers ({', '.join(changed[:4])}{more}): put back")
 
 
 @contextmanager

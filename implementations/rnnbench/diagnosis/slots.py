@@ -7,6 +7,7 @@ taken out again; the candidate's own values stay.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType, ModuleType
@@ -17,7 +18,6 @@ import torch
 from torch import Tensor
 
 from rnnbench.diagnosis.layouts import to_numpy
-from rnnbench.errors import InputError
 
 Write = Callable[[Any], None]
 DEPTH = 8
@@ -67,32 +67,11 @@ def slots_of(candidate: Any) -> list[Slot]:
     return found
 
 
-def refuse_what_cannot_be_set(candidate: Any) -> None:
-    """Raise InputError for a module some of whose weights are computed anew for every call."""
-    if not _is_module(candidate):
-        return
-    for prefix, module in candidate.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise InputError(
-                "candidate must not be a module of torch.jit, whose weights cannot be set for the "
-                f"time of a call; got {type(module).__name__}: give the module that it is made of"
-            )
-        made = list(getattr(module, "parametrizations", ()))
-        made += [
-            name.removesuffix(end)
-            for name in module._parameters
-            for end in ("_orig", "_v")  # spectral_norm and weight_norm of older days
-            if name.endswith(end)
-            and name.removesuffix(end) not in module._parameters
-            and isinstance(getattr(module, name.removesuffix(end), None), Tensor)
-        ]
-        if made:
-            path = f"{prefix}.{made[0]}".lstrip(".")
-            raise InputError(
-                f"candidate must hold its weights as they are; {path} is parametrised, computed "
-                "anew for every call (weight_norm, spectral_norm, …), and cannot be set: give the "
-                "module without, as of torch.nn.utils.parametrize.remove_parametrizations"
-            )
+def holds_weights(candidate: Any) -> bool:
+    """Whether it is an object with tensors of its own, and no plain function."""
+    if inspect.isroutine(candidate):
+        return False
+    return _is_module(candidate) or bool(slots_of(candidate))
 
 
 def _is_module(value: Any) -> bool:

@@ -14,7 +14,6 @@ Of the first three, gradients are asked for through autograd.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,17 +21,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnnbench.candidate import spec_of
+from rnnbench.diagnosis.computed import with_plain_weights
 from rnnbench.diagnosis.guard import guarded
 from rnnbench.diagnosis.layouts import GATE_ORDER, Layout, to_numpy, to_torch
+from rnnbench.diagnosis.limit import TimeLimit
 from rnnbench.diagnosis.signature import POSITIONAL, Arguments, arguments_of, positional, takes
-from rnnbench.diagnosis.slots import Slot, refuse_what_cannot_be_set, slots_of
+from rnnbench.diagnosis.slots import Slot, holds_weights, slots_of
+from rnnbench.diagnosis.told import spec_from
 from rnnbench.diagnosis.weights import Mapped, Match, matches
 from rnnbench.errors import InputError
 from rnnbench.oracle import Array
 from rnnbench.problem import Problem, as_float64
-from rnnbench.spec import GATES, Spec
+from rnnbench.spec import Spec
 
 KINDS = ("module", "function", "cell", "gradient")
 LOSSES = ("upstream", "h_n", "output")
@@ -57,6 +59,9 @@ class Stranger:
     takes_state: bool = True
     takes_lengths: bool = False
     takes_masks: bool = False
+    takes_packed: bool = False  # PackedSequence in and out
+    remark: str = ""  # on what was done to it before it could be asked
+    limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
     notes: dict[str, None] = field(default_factory=dict)  # in order, each once
 
     @property
@@ -69,7 +74,7 @@ class Stranger:
         A gradient that no path reaches is None. Raises whatever the candidate raises.
         """
         call = _Call(self, problem)
-        with guarded(self.notes):
+        with guarded(self.notes), self.limit.running(problem.case.name):
             if self.kind == "gradient":
                 return call.gradients_given()
             with torch.set_grad_enabled(problem.case.training and self.layout.arrays == "torch"):
@@ -120,6 +125,7 @@ class _Call:
         elif stranger.match is not None:
             with stranger.match.holding(weights):
                 y, final = _parts(self._called(stranger.candidate, x, state))
+                y = self._padded(y)
         else:
             y, final = _parts(stranger.candidate(x, state, weights, **self._taken()))
         if self.layout.arrays == "numpy" or isinstance(y, np.ndarray):
@@ -138,9 +144,20 @@ class _Call:
     def _called(self, candidate: Any, x: Any, state: Any) -> Any:
         T, B = self.problem.x.shape[:2]
         lengths = torch.full((B,), T)
+        if (own := self.problem.case.lengths) is not None:
+            x = pack_padded_sequence(self.x, torch.tensor(own), enforce_sorted=False)
         if self.layout.arrays == "numpy":
             lengths = to_numpy(lengths)
         return self.stranger.arguments.call(candidate, x, state, lengths)
+
+    def _padded(self, y: Any) -> Any:
+        """The output for a packed sequence in the candidate's layout, zero after each end."""
+        if self.problem.case.lengths is None:
+            return y
+        if not isinstance(y, PackedSequence):
+            raise TypeError(f"for a PackedSequence it returned {type(y).__name__}")
+        padded, _ = pad_packed_sequence(y, total_length=self.problem.case.T)
+        return self.layout.x_out(padded)
 
     def _stepped(self, x: Any, state: Any, weights: Any) -> tuple[Any, tuple[Any, ...]]:
         """A single cell along the sequence: our loop, its step."""
@@ -193,10 +210,14 @@ class _Call:
         ]
         if not asked:
             return dict.fromkeys(sources)
-        gradients = torch.autograd.grad(
-            [value for value, _ in asked], list(sources.values()), [up for _, up in asked],
-            allow_unused=True,
-        )  # fmt: skip
+        try:
+            gradients = torch.autograd.grad(
+                [value for value, _ in asked], list(sources.values()), [up for _, up in asked],
+                allow_unused=True,
+            )  # fmt: skip
+        except Exception as error:
+            error.add_note("in the backward pass")
+            raise
         return dict(zip(sources, gradients, strict=True))
 
     def gradients_given(self) -> dict[str, Any]:
@@ -279,7 +300,6 @@ def _state_of(new: Any, parts: int) -> tuple[Any, ...]:
 
 def kind_of(candidate: Any, kind: str | None) -> str:
     """The kind as given, or a module, a cell where its type says so, or a function."""
-    refuse_what_cannot_be_set(candidate)
     if kind is not None:
         return kind
     if not callable(candidate) or isinstance(candidate, type):
@@ -292,63 +312,16 @@ def kind_of(candidate: Any, kind: str | None) -> str:
     return "module" if holds_weights(candidate) else "function"
 
 
-def holds_weights(candidate: Any) -> bool:
-    """Whether it is an object with tensors of its own, and no plain function."""
-    if inspect.isroutine(candidate):
-        return False
-    return isinstance(candidate, torch.nn.Module) or bool(slots_of(candidate))
-
-
-def spec_from(candidate: Any, kind: str) -> Spec:
-    """The spec, from torch's attributes, from a torch cell, or from weights with torch's names."""
-    if isinstance(candidate, torch.nn.RNNCellBase):
-        named = {"RNNCell": "rnn", "GRUCell": "gru", "LSTMCell": "lstm"}
-        base = next(n for t in type(candidate).__mro__ for n in [t.__name__] if n in named)
-        cell = named[base]
-        if cell == "rnn":
-            cell = f"rnn_{getattr(candidate, 'nonlinearity', 'tanh')}"
-        return Spec(
-            cell, candidate.input_size, candidate.hidden_size, bias=candidate.bias,
-            dtype=str(candidate.weight_ih.dtype).removeprefix("torch."),
-        )  # fmt: skip
-    if isinstance(candidate, torch.nn.Module) and hasattr(candidate, "mode"):
-        return spec_of(candidate)
-    found = _spec_by_names(candidate) if holds_weights(candidate) else None
-    if found is None:
-        raise InputError(
-            "spec must be given for a candidate that does not carry torch.nn's attributes or "
-            "parameter names, such as spec=rnnbench.Spec('gru', input_size=3, hidden_size=4), or "
-            "--cell gru --input-size 3 --hidden-size 4"
-        )
-    return found
-
-
-def _spec_by_names(candidate: Any) -> Spec | None:
-    """From tensors called weight_ih_l0, weight_hh_l0_reverse, …, at any depth."""
-    ends = {slot.path.rpartition(".")[2]: slot for slot in slots_of(candidate)}
-    if "weight_ih_l0" not in ends or "weight_hh_l0" not in ends:
-        return None
-    (rows, inputs), (_, hidden) = ends["weight_ih_l0"].shape, ends["weight_hh_l0"].shape
-    gates = rows // hidden
-    relu = "relu" in str(getattr(candidate, "nonlinearity", ""))
-    cells = [c for c, g in GATES.items() if g == gates and (c == "rnn_relu") <= relu]
-    if rows % hidden or not cells:
-        return None
-    layers = sum(name.startswith("weight_hh_l") and "_reverse" not in name for name in ends)
-    return Spec(
-        cells[-1], inputs, hidden, layers, 2 if "weight_hh_l0_reverse" in ends else 1,
-        "bias_ih_l0" in ends, str(ends["weight_ih_l0"].tensor.dtype).removeprefix("torch."),
-    )  # fmt: skip
-
-
 def introductions(
     candidate: Any, spec: Spec | None, kind: str | None, mapping: Mapped | None,
-    layout: Mapping[str, Any], loss: str | None,
+    layout: Mapping[str, Any], loss: str | None, limit: TimeLimit | None = None,
 ) -> list[Stranger]:  # fmt: skip
     """The candidate in every way that its weights can be matched; mostly one.
 
     Raises InputError for what is not known or cannot be told apart.
     """
+    candidate, said = with_plain_weights(candidate)
+    name = getattr(candidate, "__name__", type(candidate).__name__)
     kind = kind_of(candidate, kind)
     spec = spec or spec_from(candidate, kind)
     if kind == "cell" and spec.layers * spec.directions != 1:
@@ -357,8 +330,9 @@ def introductions(
         )
     known = Layout(**{name: value for name, value in layout.items() if value is not None})
     known.check(spec)
-    name = getattr(candidate, "__name__", type(candidate).__name__)
-    stranger = Stranger(candidate, name, spec, kind, known)
+    stranger = Stranger(
+        candidate, name, spec, kind, known, limit=limit or TimeLimit(None), remark=said
+    )
     if holds_weights(candidate) and kind in ("module", "cell"):
         if "batch_first" not in layout or layout["batch_first"] is None:
             first = getattr(candidate, "batch_first", False) is True

@@ -1,8 +1,8 @@
 """Problems for a stranger, its answers beside the oracle's, and the layout that fits it.
 
 Several problems, as one may hide a mistake (dead relu units, one step, one sequence): two dense
-ones with different seeds, one of a single step, one with sequences of different lengths and one
-with dropout masks if the candidate takes these.
+ones with different seeds, one of a single step, one with sequences of different lengths,
+packed for a module, and one with dropout masks, if the candidate takes these.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rnnbench.diagnosis.guard import in_words
 from rnnbench.diagnosis.layouts import STATES, Layout, storages
+from rnnbench.diagnosis.limit import TimeUpError
 from rnnbench.diagnosis.stranger import Stranger
 from rnnbench.diagnosis.usage import array_of
 from rnnbench.errors import InputError
@@ -32,16 +34,23 @@ GROSS = 1e4
 
 @dataclass(frozen=True)
 class Posed:
-    """A problem and what is right and to be expected of a dtype in it."""
+    """A problem and what is right and to be expected of a dtype in it.
+
+    packed  whether nobody sees what x and the output are in the padding, as of a `PackedSequence`
+    """
 
     problem: Problem
     expected: Mapping[str, Array]
     errors: Mapping[str, float]  # of torch's own module
+    packed: bool = False
 
     @classmethod
-    def of(cls, problem: Problem) -> Posed:
+    def of(cls, problem: Problem, *, packed: bool = False) -> Posed:
+        if packed:
+            output = without_padding(problem.case, problem.upstream["output"])
+            problem = replace(problem, upstream=dict(problem.upstream) | {"output": output})
         expected = asked(problem.case, problem.expected())
-        return cls(problem, expected, torch_errors(problem, expected))
+        return cls(problem, expected, torch_errors(problem, expected), packed)
 
 
 @dataclass(frozen=True)
@@ -71,16 +80,22 @@ class Trial:
         return value.detach().double().numpy() if isinstance(value, Tensor) else None
 
 
+def without_padding(case: Case, values: Array) -> Array:
+    """Values (T, B, ·), zero where a sequence has no step."""
+    running = np.arange(case.T)[:, None] < np.asarray(case.lengths)
+    return np.where(running[..., None], values, 0.0)
+
+
 def put(stranger: Stranger, posed: Posed) -> Trial:
     """Ask one problem. Whatever the candidate raises is its answer."""
     case = posed.problem.case
     try:
         got = stranger.ask(posed.problem)
-    except (InputError, KeyboardInterrupt):
+    except (InputError, KeyboardInterrupt, TimeUpError):
         raise
     except BaseException as raised:  # noqa: BLE001 (whatever it raises is its result, sys.exit too)
-        detail = f"{type(raised).__name__}: {raised}".strip()
-        return Trial(posed, {}, [Row(stranger.name, case.name, "output", "raised", detail=detail)])
+        row = Row(stranger.name, case.name, "output", "raised", detail=in_words(raised))
+        return Trial(posed, {}, [row])
     expected = {q: v for q, v in posed.expected.items() if q in got}
     rows = judge(stranger.name, posed.problem, expected, posed.errors, got, gross=GROSS)
     return Trial(posed, got, rows)
@@ -92,7 +107,8 @@ def posed_for(stranger: Stranger, case: Case, given: Mapping[str, Any] | None = 
     absent = stranger.absent
     weights = {n: np.zeros_like(w) if n in absent else w for n, w in problem.weights.items()}
     problem = replace(problem, weights=weights, upstream=_upstream(stranger, problem))
-    return Posed.of(replace(problem, **(given or {})))
+    packed = stranger.takes_packed and case.lengths is not None
+    return Posed.of(replace(problem, **(given or {})), packed=packed)
 
 
 def _upstream(stranger: Stranger, problem: Problem) -> Mapping[str, Array]:
@@ -120,11 +136,28 @@ def cases_for(stranger: Stranger) -> list[Case]:
         Case(plain, T - 1, max(1, batch - 1), initial_state=state, seed=1),
         Case(plain, 1, batch, initial_state=state, seed=2),
     ]
-    if stranger.takes_lengths:
-        cases.append(Case(plain, max(LENGTHS), len(LENGTHS), lengths=LENGTHS, initial_state=state))
+    if stranger.takes_lengths or stranger.takes_packed:
+        cases.append(packed_case(stranger))
     if stranger.spec.dropout and stranger.takes_masks:
         cases.append(Case(stranger.spec, T, batch, initial_state=state))
     return cases
+
+
+def packed_case(stranger: Stranger, phase: str = "training") -> Case:
+    """Sequences of different lengths."""
+    return Case(
+        replace(stranger.spec, dropout=0.0), max(LENGTHS), len(LENGTHS), phase, lengths=LENGTHS,
+        initial_state=stranger.takes_state,
+    )  # fmt: skip
+
+
+def takes_packed(stranger: Stranger) -> bool:
+    """Whether a module takes a `PackedSequence` and returns one: asked, as no signature tells."""
+    layout = stranger.layout
+    if stranger.kind != "module" or layout.unbatched or layout.arrays != "torch":
+        return False
+    posed = posed_for(stranger, packed_case(stranger, "inference"))
+    return put(replace(stranger, notes={}), posed).raised is None
 
 
 def own_numbers(

@@ -72,9 +72,13 @@ class Match:
                     slot.write(put.setdefault(id(slot.tensor), part))
             yield
         finally:
-            for held in self.slots.values():
-                for slot in held:
-                    slot.write(slot.tensor)
+            self.restore()
+
+    def restore(self) -> None:
+        """Put the candidate's own weights back."""
+        for held in self.slots.values():
+            for slot in held:
+                slot.write(slot.tensor)
 
     def _columns(self, held: list[Slot]) -> bool:
         """Whether the gates of a weight held gate by gate are blocks of columns."""
@@ -288,7 +292,8 @@ def _example(slots: Sequence[Slot], spec: Spec, missing: Sequence[str]) -> dict[
         whole = [slot.path for slot in slots if slot.shape in (p.shape, p.shape[::-1])]
         gates = [slot.path for slot in slots if slot.shape in (gate, gate[::-1])]
         if whole:
-            return {p.name: whole[0]}
+            kind = p.name.split("_l")[0]
+            return {p.name: next((path for path in whole if kind in path), whole[0])}
         if len(gates) >= spec.gates > 1:
             return {p.name: gates[: spec.gates]}
     return {}

@@ -21,12 +21,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
 from rnnbench.errors import InputError
 from rnnbench.truncation.known import check_int
 from rnnbench.truncation.runner import Model, Runner
-from rnnbench.truncation.state import State
+from rnnbench.truncation.state import State, map_state
 
 
 def recomputed(runner: Runner, state: State, n: int | None = None) -> tuple[Tensor, State]:
@@ -60,3 +61,21 @@ def checkpointed(
     runner = Runner(model, x, **layout)
     runner.check_state(state)
     return recomputed(runner, state, every)
+
+
+def checkpointed_module(module: Any, forward: Model, x: Any, hx: Any) -> Any:
+    """What ``module(x, hx)`` returns, by its ``forward``: `checkpointed` for all that it takes."""
+    if isinstance(x, PackedSequence):
+        padded, lengths = pad_packed_sequence(x, module.batch_first)
+        runner = Runner(forward, padded, lengths, batch_first=module.batch_first)
+        y, final = recomputed(runner, hx)
+        is_sorted = x.sorted_indices is None
+        return pack_padded_sequence(y, lengths, module.batch_first, is_sorted), final
+    if x.dim() == 2:
+        batch = 0 if module.batch_first else 1
+        one = None if hx is None else map_state(lambda part: part.unsqueeze(1), hx)
+        y, final = checkpointed_module(module, forward, x.unsqueeze(batch), one)
+        return y.squeeze(batch), map_state(lambda part: part.squeeze(1), final)
+    if x.dim() != 3:
+        return forward(x, hx)  # which refuses it, in torch's words
+    return recomputed(Runner(forward, x, batch_first=module.batch_first), hx)

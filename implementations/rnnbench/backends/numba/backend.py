@@ -44,7 +44,8 @@ class _Plan(NamedTuple):
     slot, s_slot, x_slot the sizes of c, h and x in whole vectors
     row                  a row of gates: the cell's slots
     like                 what tells a kernel the dtype
-    zeros                a row of zeros as long as any
+    zeros, at_zeros      a row of zeros as long as any, and its address
+    gates                of both orders
     forward, backward    packed weights in each pass, see `passes`
     """
 
@@ -56,8 +57,10 @@ class _Plan(NamedTuple):
     row: int
     like: NDArray[Any]
     zeros: NDArray[Any]
+    at_zeros: int
     input_order: gate_order.Order
     hidden_order: gate_order.Order
+    gates: tuple[NDArray[np.int64], NDArray[np.int64]]
     forward: tuple[int, ...]
     backward: tuple[int, ...]
 
@@ -68,10 +71,12 @@ class _Plan(NamedTuple):
         H, S, P = spec.hidden_size, spec.state_size, spec.proj_size
         slot, s_slot, x_slot = (-(-n // width) * width for n in (H, S, inputs))
         row, gates = layers.SLOTS[spec.cell] * slot, spec.gates
+        zeros = np.zeros(max(row, s_slot, x_slot), spec.dtype)
+        orders = gate_order.INPUT[spec.cell], gate_order.HIDDEN[spec.cell]
         return cls(
             layers.CODES[spec.cell], width, slot, s_slot, x_slot, row, np.empty(1, spec.dtype),
-            np.zeros(max(row, s_slot, x_slot), spec.dtype),
-            gate_order.INPUT[spec.cell], gate_order.HIDDEN[spec.cell],
+            zeros, zeros.ctypes.data, *orders,
+            (gate_order.gates(orders[0]), gate_order.gates(orders[1])),
             (gates * slot * inputs, gates * slot * S, s_slot * H * bool(P), gates * slot, slot),
             (gates * slot * x_slot, gates * slot * s_slot, slot * S * bool(P)),
         )  # fmt: skip
@@ -87,6 +92,8 @@ def _solid(tensor: Tensor) -> Tensor:
 
     Raises InputError for a tensor whose memory was taken away.
     """
+    if tensor.is_contiguous() and not tensor.is_neg() and tensor.data_ptr():
+        return tensor
     if tensor.is_neg() or tensor._is_zerotensor():
         tensor = tensor.clone(memory_format=torch.contiguous_format)
     tensor = tensor.contiguous()
@@ -96,11 +103,13 @@ def _solid(tensor: Tensor) -> Tensor:
 
 
 def _solid_weights(own: LayerWeights) -> LayerWeights:
-    return LayerWeights(*(None if w is None else _solid(w) for w in own))  # type: ignore[arg-type]
+    return LayerWeights(*[None if w is None else _solid(w) for w in own])  # type: ignore[arg-type]
 
 
 def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
     """Threads for one pass over one direction, of ``most`` that are possible."""
+    if most == 1 or threads.available() == 1:
+        return 1
     work = layout.N * spec.gates * spec.hidden_size * (inputs + spec.state_size)
     return max(1, min(threads.available(), most, int(work // threads.WORTH_IT)))
 
@@ -159,9 +168,8 @@ class NumbaRecurrence(Recurrence):
             from_h, from_c = low * S * size, low * H * size
             passes.forward(
                 plan.like, steps, chunk, keep and gated, keep, plan.code, x.shape[1], H, S,
-                plan.width, gate_order.gates(plan.input_order),
-                gate_order.gates(plan.hidden_order), x.data_ptr(), h0.data_ptr() + from_h,
-                _address(c0, from_c), *_addresses(weights), *packed, plan.zeros.ctypes.data,
+                plan.width, *plan.gates, x.data_ptr(), h0.data_ptr() + from_h,
+                _address(c0, from_c), *_addresses(weights), *packed, plan.at_zeros,
                 _address(kept_gates) or gates, _address(kept_c) or c, m, p, y.data_ptr(), S,
                 h_n.data_ptr() + from_h, _address(c_n, from_c),
             )  # fmt: skip
@@ -177,7 +185,7 @@ class NumbaRecurrence(Recurrence):
                 ]
             )
         saved = (h0, y, kept_gates, c0, kept_c) if keep else ()
-        return LayerResult(y, h_n, c_n, tuple(part for part in saved if part is not None))
+        return LayerResult(y, h_n, c_n, tuple([part for part in saved if part is not None]))
 
     def copy(self, y: Tensor) -> Tensor:
         return empty(y, *y.shape).copy_(y)
@@ -196,6 +204,8 @@ class NumbaRecurrence(Recurrence):
         reverse: bool,
         needs_dx: bool,
     ) -> LayerGradients:
+        if layout.N == 0:
+            return _no_rows(x, weights, dh_n, dc_n)
         plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S, inputs = layout.N, layout.B, spec.hidden_size, spec.state_size, x.shape[1]
         slot, s_slot, x_slot, P = plan.slot, plan.s_slot, plan.x_slot, bool(spec.proj_size)
@@ -205,13 +215,12 @@ class NumbaRecurrence(Recurrence):
         dy, dy_row = _rows(dy)
         dh, dc = _padded(dh_n, s_slot), None if dc_n is None else _padded(dc_n, slot)
         dx = empty(x, N, x_slot) if needs_dx else None
-        dw_ih, dw_hh = x.new_zeros(len(weights.ih), x_slot), x.new_zeros(len(weights.hh), s_slot)
+        dw_ih, dw_hh = empty(x, len(weights.ih), x_slot), empty(x, len(weights.hh), s_slot)
         biases = [x.new_empty(len(weights.ih)) for _ in range(2 * spec.bias)]
-        dw_hr = x.new_zeros(S, slot) if P else None
+        dw_hr = empty(x, S, slot) if P else None
         room = Room(x, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P, plan.row)
         delta, dm, dh_all, m, sums = room.addresses
-        room.memory[-plan.row :] = 0
-        zeros, size = plan.zeros.ctypes.data, x.element_size()
+        zeros, size = plan.at_zeros, x.element_size()
         w_ih, w_hh, _, _, w_hr = _addresses(weights)
         input_columns, hidden_columns = (
             gate_order.columns(one, slot) for one in (plan.input_order, plan.hidden_order)
@@ -261,15 +270,21 @@ class NumbaRecurrence(Recurrence):
             own = Room(x, products.BLOCK * (s_slot + slot) + s_slot)
             passes.projection_gradient(
                 plan.like, N, H, S, plan.width, _address(gates), _address(c), dh_all, m,
-                own.addresses[0], _address(dw_hr),
+                own.addresses[0], _address(dw_hr), zeros,
             )  # fmt: skip
         found = LayerWeights(_cut(dw_ih, inputs), _cut(dw_hh, S), db_ih, db_hh, _cut(dw_hr, H))
         return LayerGradients(_cut(dx, inputs), _cut(dh, S), _cut(dc, H), found)
 
 
+def _no_rows(x: Tensor, weights: LayerWeights, dh_n: Tensor, dc_n: Tensor | None) -> LayerGradients:
+    """Gradients of an empty batch: sums over nothing."""
+    zeros = LayerWeights(*[None if w is None else torch.zeros_like(w) for w in weights])  # type: ignore[arg-type]
+    return LayerGradients(torch.zeros_like(x), dh_n, dc_n, zeros)
+
+
 def _addresses(own: LayerWeights) -> tuple[int, ...]:
     """Of W_ih, W_hh, b_ih, b_hh and W_hr."""
-    return tuple(0 if w is None else w.data_ptr() for w in own)
+    return tuple([0 if w is None else w.data_ptr() for w in own])
 
 
 def _rows(tensor: Tensor) -> tuple[Tensor, int]:

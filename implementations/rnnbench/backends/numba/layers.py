@@ -63,7 +63,9 @@ def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates)
     """gates ← x W_ihᵀ + bias for a chunk, and the GRU's b_hn where its u begins."""
     size, slot = like.itemsize, slot_of(H, width)
     if cell <= RNN_RELU:
-        multiply_panels(like, rows, slot // width, width, x, I, w_ih, bias, SAME, gates, slot, I)
+        multiply_panels(
+            like, rows, slot // width, width, x, I, w_ih, bias, SAME, gates, slot, I, SAME
+        )
         return
     vectors = 3 if cell == GRU else 4
     for j in range(0, slot, width):
@@ -99,12 +101,17 @@ def _forward_rows(
     y,
     h_row,
     y_row,
+    keep_gates,
+    turn,
 ):
-    """Rows of one step whose states of the step before lie at ``h`` and ``c_before``."""
+    """Rows of one step whose states of the step before lie at ``h`` and ``c_before``.
+
+    turn   as in `products.multiply_panels`
+    """
     size, slot = like.itemsize, slot_of(H, width)
     if cell <= RNN_RELU:
         multiply_panels(
-            like, rows, slot // width, width, h, h_row, w_hh, gates, slot, gates, slot, S
+            like, rows, slot // width, width, h, h_row, w_hh, gates, slot, gates, slot, S, turn
         )
         for i in range(rows):
             for j in range(0, H, width):
@@ -117,7 +124,9 @@ def _forward_rows(
     row, vectors = 4 * slot, 3 if cell == GRU else 4
     hidden = slot if cell == GRU else 0  # the first slot that h's weights see
     out, out_row = (m, slot) if m else (y, y_row)
-    for j in range(0, H, width):
+    parts = (H + width - 1) // width
+    for n in range(parts):
+        j = (parts - 1 - n if turn else n) * width
         at, w = gates + (hidden + j) * size, w_hh + vectors * j * S * size
         multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S)
         for i in range(rows):
@@ -126,15 +135,20 @@ def _forward_rows(
                 cells.gru(
                     like, own, slot, h + (i * h_row + j) * size, y + (i * y_row + j) * size, H - j
                 )
-            else:
+            elif keep_gates:
                 cells.lstm(
+                    like, own, slot, c_before + (i * c_before_row + j) * size,
+                    c + (i * slot + j) * size, out + (i * out_row + j) * size, H - j,
+                )  # fmt: skip
+            else:
+                cells.lstm_inference(
                     like, own, slot, c_before + (i * c_before_row + j) * size,
                     c + (i * slot + j) * size, out + (i * out_row + j) * size, H - j,
                 )  # fmt: skip
     if m:
         p_slot = slot_of(S, width)
         multiply_panels(
-            like, rows, p_slot // width, width, m, slot, w_hr, zeros, SAME, p, p_slot, H
+            like, rows, p_slot // width, width, m, slot, w_hr, zeros, SAME, p, p_slot, H, turn
         )
         for i in range(rows):
             for j in range(0, S, width):
@@ -198,7 +212,7 @@ def forward(
                 _forward_rows(
                     like, cell, carried, H, S, width, y + before * y_row * size, c_then, slot,
                     w_hh, w_hr, base + start * row * size, c_now, m, p, zeros,
-                    y + start * y_row * size, y_row, y_row,
+                    y + start * y_row * size, y_row, y_row, keep_gates, t & 1,
                 )  # fmt: skip
             if carried < b:
                 i = start + carried
@@ -206,7 +220,7 @@ def forward(
                     like, cell, b - carried, H, S, width, h0 + carried * S * size,
                     c0 + carried * H * size, H, w_hh, w_hr, base + i * row * size,
                     c + (i if keep_c else carried) * slot * size, m, p, zeros,
-                    y + i * y_row * size, S, y_row,
+                    y + i * y_row * size, S, y_row, keep_gates, t & 1,
                 )  # fmt: skip
 
 
@@ -303,7 +317,7 @@ def backward(
                         total + (i * s_slot + j) * size, S - j,
                     )  # fmt: skip
             multiply_panels(
-                like, b, slot // width, width, total, s_slot, w_hr, zeros, SAME, dm, slot, S
+                like, b, slot // width, width, total, s_slot, w_hr, zeros, SAME, dm, slot, S, t & 1
             )
             up, up_row, down, down_row = zeros, SAME, dm, slot
         before = steps[t - 1, 0] if t > 0 else 0
@@ -322,7 +336,7 @@ def backward(
         first, first_row = (dh, s_slot) if cell == GRU else (zeros, SAME)
         multiply_panels(
             like, b, s_slot // width, width, delta + (start * row + hidden) * size, row, w_hh,
-            first, first_row, dh, s_slot, K,
+            first, first_row, dh, s_slot, K, t & 1,
         )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,10 +19,7 @@ HUGE = 1 << 22
 
 def empty(like: Tensor, *shape: int) -> Tensor:
     """An array of that shape and ``like``'s dtype, not set to anything, at the start of a line."""
-    size = like.element_size()
-    count = 1
-    for n in shape:
-        count *= n
+    size, count = like.element_size(), prod(shape)
     if count * size < HUGE:
         return like.new_empty(shape)
     memory = np.empty(count * size + LINE, np.uint8)
@@ -37,8 +36,8 @@ class Room:
 
     def __init__(self, like: Tensor, *numbers: int) -> None:
         self.memory = empty(like, sum(numbers))
-        address, size = self.memory.data_ptr(), self.memory.element_size()
+        at, size = self.memory.data_ptr(), self.memory.element_size()
         self.addresses = []
         for n in numbers:
-            self.addresses.append(address if n else 0)
-            address += n * size
+            self.addresses.append(at if n else 0)
+            at += n * size

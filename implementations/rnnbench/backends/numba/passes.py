@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnbench.backends.numba import layers
+from rnnbench.backends.numba import layers, products
 from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.gate_order import pack_biases, pack_transposed, unpack_bias
 from rnnbench.backends.numba.packing import copy_part, pack_rows
 from rnnbench.backends.numba.product import SAME
-from rnnbench.backends.numba.products import (
-    add_projection_gradient,
-    add_weight_gradients,
-    multiply_panels,
-)
+from rnnbench.backends.numba.products import multiply_panels
 
 
 @inlined
@@ -91,7 +87,7 @@ def backward_products(
     """dx of the rows from first to last, and the share of δ's columns from low to high in the rest.
 
     Rows of dx (0 if it is not asked for), dw_ih and dw_hh are whole vectors; see
-    `products.add_weight_gradients`.
+    `products.weight_gradients`.
     """
     size, slot = like.itemsize, layers.slot_of(H, width)
     s_slot, x_slot = layers.slot_of(S, width), layers.slot_of(I, width)
@@ -100,11 +96,11 @@ def backward_products(
         pack_rows(like, w_ih, I, zeros, SAME, input_rows, I, width, to_ih)
         multiply_panels(
             like, last - first, x_slot // width, width, delta + first * row * size, row, to_ih,
-            zeros, SAME, dx + first * x_slot * size, x_slot, len(input_rows),
+            zeros, SAME, dx + first * x_slot * size, x_slot, len(input_rows), SAME,
         )  # fmt: skip
-    add_weight_gradients(
+    products.weight_gradients(
         like, delta, row, H, width, before, input_columns, hidden_columns, x, I, y, y_row, h0, S,
-        packed, dw_ih, x_slot, dw_hh, s_slot, sums, low, high,
+        packed, dw_ih, x_slot, dw_hh, s_slot, sums, zeros, low, high,
     )  # fmt: skip
 
 
@@ -116,8 +112,8 @@ def bias_gradients(like, H, width, input_columns, hidden_columns, sums, db_ih, d
 
 
 @jit
-def projection_gradient(like, N, H, S, width, gates, c, dh_all, m, packed, dw_hr):
+def projection_gradient(like, N, H, S, width, gates, c, dh_all, m, packed, dw_hr, zeros):
     """Gradient of W_hr, with rows of whole vectors; m (N, slot) is room for o ⊙ tanh c."""
     slot, s_slot = layers.slot_of(H, width), layers.slot_of(S, width)
     layers.hidden_rows(like, N, slot, width, gates, c, m)
-    add_projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr)
+    products.projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr, zeros)

@@ -35,6 +35,9 @@ def multiply(like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_
     """
     size = like.itemsize
     row_of_b = vectors * LANES[size]
+    if rows <= MOST[vectors] and K <= DEPTH:  # of one row's time dividing would be a fifth
+        product(like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K)
+        return
     blocks = (rows + MOST[vectors] - 1) // MOST[vectors]
     for k in range(0, K, DEPTH):
         if k > 0:
@@ -51,10 +54,16 @@ def multiply(like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_
 
 
 @jit
-def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_row, K):
-    """C ← C₀ + A B for all of B: its ``vectors`` vectors are C's columns in order."""
+def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_row, K, turn):
+    """C ← C₀ + A B for all of B: its ``vectors`` vectors are C's columns in order.
+
+    turn   whether to begin with the last panel: every other step of a time loop does, and finds in
+           the first-level cache what the step before has read last
+    """
     size = like.itemsize
-    for start in range(0, vectors, PANEL):
+    panels = (vectors + PANEL - 1) // PANEL
+    for n in range(panels):
+        start = (panels - 1 - n if turn else n) * PANEL
         panel = min(PANEL, vectors - start)
         first = start * width * size
         multiply(
@@ -64,7 +73,7 @@ def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_ro
             a,
             a_row,
             NEXT,
-            b,
+            b + K * start * width * size,
             c0 + first,
             c0_row,
             width,
@@ -73,18 +82,21 @@ def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_ro
             width,
             K,
         )
-        b += K * panel * width * size
 
 
 @jit
-def pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums):
+def pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums, zeros):
     """δ's columns from ``low`` to ``high``: packed[vector][row][lane]; sums ← sums + Σ δ.
+
+    The sums begin with the first row: they need not be set before.
 
     Rows of δ lie a power of two apart more often than not, where they would share a cache set.
     """
     size = like.itemsize
     for j in range(low, high, width):
         out = packed + j * rows * size
+        if first == 0:
+            copy_vector(like, zeros, width, sums + j * size)
         for n in range(rows):
             copy_vector(
                 like, delta + ((first + n) * distance + j) * size, width, out + n * width * size
@@ -94,8 +106,13 @@ def pack_delta(like, delta, distance, first, rows, low, high, width, packed, sum
 
 
 @jit
-def add_outer(like, delta, rows, low, high, columns, H, source, vectors, width, out, out_row):
+def add_outer(
+    like, delta, first, rows, low, high, columns, H, source, vectors, width, out, out_row, zeros
+):  # fmt: skip
     """out ← out + Σ_n δ_n r_nᵀ over the rows of one block, for δ's columns from low to high.
+
+    The first block begins the sums: out need not be set before.
+
 
     delta        packed by `pack_delta`; source, the rows r_n, by `packing.pack_rows` in fours
     columns, H   the column of δ where each of the weight's gates begins, and how many it has; gate
@@ -115,14 +132,18 @@ def add_outer(like, delta, rows, low, high, columns, H, source, vectors, width, 
                 for j in range(max(0, low - columns[g]), min(H, high - columns[g]), width):
                     a = delta + ((columns[g] + j) * rows + n * width) * size
                     c = out + ((g * H + j) * out_row + start * width) * size
+                    c0, c0_row, c0_vector = c, out_row, width
+                    if first + n == 0:
+                        c0, c0_row, c0_vector = zeros, SAME, SAME
                     multiply(
                         like, min(width, H - j), panel, a, NEXT, width,
-                        b + n * panel * width * size, c, out_row, width, c, out_row, width, terms,
+                        b + n * panel * width * size, c0, c0_row, c0_vector, c, out_row, width,
+                        terms,
                     )  # fmt: skip
 
 
 @inlined
-def add_weight_gradients(
+def weight_gradients(
     like,
     delta,
     distance,
@@ -143,6 +164,7 @@ def add_weight_gradients(
     dw_hh,
     hh_row,
     sums,
+    zeros,
     low,
     high,
 ):
@@ -152,6 +174,7 @@ def add_weight_gradients(
     low, high   the columns of δ whose share is added, in whole vectors
     packed      room for BLOCK rows of δ, of x and of h in whole vectors
     sums        (distance,)
+    zeros       a vector of them
     """
     size = like.itemsize
     x_vectors, h_vectors = (I + width - 1) // width, (S + width - 1) // width
@@ -160,29 +183,32 @@ def add_weight_gradients(
     for first in range(0, len(before), BLOCK):
         index = before[first : first + BLOCK]
         rows = len(index)
-        pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums)
+        pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums, zeros)
         own = np.arange(first, first + rows)
         pack_rows(like, x, I, x, I, own, I, width, to_x)
         pack_rows(like, y, y_row, h0, S, index, S, width, to_h)
         add_outer(
-            like, packed, rows, low, high, input_columns, H, to_x, x_vectors, width, dw_ih, ih_row
-        )
+            like, packed, first, rows, low, high, input_columns, H, to_x, x_vectors, width, dw_ih,
+            ih_row, zeros,
+        )  # fmt: skip
         add_outer(
-            like, packed, rows, low, high, hidden_columns, H, to_h, h_vectors, width, dw_hh, hh_row
-        )
+            like, packed, first, rows, low, high, hidden_columns, H, to_h, h_vectors, width, dw_hh,
+            hh_row, zeros,
+        )  # fmt: skip
 
 
 @inlined
-def add_projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out):
-    """Gradient of W_hr: out (S, slot) ← out + Σ_n dh_n m_nᵀ, with rows of whole vectors."""
+def projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out, zeros):
+    """Gradient of W_hr: out (S, slot) ← Σ_n dh_n m_nᵀ, with rows of whole vectors."""
     size = like.itemsize
     to_m = packed + BLOCK * s_slot * size
     columns = np.zeros(1, np.int64)
     sums = to_m + BLOCK * slot * size
     for first in range(0, N, BLOCK):
         own = np.arange(first, min(N, first + BLOCK))
-        pack_delta(like, dh, s_slot, first, len(own), SAME, s_slot, width, packed, sums)
+        pack_delta(like, dh, s_slot, first, len(own), SAME, s_slot, width, packed, sums, zeros)
         pack_rows(like, m, slot, m, slot, own, slot, width, to_m)
         add_outer(
-            like, packed, len(own), SAME, s_slot, columns, S, to_m, slot // width, width, out, slot
-        )
+            like, packed, first, len(own), SAME, s_slot, columns, S, to_m, slot // width, width,
+            out, slot, zeros,
+        )  # fmt: skip

@@ -234,7 +234,19 @@ def _layer_back(
                 dh + g * rows * s_slot * size, layer[SUM_DH],
             )  # fmt: skip
         multiply_panels(
-            like, inside, slot // width, width, dh, s_slot, layer[W_HR], zeros, SAME, dm, slot, S
+            like,
+            inside,
+            slot // width,
+            width,
+            dh,
+            s_slot,
+            layer[W_HR],
+            zeros,
+            SAME,
+            dm,
+            slot,
+            S,
+            SAME,
         )
     for g in range(groups):
         i = g * rows
@@ -248,7 +260,7 @@ def _layer_back(
         to, first, first_row = (down, zeros, SAME) if layer[MASK] else (below, below, s_slot)
         multiply_panels(
             like, inside, s_slot // width, width, delta, row, layer[W_IH], first, first_row,
-            to, s_slot, K,
+            to, s_slot, K, SAME,
         )  # fmt: skip
         if layer[MASK]:
             for g in range(groups):
@@ -261,7 +273,7 @@ def _layer_back(
         first, first_row = (dh, s_slot) if cell == GRU else (zeros, SAME)
         multiply_panels(
             like, inside, s_slot // width, width, delta + hidden * size, row, layer[W_HH],
-            first, first_row, dh, s_slot, K,
+            first, first_row, dh, s_slot, K, SAME,
         )  # fmt: skip
 
 

@@ -1,0 +1,276 @@
+"""``rnnbench verdict``: is HEAD slower than BASE?"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnnbench.cli.exits import leave
+from rnnbench.cli.progress import LINE_EVERY_SECONDS
+from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, TEXT, USAGE
+from rnnbench.verdict import text
+from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rnnbench.verdict.judge import Stand
+
+WIDTH = 150
+"""Columns of a table that goes to a file."""
+COLOURS = {
+    Status.REGRESSION: "bold red",
+    Status.BROKEN: "bold red",
+    Status.IMPROVEMENT: "green",
+    Status.INCONCLUSIVE: "yellow",
+}
+ASV = "Building"
+ASK = "What is asked"
+
+
+def _percent(given: str) -> float:
+    found = re.fullmatch(r"\s*([0-9.]+)\s*%?\s*", given)
+    try:
+        return float(found.group(1)) / 100 if found else float("nan")
+    except ValueError:
+        return float("nan")
+
+
+def verdict(
+    base: Annotated[str, typer.Argument(help="The commit to compare with.")],
+    head: Annotated[
+        str, typer.Argument(help="The commit to judge; . is the working tree's tracked files.")
+    ] = "HEAD",
+    threshold: Annotated[
+        str, typer.Option(help="Relative change to find or to exclude.", rich_help_panel=ASK)
+    ] = "5%",
+    alpha: Annotated[
+        float, typer.Option(help="False discovery rate over the cases.", rich_help_panel=ASK)
+    ] = 0.01,
+    budget: Annotated[
+        float, typer.Option(help="Minutes for the rounds.", rich_help_panel=ASK)
+    ] = 10.0,
+    bench: Annotated[
+        list[str] | None,
+        typer.Option(help="Cases whose name has this regex; '.' is all.", rich_help_panel=ASK),
+    ] = None,
+    case: Annotated[
+        list[str] | None, typer.Option(help="A case by its whole name.", rich_help_panel=ASK)
+    ] = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Narrow a regression down to one commit.")
+    ] = False,
+    config: Annotated[Path, typer.Option(help="asv's configuration.", rich_help_panel=ASV)] = Path(
+        "asv.conf.json"
+    ),
+    environment: Annotated[
+        str | None,
+        typer.Option(
+            help="asv's, e.g. existing: this Python's dependencies, no network needed. By default "
+            "the first of the configuration.",
+            rich_help_panel=ASV,
+        ),
+    ] = None,
+    base_requirement: Annotated[
+        list[str] | None,
+        typer.Option(help="name==version that base is built with.", rich_help_panel=ASV),
+    ] = None,
+    base_python: Annotated[
+        str | None,
+        typer.Option(
+            help="Python with base's dependencies, in an existing environment.",
+            rich_help_panel=ASV,
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep the verdict here; by default in asv's results_dir.")
+    ] = None,
+    no_save: Annotated[bool, typer.Option("--no-save", help="Keep it nowhere.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also list the cases without a change.")
+    ] = False,
+    report: Annotated[str | None, typer.Option(help="Address that the markdown links to.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the body of an issue or comment.")
+    ] = False,
+) -> None:
+    """Build both commits, run them alternately, and say which cases changed and by how much.
+
+    Base and head run in fresh processes, one right after the other. A case is a regression if its
+    change is significant over all cases and its interval lies beyond 1 %; it is no change only if
+    the interval lies within ± the threshold; until it is either, rounds are added, within the
+    budget. Errors against the oracle are judged by their growth, peak memory at twice the
+    threshold, import and compile seconds at four times. The
+    benchmarks are the working tree's, in RNNBENCH_PROFILE. The rule is in the module
+    rnnbench.verdict.decision, the choice of cases in rnnbench.verdict.choice.
+    """
+    from rnnbench.verdict import run, stored
+    from rnnbench.verdict.process import WorkerError
+    from rnnbench.verdict.project import BuildError
+
+    if as_json and as_markdown:
+        leave(USAGE, "--json and --markdown exclude each other")
+    try:
+        with _progress() as told:
+            found = run.run(
+                run.Request(
+                    base=base,
+                    head=head,
+                    config=config,
+                    environment=environment,
+                    threshold=_percent(threshold),
+                    alpha=alpha,
+                    budget=60 * budget,
+                    bench=tuple(bench or ()),
+                    cases=tuple(case or ()),
+                    bisect=bisect,
+                    base_requirements=tuple(base_requirement or ()),
+                    base_python=base_python,
+                ),
+                told,
+            )
+    except InputError as error:
+        leave(USAGE, text.plain(str(error)))
+    except (BuildError, WorkerError) as error:
+        leave(BROKEN, text.plain(str(error)))
+    answer = found.verdict
+    if not no_save:
+        try:
+            stored.write(
+                save or found.results,
+                stored.VERDICTS,
+                answer.machine["host"],
+                stored.name(answer.at, answer.base.hash[:8], answer.head.hash[:8]),
+                answer.as_dict(),
+            )
+        except OSError as error:
+            typer.echo(f"rnnbench: the verdict could not be kept: {error}", err=True)
+    if as_json:
+        typer.echo(json.dumps(answer.as_dict(), indent=1))
+    elif as_markdown:
+        typer.echo(text.markdown(answer, report), nl=False)
+    else:
+        _print(answer, everything=everything)
+    raise typer.Exit(answer.exit_code)
+
+
+verdict.__doc__ = f"{verdict.__doc__}\n    {TEXT}"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, Stand | None], None]]:
+    """What is done now, and of the rounds how many cases are still open; on stderr."""
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def line(doing: str, now: Stand | None) -> None:
+            nonlocal last
+            if time.monotonic() - last > LINE_EVERY_SECONDS:
+                last = time.monotonic()
+                typer.echo(_line(doing, now), err=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TimeElapsedColumn
+
+    columns = ("{task.description}", BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(doing: str, now: Stand | None) -> None:
+            total, done = (None, 0.0) if now is None else (now.budget, now.seconds)
+            bar.update(task, description=escape(_line(doing, now)), total=total, completed=done)
+
+        yield show
+
+
+def _line(doing: str, now: Stand | None) -> str:
+    if now is None:
+        return doing
+    return (
+        f"{doing}: round {now.rounds + 1}, {now.undecided} of {now.cases} cases undecided, "
+        f"at most {now.budget:.0f} s"
+    )
+
+
+def _print(answer: Verdict, *, everything: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(width=WIDTH, soft_wrap=True)
+    shown = [case for case in answer.cases if case.status is not Status.NO_CHANGE or everything]
+    if any(case.base is not None for case in shown):
+        console.print(_table(answer, shown))
+    for reason, cases in text.accounts(answer.cases):
+        style = COLOURS.get(cases[0].status, "")
+        console.print(Text(text.plain(text.account(reason, cases)), style))
+    for sentence in _facts(answer):
+        console.print(Text(text.plain(sentence)))
+    console.print(Text(text.plain(text.headline(answer)), "bold"))
+
+
+def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
+    """One line per measured case, the worst news first."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=f"{answer.base.hash[:8]} → {answer.head.hash[:8]}: {text.counts(answer)}",
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("", no_wrap=True)
+    table.add_column("case", overflow="fold")
+    for heading in ("base", "head", "change", "interval", "detectable", "rounds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    order = list(Status)
+    for case in sorted(cases, key=lambda case: order.index(case.status)):
+        if case.base is None:
+            continue
+        table.add_row(
+            Text(f"{text.MARKS[case.status]} {case.status.value}", COLOURS.get(case.status, "")),
+            Text(text.plain(case.name)),
+            text.amount(case.base, case.quantity),
+            text.amount(case.head, case.quantity),
+            text.effect(case),
+            text.interval(case),
+            text.detectable(case),
+            f"{case.rounds}" + (f" −{case.quarantined}" if case.quarantined else ""),
+        )
+    return table
+
+
+def _facts(answer: Verdict) -> list[str]:
+    """What else there is to know, a sentence each."""
+    facts = []
+    if answer.of(Status.NO_CHANGE):
+        facts.append(f"no change: {text.unchanged(answer)}")
+    changed = text.differences(answer.base, answer.head)
+    facts.append("environment: " + (", ".join(changed) or "the same versions on both sides"))
+    if answer.of(Status.REGRESSION):
+        facts.append(_since(answer))
+        facts += [f"{part}: {one['says']}" for part, one in (answer.attribution or {}).items()]
+    facts.append(f"{answer.rounds} rounds in {answer.seconds:.0f} s")
+    return facts
+
+
+def _since(answer: Verdict) -> str:
+    if len(answer.commits) == 1:
+        return f"since {answer.commits[0]}"
+    return f"since one of {len(answer.commits)} commits; --bisect finds which"

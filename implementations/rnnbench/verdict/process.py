@@ -1,0 +1,283 @@
+"""One measuring process of one side: started, listened to, and outlived.
+
+A case that brings its process down or never ends costs that case: the others are measured in a
+process of their own. A process has an end: it is killed, with all that it started, when a step
+takes longer than its limit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from rnnbench.comparison.threads import VARIABLES
+from rnnbench.machine import DISTRIBUTIONS
+from rnnbench.verdict.sides import Case, Side, quantity
+
+WORKER = Path(__file__).with_name("worker.py")
+LISTING_LIMIT = 300.0
+
+
+class WorkerError(RuntimeError):
+    """A measuring process ended, or had to be ended, before it was at any case."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one process samples a case; `rnnbench.verdict.worker` has the meaning of a sweep."""
+
+    sweeps: int = 3
+    samples: int = 3
+    """Most samples of a case in a sweep."""
+    sample_time: float = 0.005
+    sweep_time: float = 0.06
+    """Seconds after which a case gets no further sample in this sweep."""
+    limit: float = 120.0
+    """Seconds that a set-up with the first samples may take."""
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Suite:
+    """asv's benchmark_dir, and the benchmark in it that no commit changes."""
+
+    folder: Path
+    control: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a case has no number."""
+
+    reason: str
+    kind: str
+    """Class of the exception; ``crash`` or ``hang``."""
+
+
+@dataclass
+class Measured:
+    """What one process (or several, where cases brought some down) found on one side."""
+
+    samples: dict[Case, list[float]] = field(default_factory=dict)
+    """Seconds per call of each sample, or the one value of a benchmark that gives a number."""
+    skipped: dict[Case, str] = field(default_factory=dict)
+    failed: dict[Case, Failure] = field(default_factory=dict)
+    control: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a side has: the place of each case in asv's grid, and versions."""
+
+    index: Mapping[Case, int]
+    versions: Mapping[str, str]
+    control: str | None
+
+
+def listed(side: Side, suite: Suite, scratch: Path) -> Listed:
+    """All cases that a verdict knows a rule for; raises WorkerError."""
+    order = {"list": True, "versions": [*DISTRIBUTIONS, "asv_runner"]}
+    (found,) = _Process(side, suite, order, scratch, Sampling()).messages(LISTING_LIMIT)
+    index: dict[Case, int] = {}
+    control = None
+    for one in found["benchmarks"]:
+        if one["name"].split(".")[0] == "control" and not one["params"]:
+            control = control or one["name"]
+            continue
+        measures = quantity(one["name"], one["type"], one["unit"])
+        if measures is None:
+            continue
+        for place, values in enumerate(itertools.product(*one["params"])):
+            params = tuple(zip(one["param_names"], map(_plain, values), strict=True))
+            index[Case(one["name"], params, measures, one["type"] == "peakmemory")] = place
+    return Listed(index, found["versions"], control)
+
+
+def _plain(value: str) -> str:
+    """A parameter without the quotes of its repr."""
+    return value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
+
+
+def measure(
+    side: Side,
+    suite: Suite,
+    cases: Mapping[Case, int],
+    scratch: Path,
+    sampling: Sampling,
+) -> Measured:
+    """Measure cases (with their place in asv's grid) once; raises WorkerError."""
+    found = Measured()
+    started = time.monotonic()
+    together = [case for case in cases if not case.alone]
+    for group in ([together] if together else []) + [[case] for case in cases if case.alone]:
+        _measure_group(side, suite, {case: cases[case] for case in group}, scratch, sampling, found)
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def _measure_group(
+    side: Side,
+    suite: Suite,
+    cases: Mapping[Case, int],
+    scratch: Path,
+    sampling: Sampling,
+    found: Measured,
+) -> None:
+    left = dict(cases)
+    while left:
+        order = {
+            "cases": [[case.benchmark, place] for case, place in left.items()],
+            "control": suite.control,
+            "sweeps": sampling.sweeps,
+            "samples": sampling.samples,
+            "sample_time": sampling.sample_time,
+            "sweep_time": sampling.sweep_time,
+            "limit": sampling.limit,
+        }
+        process = _Process(side, suite, order, scratch, sampling)
+        part, names = Measured(), list(left)
+        try:
+            for message in process.messages(sampling.limit):
+                _take(message, names, part)
+        except _EndedError as end:
+            if end.at is None:
+                raise WorkerError(str(end)) from end
+            culprit = names[end.at]
+            found.failed[culprit] = Failure(str(end), end.kind)
+            del left[culprit]
+            continue
+        for case in part.failed:
+            part.samples.pop(case, None)
+        found.samples |= part.samples
+        found.skipped |= part.skipped
+        found.failed |= part.failed
+        found.control += part.control
+        return
+
+
+def _take(message: Mapping[str, Any], names: Sequence[Case], part: Measured) -> None:
+    if "control" in message:
+        part.control += message["control"]
+        return
+    case = names[message["case"]]
+    if "skipped" in message:
+        part.skipped[case] = message["skipped"]
+    elif "failed" in message:
+        part.failed[case] = Failure(message["failed"], message["type"])
+    else:
+        samples = message.get("samples") or [message["value"]]
+        part.samples.setdefault(case, []).extend(samples)
+
+
+class _EndedError(WorkerError):
+    """Ended early, at the case in place ``at`` of its order."""
+
+    def __init__(self, sentence: str, at: int | None, kind: str) -> None:
+        super().__init__(sentence)
+        self.at, self.kind = at, kind
+
+
+class _Process:
+    """A worker with its order."""
+
+    def __init__(
+        self,
+        side: Side,
+        suite: Suite,
+        order: Mapping[str, Any],
+        scratch: Path,
+        sampling: Sampling,
+    ) -> None:
+        self.command = [side.python, str(WORKER)]
+        self.order = json.dumps(dict(order) | {"suite": str(side.suite or suite.folder)})
+        self.scratch = scratch
+        self.environment = dict(os.environ) | dict.fromkeys(VARIABLES, str(sampling.threads))
+        self.environment |= {"ASV": "true", "ASV_COMMIT": side.commit.hash, **side.environment}
+        self.environment.pop("PYTHONPATH", None)  # asv drops it, too: it would hide the side's own
+        if side.path is not None:
+            self.environment["PYTHONPATH"] = str(side.path)
+
+    def messages(self, limit: float) -> Iterator[dict[str, Any]]:
+        """What it says, but for its place and its last word; raises _EndedError."""
+        at: int | None = None
+        with (
+            tempfile.TemporaryDirectory(dir=self.scratch) as folder,
+            tempfile.TemporaryFile() as words,
+            subprocess.Popen(  # noqa: S603
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                cwd=folder,
+                env=self.environment,
+                start_new_session=True,
+            ) as process,
+        ):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                with suppress(BrokenPipeError):  # its last words say why
+                    process.stdin.write(self.order.encode())
+                    process.stdin.close()
+                lines = _Lines(process.stdout)
+                while (line := lines.next(limit)) is not None:
+                    message = json.loads(line)
+                    if "done" in message:
+                        return
+                    if "at" in message:
+                        at, limit = message["at"], message["limit"]
+                    else:
+                        yield message
+                code = process.wait()
+                raise _EndedError(f"{_end(code)}: {_last(words)}", at, "crash")
+            except TimeoutError as error:
+                sentence = f"did not end within {limit:.0f} s"
+                raise _EndedError(sentence, at, "hang") from error
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(code: int) -> str:
+    if code < 0:
+        return f"the measuring process was ended by {signal.Signals(-code).name}"
+    return f"the measuring process ended with code {code}"
+
+
+def _last(words: IO[bytes]) -> str:
+    words.seek(0)
+    said = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
+    return said[-1].strip()[:300] if said else "it said nothing"
+
+
+class _Lines:
+    """Lines of a pipe, waited for with a limit."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self.descriptor = pipe.fileno()
+        self.rest = b""
+
+    def next(self, limit: float) -> bytes | None:
+        """The next line, None at the end; raises TimeoutError after ``limit`` seconds."""
+        until = time.monotonic() + limit
+        while b"\n" not in self.rest:
+            if not select.select([self.descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+                raise TimeoutError
+            got = os.read(self.descriptor, 1 << 16)
+            if not got:
+                return None
+            self.rest += got
+        line, _, self.rest = self.rest.partition(b"\n")
+        return line

@@ -1,0 +1,65 @@
+"""Verdicts, cards and nights as files below asv's results directory, one JSON object each.
+
+    verdicts/HOST/AT-BASE8-HEAD8.json   card/HOST/AT.json   nights/HOST/AT.json
+
+AT is the moment in UTC (20261122T031500Z), so that names sort by time and folders of several
+machines merge by copying. A file is written to a temporary name and renamed; readers give each
+broken file back with a sentence, and go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+VERDICTS, CARD, NIGHTS = "verdicts", "card", "nights"
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Found(Generic[Read]):
+    """A file and what it holds, or why it can't be read."""
+
+    file: Path
+    value: Read | None
+    broken: str | None = None
+
+
+def name(at: str, *more: str) -> str:
+    """A file's name from an ISO moment and what else tells it apart."""
+    moment = re.sub(r"[-:]|\.\d+", "", at).replace("+0000", "Z")
+    return "-".join((moment, *more)) + ".json"
+
+
+def write(folder: Path, kind: str, host: str, file: str, value: Mapping[str, Any]) -> Path:
+    """Write one object whole or not at all; returns where."""
+    target = folder / kind / host / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with part.open("w", encoding="utf-8") as stream:
+            json.dump(value, stream, allow_nan=False)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def read(
+    folder: Path, kind: str, parse: Callable[[Mapping[str, Any]], Read], host: str = "*"
+) -> Iterator[Found[Read]]:
+    """All of a kind, by host, then oldest first; ``parse`` is the class's ``from_dict``."""
+    for file in sorted(folder.glob(f"{kind}/{host}/*.json")):
+        try:
+            yield Found(file, parse(json.loads(file.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            yield Found(file, None, f"{file.name}: {type(error).__name__}: {error}")
