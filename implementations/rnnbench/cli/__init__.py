@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from rnnbench.cli import check, compare, diagnose, roofline, search, serve, train, verdict
+from rnnbench.cli import (
+    check,
+    compare,
+    diagnose,
+    nightly,
+    roofline,
+    search,
+    serve,
+    train,
+    verdict,
+)
 
 app = typer.Typer(
     name="rnnbench",
@@ -16,6 +26,7 @@ app = typer.Typer(
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("diagnose")(diagnose.diagnose)
+app.command("nightly")(nightly.nightly)
 app.command("roofline")(roofline.roofline)
 app.command("search")(search.search)
 app.command("serve")(serve.serve)

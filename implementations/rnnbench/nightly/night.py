@@ -44,6 +44,8 @@ class Night:
     exit_code: int
     finished: bool
     shard: str = "1/1"
+    bench: tuple[str, ...] = ()
+    """Patterns that the cases were limited to."""
 
     def as_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA} | asdict(self)
@@ -55,4 +57,5 @@ class Night:
             raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
         own = {key: value for key, value in given.items() if key != "schema"}
         troubles = tuple(Trouble(**one) for one in own["troubles"])
-        return cls(**own | {"troubles": troubles, "commits": tuple(own["commits"])})
+        lists = {name: tuple(own.get(name, ())) for name in ("commits", "bench")}
+        return cls(**own | {"troubles": troubles} | lists)

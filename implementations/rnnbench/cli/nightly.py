@@ -1,0 +1,207 @@
+"""``rnnbench nightly``: what a cron job runs each night, and CI."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnnbench.cli.exits import leave
+from rnnbench.cli.progress import LINE_EVERY_SECONDS
+from rnnbench.errors import InputError
+from rnnbench.exit_codes import NOTHING_MEASURED, TEXT, USAGE
+from rnnbench.nightly.shard import Shard
+
+if TYPE_CHECKING:
+    from rnnbench.nightly.run import Result, Step
+
+SHARES = "Shares of the budget: what one leaves goes to measuring"
+UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+class Environment(StrEnum):
+    """Where commits are measured."""
+
+    ASV = "asv"
+    EXISTING = "existing"
+
+
+def nightly(
+    budget: Annotated[
+        str, typer.Option(help="Time of the night: 45m, 4h, or seconds. Publishing comes after.")
+    ] = "4h",
+    profile: Annotated[
+        str,
+        typer.Option(
+            envvar="RNNBENCH_PROFILE", help="How much the suite holds: smoke, quick, nightly, full."
+        ),
+    ] = "nightly",
+    bench: Annotated[
+        list[str] | None,
+        typer.Option(help="Only cases that match (asv's --bench; may be given again)."),
+    ] = None,
+    shard: Annotated[
+        str,
+        typer.Option(help="i/n: the i-th of n parts of the cases, for several machines."),
+    ] = "1/1",
+    environment: Annotated[
+        Environment,
+        typer.Option(
+            help="asv: each commit in an environment that asv builds. existing: HEAD only, in the "
+            "environment that this runs in; needs no network, and only head is measured."
+        ),
+    ] = Environment.ASV,
+    commits: Annotated[
+        int, typer.Option(min=1, help="Measure at most this many commits, the newest.")
+    ] = 20,
+    unit: Annotated[
+        int, typer.Option(min=1, help="Cases in a unit: what a kill may cost at most.")
+    ] = 16,
+    verdict_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="For the verdict; 0: none.", rich_help_panel=SHARES),
+    ] = 0.4,
+    calibrate_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="For the error-rate card.", rich_help_panel=SHARES),
+    ] = 0.1,
+    wait: Annotated[
+        str, typer.Option(help="How long to wait for another run on this machine: 90, 30m, 2h.")
+    ] = "0",
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the summary there as Markdown, for an issue.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a text.")] = False,
+) -> None:
+    """Measure what is new within a time budget, judge head, publish, and sum it up.
+
+    A night judges HEAD against the last clean commit, refreshes the error-rate card, measures the
+    commits since then in small units (what went unmeasured for longest comes first, and what does
+    not fit is left to the next night), and publishes the report. Run it from the checkout's root;
+    results go to asv's results directory, whose files are safe to commit to a branch.
+
+    It may be killed at any moment: the next night goes on. Two runs on one machine exclude each
+    other. What fails costs its unit only, and is told in the summary.
+
+    A night is clean (exit code 0) if the verdict found no regression and could exclude one, and
+    nothing broke at head. The first night has nothing to judge against: if nothing breaks its head
+    is the first clean commit. So is a night with nothing new and nothing left to measure.
+    """
+    from rnnbench.nightly import lock, parts
+    from rnnbench.nightly.engine import Engine
+    from rnnbench.nightly.run import Plan, night
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ["RNNBENCH_PROFILE"] = profile
+    try:
+        plan = Plan(
+            seconds_of("budget", budget), Shard.parse(shard), tuple(bench or ()), commits, unit,
+            verdict_share, calibrate_share,
+        )  # fmt: skip
+        for pattern in plan.bench:
+            _compiles(pattern)
+        waiting = seconds_of("wait", wait)
+        engine = Engine(Path.cwd(), existing=environment is Environment.EXISTING)
+        with lock.held(engine.root / lock.PLACE, waiting) as engine.lock, _screen() as show:
+            result = night(engine, plan, parts.judge, parts.calibrate, show)
+    except InputError as error:
+        leave(USAGE, str(error))
+    except lock.BusyError as error:
+        leave(NOTHING_MEASURED, f"{error}; --wait waits for it")
+    _tell(result, engine.log, markdown, as_json=as_json)
+    raise typer.Exit(result.night.exit_code)
+
+
+nightly.__doc__ = f"{nightly.__doc__}\n    {TEXT}"
+
+
+def seconds_of(name: str, text: str) -> float:
+    """``90``, ``45m`` or ``4h`` as seconds; InputError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
+    if match is None or match[2] not in UNITS:
+        raise InputError(f"{name} must be a time like 90, 45m or 4h; got {text!r}")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _compiles(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"bench must be a regular expression; got {pattern!r}: {error}") from None
+
+
+@contextmanager
+def _screen() -> Iterator[Callable[[Step], None]]:
+    """Show the steps on stderr: a bar on a terminal, a plain line now and then otherwise."""
+    if sys.stderr.isatty():
+        with _bar() as show:
+            yield show
+        return
+    last = ("", 0.0)
+
+    def line(step: Step) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if step.what != last[0] or now - last[1] > LINE_EVERY_SECONDS:
+            last = (step.what, now)
+            print(_words(step), file=sys.stderr, flush=True)  # noqa: T201
+
+    yield line
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Step], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress
+
+    columns = ("{task.description}", BarColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda step: bar.update(
+            task, description=_words(step), completed=step.done, total=step.total or None
+        )
+
+
+def _words(step: Step) -> str:
+    from rnnbench.nightly.summary import minutes
+
+    counted = f" {step.done} of {step.total} units" if step.total else ""
+    if not step.total:
+        return step.what
+    rest = "no estimate yet" if step.seconds_left is None else f"{minutes(step.seconds_left)} left"
+    return f"{step.what}{counted}, {rest}"
+
+
+def _tell(result: Result, log: Path, markdown: Path | None, *, as_json: bool) -> None:
+    from rnnbench.nightly import summary
+
+    if markdown is not None:
+        try:
+            markdown.write_text(summary.markdown(result, ""), encoding="utf-8")
+        except OSError as error:
+            typer.echo(f"rnnbench: markdown was not written: {error}", err=True)
+    if as_json:
+        shown: dict[str, Any] = result.night.as_dict() | {"page": str(result.page)}
+        shown["verdict"] = result.verdict and result.verdict.as_dict()
+        typer.echo(json.dumps(shown, indent=1))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True)
+    console.print(Text(summary.headline(result), "bold"))
+    for name, sentence in summary.facts(result):
+        console.print(Text(f"  {name:<9} {sentence}"))
+    for trouble in result.night.troubles:
+        console.print(Text(f"  {trouble.what}: {trouble.unit}: {trouble.account}", "yellow"))
+    console.print(Text(f"  report    {result.page}\n  log       {log}"))

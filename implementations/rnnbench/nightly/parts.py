@@ -1,0 +1,42 @@
+"""The parts of a night that are commands of their own: the verdict, and the calibration."""
+
+from __future__ import annotations
+
+import json
+
+from rnnbench.nightly import accounts
+from rnnbench.nightly.engine import Engine
+from rnnbench.nightly.night import Trouble
+from rnnbench.nightly.run import Judged
+from rnnbench.verdict import stored
+from rnnbench.verdict.answer import Verdict
+
+OVERTIME = 1.5
+"""A command is stopped at this many times its budget: building both sides comes on top."""
+BUILD_SECONDS = 3600.0
+
+
+def judge(engine: Engine, base: str, head: str, seconds: float) -> Judged:
+    """``rnnbench verdict BASE HEAD --json``, and its file among the results."""
+    out = engine.folder / "verdict.json"
+    ended = engine.command(
+        "verdict", base, head, "--json", "--budget", f"{seconds:.0f}",
+        limit=seconds * OVERTIME + BUILD_SECONDS, stdout=out,
+    )  # fmt: skip
+    try:
+        verdict = Verdict.from_dict(json.loads(out.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Judged(troubles=(accounts.part_failed("verdict", ended),))
+    name = stored.name(verdict.at, base[:8], head[:8])
+    file = stored.write(
+        engine.results, stored.VERDICTS, engine.host, name, verdict.as_dict()
+    ).relative_to(engine.results)
+    return Judged(verdict, str(file))
+
+
+def calibrate(engine: Engine, seconds: float) -> tuple[Trouble, ...]:
+    """``rnnbench calibrate`` for a share of the night: it refreshes this machine's card."""
+    ended = engine.command(
+        "calibrate", "--budget", f"{seconds:.0f}", limit=seconds * OVERTIME + BUILD_SECONDS
+    )
+    return (accounts.part_failed("calibrate", ended),) if ended.code else ()

@@ -1,0 +1,417 @@
+"""One night: what is new is judged and measured within the budget, and published.
+
+Order: judge head against the last clean commit, since that is what a night is for; a share for
+calibration; measure units until the time is up; publish. The file of the night is written when it
+begins and after every step, so that a killed night is known for one, and the next goes on from it.
+
+The last clean commit is the head of the last night of this machine and shard that finished with
+exit code 0. So there is no state that could contradict the nights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rnnbench import machine
+from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
+from rnnbench.nightly import accounts, filing, units
+from rnnbench.nightly.clone import Clone
+from rnnbench.nightly.engine import Engine, EngineError
+from rnnbench.nightly.ledger import KIND, Ledger
+from rnnbench.nightly.night import Night, Trouble
+from rnnbench.nightly.shard import Shard
+from rnnbench.nightly.units import Unit
+from rnnbench.verdict import stored
+from rnnbench.verdict.answer import Verdict
+
+PUBLISH_SECONDS = 3600.0
+GRACE = 0.1
+"""Share of the budget that a unit may run over its end before it is stopped; at least a minute."""
+FULL_DISKS = 3
+"""Units in a row that could not be saved, after which the night measures no more."""
+RANK = (FAILED, BROKEN, NOTHING_MEASURED, INCONCLUSIVE, GOOD)
+"""Which exit code stands where several apply: as in `Verdict.exit_code`."""
+PUBLISH = "<publish>"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of judging head against the last clean commit."""
+
+    verdict: Verdict | None = None
+    path: str | None = None
+    """Of the verdict's file, below the results directory."""
+    troubles: tuple[Trouble, ...] = ()
+
+
+Judge = Callable[[Engine, str, str, float], Judged]
+"""Base, head, seconds."""
+Calibrate = Callable[[Engine, float], tuple[Trouble, ...]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a night is asked for."""
+
+    budget: float
+    shard: Shard = field(default_factory=Shard)
+    bench: tuple[str, ...] = ()
+    """Only cases that match one of these patterns."""
+    commits: int = 20
+    unit_cases: int = units.UNIT_CASES
+    verdict_share: float = 0.4
+    calibrate_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.budget > 0:
+            raise InputError(f"budget must be seconds above 0; got {self.budget!r}")
+        for name in ("commits", "unit_cases"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1; got {getattr(self, name)!r}")
+        for name in ("verdict_share", "calibrate_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be between 0 and 1; got {getattr(self, name)!r}")
+        if self.verdict_share + self.calibrate_share > 1:
+            raise InputError("verdict_share and calibrate_share must not be more than 1 together")
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far the night is."""
+
+    what: str
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    """By how long earlier units took; None where nothing is known of them yet."""
+
+
+def _silent(_: Step) -> None:
+    """Show nothing."""
+
+
+@dataclass
+class _Run:
+    """The state of one night."""
+
+    engine: Engine
+    plan: Plan
+    clone: Clone
+    judge: Judge
+    calibrate: Calibrate
+    show: Callable[[Step], None]
+    began: float
+    night: Night
+    ledger: Ledger
+    commits: list[str]
+    file: str
+    """Of the night and of the ledger."""
+    troubles: list[Trouble]
+    left: list[Unit] = field(default_factory=list)
+    verdict: Verdict | None = None
+    broken: bool = False
+    """Something at head, or a whole part of the night."""
+    parity: bool = False
+
+    @property
+    def passed(self) -> float:
+        return time.monotonic() - self.began
+
+    def remaining(self) -> float:
+        return self.plan.budget - self.passed
+
+    def save(self, **changes: object) -> None:
+        """Write the night as it stands, and the ledger; a full disk is a trouble, no end."""
+        self.night = replace(
+            self.night,
+            seconds=round(self.passed, 1),
+            left=len(self.left),
+            troubles=tuple(self.troubles),
+            **changes,  # type: ignore[arg-type]
+        )
+        results, host = self.engine.results, self.engine.host
+        try:
+            stored.write(results, stored.NIGHTS, host, self.file, self.night.as_dict())
+            self.ledger.write(results, host, _ledger_name(self.plan.shard))
+        except OSError as error:
+            self.broken = True
+            if not any(one.unit == "night" for one in self.troubles):
+                self.troubles.append(accounts.full_disk(error, "night"))
+
+    def trouble(self, *troubles: Trouble, at_head: bool = False) -> None:
+        self.troubles += troubles
+        self.broken |= at_head
+
+    def judge_head(self) -> None:
+        """Unless an interrupted night has judged these two commits already."""
+        base, head = self.night.base, self.night.head
+        if base in (None, head) or not self.plan.verdict_share or not self.clone.commit(base):
+            return
+        if self.night.verdict is None:
+            self.show(Step("judging"))
+            judged = self.judge(self.engine, base, head, self.plan.budget * self.plan.verdict_share)
+            self.trouble(*judged.troubles, at_head=judged.verdict is None)
+            self.verdict = judged.verdict
+            self.save(verdict=judged.path)
+        else:
+            self.verdict = _read_verdict(self.engine.results / self.night.verdict)
+
+    def calibrate_machine(self) -> None:
+        seconds = min(self.plan.budget * self.plan.calibrate_share, self.remaining())
+        if seconds > 0:
+            self.show(Step("calibrating"))
+            self.trouble(*self.calibrate(self.engine, seconds))
+
+    def list_units(self) -> None:
+        """What is left to measure; where the suite can't be imported, nothing is."""
+        self.show(Step("listing"))
+        try:
+            suite = self.engine.suite(self.night.head)
+        except EngineError as error:
+            if not accounts.built(error.ended):
+                self.trouble(accounts.unbuilt(self.night.head, error.ended), at_head=True)
+            else:
+                self.trouble(accounts.part_failed("listing", error.ended), at_head=True)
+            return
+        parts = units.slices(suite, self.plan.shard, self.plan.bench, self.plan.unit_cases)
+        if not parts:
+            asked = f"{', '.join(self.plan.bench) or 'no pattern'}; shard {self.plan.shard}"
+            self.trouble(Trouble("cases", "listing", f"The suite has no such case: {asked}."))
+        known = filing.numbers(
+            self.engine.results, self.engine.host, self.commits, existing=self.engine.existing
+        )
+        self.left = units.waiting(self.commits, parts, known, self.ledger, self.night.head)
+
+    def measure(self) -> None:
+        """Unit by unit, until there is none or the time is up."""
+        waiting, full = list(self.left), 0
+        for number, unit in enumerate(waiting):
+            if unit.commit in self.ledger.unbuilt:
+                self.left.remove(unit)
+                continue
+            if self.remaining() <= 0 or full == FULL_DISKS:
+                break
+            expected = units.expected(unit, self.ledger)
+            if expected is not None and expected > self.remaining() and self.night.measured:
+                continue
+            try:
+                self._measure(unit, number, len(waiting))
+                full = 0
+            except OSError as error:
+                full += 1
+                self.trouble(accounts.full_disk(error, unit.name), at_head=self._at_head(unit))
+            self.save()
+
+    def _measure(self, unit: Unit, number: int, total: int) -> None:
+        def tick(seconds: float) -> None:
+            later = units.estimate(self.left, self.ledger)
+            rest = None if later is None else min(max(later - seconds, 0.0), self.remaining())
+            self.show(Step("measuring", number, total, rest))
+
+        tick(0.0)
+        limit = self.remaining() + max(60.0, GRACE * self.plan.budget)
+        ended = self.engine.measure(unit, limit, tick)
+        head = self._at_head(unit)
+        if not accounts.built(ended):
+            trouble = accounts.unbuilt(unit.commit, ended)
+            self.ledger.unbuilt[unit.commit] = trouble.account
+            self.trouble(trouble, at_head=head)
+            self.left.remove(unit)
+            return
+        if ended.code not in (0, 2):  # 2: some case failed, and all is saved
+            self.trouble(accounts.no_results(unit, ended), at_head=head)
+            return
+        found = filing.adopt(self.engine.scratch, self.engine.results).get(unit.slice.key, {})
+        kinds = {case: found.get(case, "failed") for case in unit.cases}
+        self.ledger.note_outcomes(unit.commit, unit.slice.key, kinds)
+        self.ledger.last[unit.slice.id] = self.night.at
+        self.ledger.note_seconds(unit.slice.benchmark, ended.seconds / len(unit.cases))
+        self.left.remove(unit)
+        self.night = replace(self.night, measured=self.night.measured + 1)
+        failed = list(kinds.values()).count("failed")
+        if failed:
+            trouble = accounts.failed_cases(unit, failed, ended, again=head)
+            self.parity |= head and trouble.what == "parity"
+            self.trouble(trouble, at_head=head and trouble.what != "parity")
+
+    def _at_head(self, unit: Unit) -> bool:
+        return unit.commit == self.night.head
+
+    def exit_code(self) -> int:
+        """A regression outranks what broke, that outranks silence, and that outranks doubt."""
+        codes = {GOOD if self.verdict is None else self.verdict.exit_code}
+        if self.parity:
+            codes.add(FAILED)
+        if self.broken:
+            codes.add(BROKEN)
+        new = self.night.base != self.night.head
+        if self.verdict is None and not self.night.measured and (new or self.left):
+            codes.add(NOTHING_MEASURED)
+        if self.verdict is None and self.night.base is not None and new:
+            codes.add(INCONCLUSIVE)  # measured, and judged by nobody
+        return next(code for code in RANK if code in codes)
+
+    def close(self) -> None:
+        """The night as the report shows it, then the report, then what came of that."""
+        self.ledger.queue = [c for c in self.commits if any(u.commit == c for u in self.left)]
+        self.ledger.keep_only([*self.commits, self.night.head])
+        self.save(exit_code=self.exit_code(), finished=True)
+        self.show(Step("publishing"))
+        ended = self.engine.publish(PUBLISH_SECONDS)
+        if ended.code:
+            self.trouble(accounts.part_failed("publish", ended), at_head=True)
+        self.save(exit_code=self.exit_code())
+
+
+@dataclass(frozen=True)
+class Result:
+    """A night that is over."""
+
+    night: Night
+    verdict: Verdict | None
+    file: Path
+    page: Path
+
+
+def night(
+    engine: Engine,
+    plan: Plan,
+    judge: Judge,
+    calibrate: Calibrate,
+    show: Callable[[Step], None] = _silent,
+) -> Result:
+    """Run one night on the engine's repository; its lock must be held.
+
+    Raises InputError where there is no commit to measure. What goes wrong otherwise is in the
+    night's troubles, and costs that unit only.
+    """
+    began = time.monotonic()
+    clone = Clone(engine.root)
+    head = clone.head()
+    if head is None:
+        raise InputError(f"{engine.root} must be a git checkout with a commit; it has none")
+    show(Step("reading"))
+    nights, troubles = _nights(engine)
+    earlier = [one for one in nights if (one.shard, one.bench) == (str(plan.shard), plan.bench)]
+    troubles += filing.set_broken_aside(engine.results)
+    ledger, broken = _ledger(engine, plan.shard)
+    troubles += broken
+    if engine.scratch.exists():
+        filing.adopt(engine.scratch, engine.results)
+        engine.clear()
+    base = next((one.head for one in reversed(earlier) if one.finished and not one.exit_code), None)
+    troubles += clone.troubles(base, head, existing=engine.existing)
+    commits, left_out = _commits(clone, base, head, ledger, engine, plan)
+    at, clock = _moment(nights)
+    cut_off = earlier[-1] if earlier and not earlier[-1].finished else None
+    if cut_off is not None:
+        kept = f"The {cut_off.measured} units that it had measured are kept; this night goes on."
+        troubles.append(Trouble("killed", cut_off.at, f"That night was cut off. {kept}"))
+    ledger.unbuilt.pop(head, None)
+    same = cut_off is not None and (cut_off.head, cut_off.base) == (head, base)
+    tonight = Night(
+        at=at,
+        machine=machine.identity() | {"host": engine.host},
+        head=head,
+        base=base,
+        commits=tuple(commits),
+        budget=plan.budget,
+        seconds=0.0,
+        measured=0,
+        left=0,
+        troubles=(),
+        verdict=cut_off.verdict if cut_off is not None and same else None,
+        exit_code=NOTHING_MEASURED,
+        finished=False,
+        shard=str(plan.shard),
+        bench=plan.bench,
+    )
+    file = stored.name(at, *plan.shard.slug)
+    run = _Run(
+        engine, plan, clone, judge, calibrate, show, began, tonight, ledger, commits, file,
+        [*troubles, *left_out, *clock],
+    )  # fmt: skip
+    run.save()
+    engine.open(head, base)
+    try:
+        run.list_units()
+        run.judge_head()
+        run.calibrate_machine()
+        run.measure()
+        run.close()
+    finally:
+        engine.close()
+    page = engine.html / "index.html"
+    return Result(run.night, run.verdict, engine.results / stored.NIGHTS / engine.host / file, page)
+
+
+def _nights(engine: Engine) -> tuple[list[Night], list[Trouble]]:
+    """Nights of this machine, oldest first; broken files are set aside."""
+    found, troubles = [], []
+    for one in stored.read(engine.results, stored.NIGHTS, Night.from_dict, engine.host):
+        if one.value is None:
+            troubles.append(filing.set_aside(engine.results, one.file, f"no night: {one.broken}"))
+        else:
+            found.append(one.value)
+    return found, troubles
+
+
+def _ledger_name(shard: Shard) -> str:
+    return "-".join(("ledger", *shard.slug)) + ".json"
+
+
+def _ledger(engine: Engine, shard: Shard) -> tuple[Ledger, list[Trouble]]:
+    file = engine.results / KIND / engine.host / _ledger_name(shard)
+    try:
+        return Ledger.read(file), []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"no ledger: {type(error).__name__}: {error}"
+        return Ledger(), [filing.set_aside(engine.results, file, why)]
+
+
+def _commits(
+    clone: Clone, base: str | None, head: str, ledger: Ledger, engine: Engine, plan: Plan
+) -> tuple[list[str], list[Trouble]]:
+    """What may have units: commits left over from earlier nights, then the new ones."""
+    new = clone.since(base, head) or [head]
+    if engine.existing:
+        return [head], []
+    over = [one for one in ledger.queue if one not in new and clone.commit(one) is not None]
+    every = [*over, *new]
+    if len(every) <= plan.commits:
+        return every, []
+    dropped = len(every) - plan.commits
+    sentence = f"{dropped} older commits are not measured: at most {plan.commits} are (--commits)."
+    return every[dropped:], [Trouble("commits", every[0][:8], sentence)]
+
+
+def _moment(earlier: Sequence[Night]) -> tuple[str, list[Trouble]]:
+    """When the night begins, after all earlier ones whatever the clock says."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if not earlier:
+        return now.isoformat(), []
+    last = max(datetime.fromisoformat(one.at) for one in earlier)
+    if now > last:
+        return now.isoformat(), []
+    at = (last + timedelta(seconds=1)).isoformat()
+    if now == last:
+        return at, []
+    sentence = (
+        f"The clock says {now.isoformat()}, and the last night began at {last.isoformat()}: this "
+        f"one is filed as {at}, so that nights keep their order."
+    )
+    return at, [Trouble("clock", at, sentence)]
+
+
+def _read_verdict(file: Path) -> Verdict | None:
+    import json
+
+    try:
+        return Verdict.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
