@@ -19,7 +19,7 @@ import typer
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import LINE_EVERY_SECONDS
 from rnnbench.errors import InputError
-from rnnbench.exit_codes import NOTHING_MEASURED, TEXT, USAGE
+from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, TEXT, USAGE
 from rnnbench.nightly.shard import Shard
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def nightly(
         leave(USAGE, str(error))
     except lock.BusyError as error:
         leave(NOTHING_MEASURED, f"{error}; --wait waits for it")
+    except OSError as error:
+        leave(BROKEN, f"the night could not be kept: {error}")
     _tell(result, engine.log, markdown, as_json=as_json)
     raise typer.Exit(result.night.exit_code)
 

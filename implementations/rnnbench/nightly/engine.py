@@ -109,18 +109,16 @@ class Engine:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def suite(self, head: str) -> list[dict[str, Any]]:
-        """All benchmarks with their parameters, also taken over to the results.
-
-        Raises EngineError where the suite can't be imported.
-        """
+        """All benchmarks with their parameters; EngineError where the suite can't be imported."""
         ended = self._run(head, "--bench", "just-discover")
-        listed = self.scratch / filing.SUITE
         try:
-            entries = filing.read_suite(listed)
+            return filing.read_suite(self.scratch / filing.SUITE)
         except filing.ForeignError:
             raise EngineError(ended) from None
-        filing.place(listed.read_bytes(), self.results / filing.SUITE)
-        return entries
+
+    def keep_suite(self) -> None:
+        """Take the list of benchmarks over to the results, for publishing."""
+        filing.place((self.scratch / filing.SUITE).read_bytes(), self.results / filing.SUITE)
 
     def measure(
         self, unit: Unit, limit: float | None, tick: Callable[[float], None] = nothing

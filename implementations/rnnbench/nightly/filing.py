@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ API_VERSION = 2
 """Of asv's result files and of its benchmarks.json."""
 OWN = {"records", "comparison", "roofline", "verdicts", "card", "nights", "nightly", ASIDE}
 """Folders of the results directory that are no machine's."""
+PART = re.compile(r"\..+\.json\.\d+")
+"""A temporary name, here and in `rnnbench.verdict.stored`."""
 SUITE, MACHINE = "benchmarks.json", "machine.json"
 
 
@@ -42,6 +45,13 @@ def place(content: bytes, target: Path) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(results: Path) -> None:
+    """Remove what a killed process had not come to rename; the lock must be held."""
+    for file in results.rglob(".*.json.*"):
+        if PART.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def load(file: Path) -> dict[str, Any]:

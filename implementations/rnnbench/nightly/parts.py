@@ -28,10 +28,11 @@ def judge(engine: Engine, base: str, head: str, seconds: float) -> Judged:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Judged(troubles=(accounts.part_failed("verdict", ended),))
     name = stored.name(verdict.at, base[:8], head[:8])
-    file = stored.write(
-        engine.results, stored.VERDICTS, engine.host, name, verdict.as_dict()
-    ).relative_to(engine.results)
-    return Judged(verdict, str(file))
+    try:
+        file = stored.write(engine.results, stored.VERDICTS, engine.host, name, verdict.as_dict())
+    except OSError as error:
+        return Judged(verdict, None, (accounts.full_disk(error, "verdict"),))
+    return Judged(verdict, str(file.relative_to(engine.results)))
 
 
 def calibrate(engine: Engine, seconds: float) -> tuple[Trouble, ...]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from rnnbench import machine
 from rnnbench.errors import InputError
@@ -170,13 +171,18 @@ class _Run:
     def list_units(self) -> None:
         """What is left to measure; where the suite can't be imported, nothing is."""
         self.show(Step("listing"))
+        suite: list[dict[str, Any]] = []
         try:
             suite = self.engine.suite(self.night.head)
+            self.engine.keep_suite()
+        except OSError as error:
+            self.trouble(accounts.full_disk(error, "listing"), at_head=True)
         except EngineError as error:
             if not accounts.built(error.ended):
                 self.trouble(accounts.unbuilt(self.night.head, error.ended), at_head=True)
             else:
                 self.trouble(accounts.part_failed("listing", error.ended), at_head=True)
+        if not suite:
             return
         parts = units.slices(suite, self.plan.shard, self.plan.bench, self.plan.unit_cases)
         if not parts:
@@ -261,11 +267,12 @@ class _Run:
         self.ledger.queue = [c for c in self.commits if any(u.commit == c for u in self.left)]
         self.ledger.keep_only([*self.commits, self.night.head])
         self.save(exit_code=self.exit_code(), finished=True)
-        self.show(Step("publishing"))
-        ended = self.engine.publish(PUBLISH_SECONDS)
-        if ended.code:
-            self.trouble(accounts.part_failed("publish", ended), at_head=True)
-        self.save(exit_code=self.exit_code())
+        if (self.engine.results / filing.SUITE).exists():
+            self.show(Step("publishing"))
+            ended = self.engine.publish(PUBLISH_SECONDS)
+            if ended.code:
+                self.trouble(accounts.part_failed("publish", ended), at_head=True)
+                self.save(exit_code=self.exit_code())
 
 
 @dataclass(frozen=True)
@@ -296,6 +303,7 @@ def night(
     if head is None:
         raise InputError(f"{engine.root} must be a git checkout with a commit; it has none")
     show(Step("reading"))
+    filing.sweep(engine.results)
     nights, troubles = _nights(engine)
     earlier = [one for one in nights if (one.shard, one.bench) == (str(plan.shard), plan.bench)]
     troubles += filing.set_broken_aside(engine.results)

@@ -1,0 +1,20 @@
+"""Scratch repositories to spend nights on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from scratch import Scratch, make  # noqa: E402
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Scratch]:
+    """A repository with one commit, and no night so far."""
+    yield make(tmp_path / "repository")

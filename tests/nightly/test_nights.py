@@ -1,0 +1,300 @@
+"""Nights on a scratch repository, by the command; each trouble is made and looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from scratch import CASES, Scratch
+
+from rnnbench.nightly.night import Night
+from rnnbench.verdict import stored
+
+
+def nights(scratch: Scratch) -> list[Night]:
+    found = list(stored.read(scratch.results, stored.NIGHTS, Night.from_dict))
+    assert all(one.broken is None for one in found)
+    return [one.value for one in found if one.value is not None]
+
+
+def last(scratch: Scratch) -> Night:
+    return nights(scratch)[-1]
+
+
+def kinds(night: Night) -> list[str]:
+    return [one.what for one in night.troubles]
+
+
+def host_folder(scratch: Scratch) -> Path:
+    return next(scratch.results.glob("nights/*"))
+
+
+def test_the_first_night_measures_head_and_is_clean(scratch: Scratch) -> None:
+    summary = scratch.root / "summary.md"
+    done = scratch.nightly("--markdown", str(summary), "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(scratch.numbers()) == CASES
+    shown = json.loads(done.stdout)
+    assert (shown["exit_code"], shown["measured"], shown["left"]) == (0, 3, 0)
+    assert shown["commits"] == [shown["head"]] == [scratch.git("rev-parse", "HEAD")]
+    assert os.path.exists(shown["page"])
+    assert "clean" in summary.read_text().splitlines()[0]
+    assert not scratch.git("status", "--porcelain", "--ignored=no", "--", ":!summary.md")
+
+
+def test_a_night_with_nothing_new_measures_nothing_and_is_clean(scratch: Scratch) -> None:
+    assert scratch.nightly().returncode == 0
+    again = scratch.nightly()
+    assert again.returncode == 0
+    assert last(scratch).measured == 0
+    assert "last clean commit" in again.stdout
+
+
+def test_head_that_nobody_judged_is_inconclusive_and_does_not_move_the_base(
+    scratch: Scratch,
+) -> None:
+    first = scratch.git("rev-parse", "HEAD")
+    assert scratch.nightly().returncode == 0
+    second = scratch.commit("Two")
+    third = scratch.commit("Three")
+    assert scratch.nightly().returncode == 3
+    assert last(scratch).commits == (second, third)
+    assert len(scratch.numbers()) == 3 * CASES
+    scratch.nightly()
+    assert last(scratch).base == first
+
+
+def test_what_does_not_fit_is_left_to_the_next_night(scratch: Scratch) -> None:
+    short = scratch.nightly("--unit", "1", "--budget", "3s")
+    assert short.returncode in (0, 4), short.stderr  # 4: listing alone took the time
+    left = last(scratch).left
+    assert 0 < left < CASES + 1
+    assert left + last(scratch).measured == CASES
+    assert scratch.nightly("--unit", "1").returncode == 0
+    assert last(scratch).measured == left
+    assert len(scratch.numbers()) == CASES
+
+
+def test_two_shards_measure_the_suite_between_them(scratch: Scratch) -> None:
+    assert scratch.nightly("--shard", "1/2").returncode == 0
+    first = scratch.numbers()
+    assert scratch.nightly("--shard", "2/2").returncode == 0
+    assert 0 < len(first) < CASES
+    assert len(scratch.numbers()) == CASES
+    assert {night.shard for night in nights(scratch)} == {"1/2", "2/2"}
+
+
+def test_a_pattern_limits_the_cases_and_is_no_clean_night_of_the_whole(scratch: Scratch) -> None:
+    assert scratch.nightly("--bench", "time_other").returncode == 0
+    assert {case for _, case in scratch.numbers()} == {"suite.Other.time_other"}
+    scratch.nightly()
+    assert last(scratch).base is None
+
+
+def test_an_existing_environment_measures_head(scratch: Scratch) -> None:
+    shutil.copytree(scratch.root / "pack", scratch.root / "path" / "pack")
+    scratch.path = str(scratch.root / "path")
+    assert scratch.nightly("--environment", "existing").returncode == 0
+    assert len(scratch.numbers()) == CASES
+
+
+@pytest.mark.parametrize(
+    ("mood", "kind", "word"),
+    [
+        ("crash", "crash", "SIGSEGV"),
+        ("killed", "memory", "SIGKILL"),
+        ("memory", "memory", "ran out of memory"),
+        ("hang", "hang", "time limit of 2 s"),
+        ("raises", "error", "ValueError: no such"),
+    ],
+)
+def test_a_case_that_breaks_costs_itself_only(
+    scratch: Scratch, mood: str, kind: str, word: str
+) -> None:
+    head = scratch.commit(mood, mood=mood)
+    summary = scratch.root / "summary.md"
+    done = scratch.nightly("--markdown", str(summary))
+    assert done.returncode == 5
+    (trouble,) = last(scratch).troubles
+    assert trouble.what == kind
+    assert word in trouble.account
+    assert "1 of its 6 cases failed" in trouble.account
+    assert trouble.unit == f"{head[:8]} suite.Work.time_work#0"
+    assert len(scratch.numbers()) == CASES - 1
+    assert trouble.account.split(":")[0] in done.stdout
+    assert "[thing](" not in summary.read_text()
+    scratch.commit("Mended")
+    assert scratch.nightly().returncode == 0
+    assert len(scratch.numbers()) == 2 * CASES - 1  # failed at the older commit for good
+
+
+def test_a_skipped_case_is_no_trouble_and_is_not_run_again(scratch: Scratch) -> None:
+    scratch.commit("skips", mood="skips")
+    assert scratch.nightly().returncode == 0
+    assert last(scratch).troubles == ()
+    scratch.nightly()
+    assert last(scratch).measured == 0
+
+
+def test_a_head_that_does_not_build_is_told_and_the_others_are_measured(scratch: Scratch) -> None:
+    assert scratch.nightly().returncode == 0
+    scratch.commit("Two")
+    broken = scratch.commit("Three", broken=True)
+    assert scratch.nightly().returncode == 5
+    (trouble,) = last(scratch).troubles
+    assert (trouble.what, trouble.unit) == ("build", broken[:8])
+    assert "pack cannot be built: BROKEN is there" in trouble.account
+    assert len(scratch.numbers()) == 2 * CASES
+    scratch.commit("Four")
+    assert scratch.nightly().returncode == 3
+    assert len(scratch.numbers()) == 3 * CASES
+
+
+def test_a_suite_that_nobody_can_import_breaks_the_night(scratch: Scratch) -> None:
+    scratch.write({"benchmarks/suite.py": "raise RuntimeError('no suite today')\n"})
+    done = scratch.nightly()
+    assert done.returncode == 5
+    assert "no suite today" in last(scratch).troubles[0].account
+    assert "Traceback" not in done.stderr
+
+
+def test_broken_and_foreign_files_are_set_aside_and_measured_anew(scratch: Scratch) -> None:
+    assert scratch.nightly().returncode == 0
+    night = host_folder(scratch)
+    host = night.name
+    (own,) = scratch.results.glob(f"{host}/*-folder*.json")
+    text = own.read_text()
+    own.write_text(text[: len(text) // 2])
+    foreign = own.with_name("aaaaaaaa-folder.json")
+    foreign.write_text(text)  # its commit is another
+    other = own.with_name("bbbbbbbb-folder.json")
+    other.write_text(json.dumps(json.loads(text) | {"version": 3}))
+    (night / "20200101T000000Z.json").write_text("{")
+    (scratch.results / "nightly" / host / "ledger.json").write_text('{"schema": 1, "last": []}')
+    (scratch.results / "benchmarks.json").write_text("")
+    assert scratch.nightly().returncode == 0
+    assert kinds(last(scratch)).count("result file") == 6
+    aside = scratch.results / "aside"
+    assert (aside / host / own.name).read_text() == text[: len(text) // 2]
+    assert (aside / host / foreign.name).exists()
+    assert (aside / host / other.name).exists()
+    assert (aside / "nights" / host / "20200101T000000Z.json").exists()
+    assert len(scratch.numbers()) == CASES
+
+
+def test_a_night_after_a_clock_that_ran_ahead_keeps_the_order(scratch: Scratch) -> None:
+    assert scratch.nightly().returncode == 0
+    ahead = (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=0).isoformat()
+    folder = host_folder(scratch)
+    (file,) = folder.iterdir()
+    wrong = json.loads(file.read_text()) | {"at": ahead}
+    stored.write(scratch.results, stored.NIGHTS, folder.name, stored.name(ahead), wrong)
+    file.unlink()
+    assert scratch.nightly().returncode == 0
+    first, second = nights(scratch)
+    assert first.at == ahead < second.at
+    assert "clock" in kinds(second)
+    assert 0 < second.seconds < 120
+
+
+def test_a_detached_head_is_told_and_measured(scratch: Scratch) -> None:
+    scratch.git("checkout", "-q", "--detach")
+    assert scratch.nightly().returncode == 0
+    (trouble,) = last(scratch).troubles
+    assert trouble.what == "clone"
+    assert "detached" in trouble.account
+    assert len(scratch.numbers()) == CASES
+
+
+def test_a_shallow_clone_is_told_and_measured(scratch: Scratch, tmp_path: Path) -> None:
+    assert scratch.nightly().returncode == 0
+    scratch.commit("Two")
+    scratch.commit("Three")
+    shallow = tmp_path / "shallow"
+    command = ["git", "clone", "-q", "--depth", "1", f"file://{scratch.root}", str(shallow)]
+    subprocess.run(command, check=True)
+    clone = Scratch(shallow)
+    (shallow / "home").mkdir()
+    shutil.copytree(scratch.results, clone.results)
+    assert clone.nightly().returncode == 3
+    assert "the clone is shallow" in last(clone).troubles[0].account
+    assert len(clone.numbers()) == 2 * CASES
+
+
+def test_a_branch_that_was_rewritten_is_told(scratch: Scratch) -> None:
+    scratch.commit("Two")
+    assert scratch.nightly().returncode == 0
+    scratch.git("reset", "-q", "--hard", "HEAD~1")
+    scratch.commit("Another two", cost=2)
+    scratch.nightly()
+    assert "no ancestor" in last(scratch).troubles[0].account
+
+
+def test_a_full_disk_costs_what_could_not_be_written(scratch: Scratch) -> None:
+    """On a file system of a few pages, in a mount namespace of its own; then on a larger one."""
+    if subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
+        pytest.skip("unshare(1) makes no mount namespace here")
+    scratch.results.mkdir(parents=True)
+    nightly = (
+        f"{sys.executable} -c 'from rnnbench.cli import app; app()' nightly --budget 5m --unit 1 "
+        "--verdict-share 0 --calibrate-share 0"
+    )
+    script = f"""
+        mount -t tmpfs -o size=24k none {scratch.results} || exit 99
+        {nightly}; echo "first $?"
+        cp -r {scratch.results} small
+        mount -o remount,size=10m {scratch.results}
+        {nightly}; echo "second $?"
+        cp -r {scratch.results} large
+    """
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script],
+        cwd=scratch.root,
+        env=scratch.environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert "first 5" in done.stdout, done.stdout + done.stderr
+    assert "No space left on device" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "second 0" in done.stdout, done.stdout + done.stderr
+    for copy in ("small", "large"):
+        for file in (scratch.root / copy).rglob("*.json"):
+            json.loads(file.read_text())
+    shutil.rmtree(scratch.results)
+    shutil.copytree(scratch.root / "large", scratch.results)
+    assert len(scratch.numbers()) == CASES
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--budget", "soon"), "budget must be a time"),
+        (("--budget", "0"), "budget must be seconds above 0"),
+        (("--shard", "3/2"), "shard must be i/n"),
+        (("--bench", "("), "bench must be a regular expression"),
+        (("--verdict-share", "0.7", "--calibrate-share", "0.7"), "must not be more than 1"),
+    ],
+)
+def test_wrong_options_are_refused_in_a_sentence(
+    scratch: Scratch, options: tuple[str, ...], sentence: str
+) -> None:
+    done = scratch.nightly(*options)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert not scratch.results.exists()
+
+
+def test_a_folder_without_a_configuration_is_refused_in_a_sentence(scratch: Scratch) -> None:
+    (scratch.root / "asv.conf.json").unlink()
+    done = scratch.nightly()
+    assert done.returncode == 2
+    assert "asv.conf.json must be asv's configuration" in done.stderr
