@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,6 @@ from scratch import Scratch, make  # noqa: E402
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Iterator[Scratch]:
+def scratch(tmp_path: Path) -> Scratch:
     """A repository with one commit, and no night so far."""
-    yield make(tmp_path / "repository")
+    return make(tmp_path / "repository")

@@ -10,8 +10,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import rnnbench
 
@@ -26,8 +28,8 @@ CONF = {
     "show_commit_url": "index.html#",
     "environment_type": "folder",
     "pythons": [f"{sys.version_info[0]}.{sys.version_info[1]}"],
-    "build_command": ["python {build_dir}/build.py"],
-    "install_command": ["python {build_dir}/build.py {env_dir}"],
+    "build_command": ["python {build_dir}/build.py {build_cache_dir}"],
+    "install_command": ["python {build_dir}/install.py {wheel_file} {env_dir}"],
     "uninstall_command": [],
     "env_dir": ".asv/env",
     "results_dir": ".asv/results",
@@ -37,7 +39,7 @@ CONF = {
     "plugins": [".folder_environment"],
 }
 
-ENVIRONMENT = '''
+ENVIRONMENT = """
 import os, sys, sysconfig, venv
 from asv.environment import Environment
 
@@ -63,24 +65,32 @@ class Folder(Environment):
 
     def run(self, args, **kwargs):
         return self.run_executable("python", args, **kwargs)
-'''
+"""
 
-BUILD = '''
-import os, shutil, sys, sysconfig
+BUILD = """
+import os, sys, zipfile
 here = os.path.dirname(os.path.abspath(__file__))
 if os.path.exists(os.path.join(here, "BROKEN")):
     raise SystemExit("pack cannot be built: BROKEN is there")
-if len(sys.argv) > 1:
-    into = sysconfig.get_path("purelib", "venv", vars={"base": sys.argv[1]})
-    shutil.rmtree(os.path.join(into, "pack"), ignore_errors=True)
-    shutil.copytree(os.path.join(here, "pack"), os.path.join(into, "pack"))
-'''
+with zipfile.ZipFile(os.path.join(sys.argv[1], "pack-1-py3-none-any.whl"), "w") as wheel:
+    wheel.write(os.path.join(here, "pack", "__init__.py"), "pack/__init__.py")
+    about = "Wheel-Version: 1.0\\nGenerator: none\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    wheel.writestr("pack-1.dist-info/WHEEL", about)
+    wheel.writestr("pack-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: pack\\nVersion: 1\\n")
+    wheel.writestr("pack-1.dist-info/RECORD", "")
+"""
+
+INSTALL = """
+import sys, sysconfig, zipfile
+wheel, env_dir = sys.argv[1:]
+zipfile.ZipFile(wheel).extractall(sysconfig.get_path("purelib", "venv", vars={"base": env_dir}))
+"""
 
 PACKAGE = '''
 import os, signal, time
 
 COST = {cost}
-MOOD = {mood!r}
+MOODS = {moods!r}
 
 def work(n):
     """Some floating-point work, COST times n times."""
@@ -90,25 +100,24 @@ def work(n):
     return total
 
 def prepare(n, how):
-    if (n, how) != (2, "b"):
-        return
-    if MOOD == "crash":
+    mood = MOODS.get((n, how))
+    if mood == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if MOOD == "killed":
+    if mood == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if MOOD == "memory":
+    if mood == "memory":
         import resource
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
         bytearray(1 << 33)
-    if MOOD == "hang":
+    if mood == "hang":
         time.sleep(60)
-    if MOOD == "raises":
+    if mood == "raises":
         raise ValueError("no such [thing](http://x.example) @all")
-    if MOOD == "skips":
+    if mood == "skips":
         raise NotImplementedError("cannot do it")
 '''
 
-SUITE = '''
+SUITE = """
 try:
     import pack
 except ImportError:
@@ -133,16 +142,16 @@ class Other:
 
     def time_other(self):
         pack.work(1)
-'''
+"""
 
-CONTROL = '''
+CONTROL = """
 class Control:
     repeat, sample_time, warmup_time, rounds = (1, 3, 0.02), 0.002, 0.0, 1
     version = "1"
 
     def time_control(self):
         sum(step * 0.5 for step in range(300))
-'''
+"""
 
 CASES = 8
 """Of the whole suite: six, and two without parameters."""
@@ -154,7 +163,7 @@ class Scratch:
 
     root: Path
     path: str = ""
-    """Put first on the path of a night, for an existing environment."""
+    """Where an existing environment finds the package; asv drops the usual variable."""
 
     @property
     def results(self) -> Path:
@@ -162,8 +171,12 @@ class Scratch:
 
     @property
     def environment(self) -> dict[str, str]:
-        path = os.pathsep.join([self.path, str(SOURCE), os.environ.get("PYTHONPATH", "")])
-        return os.environ | {"HOME": str(self.root / "home"), "PYTHONPATH": path, "COLUMNS": "300"}
+        path = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])
+        return (
+            os.environ
+            | {"ASV_PYTHONPATH": self.path}
+            | {"HOME": str(self.root / "home"), "PYTHONPATH": path, "COLUMNS": "300"}
+        )
 
     def git(self, *arguments: str) -> str:
         command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
@@ -175,9 +188,16 @@ class Scratch:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).write_text(text)
 
-    def commit(self, subject: str, *, cost: int = 1, mood: str = "", broken: bool = False) -> str:
-        """A commit of the package as told; returns its hash."""
-        self.write({"pack/__init__.py": PACKAGE.format(cost=cost, mood=mood)})
+    def commit(
+        self,
+        subject: str,
+        *,
+        cost: int = 1,
+        moods: Mapping[tuple[int, str], str] = MappingProxyType({}),
+        broken: bool = False,
+    ) -> str:
+        """A commit of the package as told, its moods by case; returns its hash."""
+        self.write({"pack/__init__.py": PACKAGE.format(cost=cost, moods=dict(moods))})
         (self.root / "BROKEN").unlink(missing_ok=True)
         if broken:
             self.write({"BROKEN": ""})
@@ -231,6 +251,7 @@ def make(root: Path) -> Scratch:
             "asv.conf.json": json.dumps(CONF),
             "folder_environment.py": ENVIRONMENT,
             "build.py": BUILD,
+            "install.py": INSTALL,
             "benchmarks/__init__.py": "",
             "benchmarks/suite.py": SUITE,
             "benchmarks/control.py": CONTROL,

@@ -87,7 +87,7 @@ def measuring(folder: Path) -> list[int]:
 
 
 def test_a_kill_takes_all_processes_along_and_then_frees_the_lock(scratch: Scratch) -> None:
-    scratch.commit("Slow", mood="hang")
+    scratch.commit("Slow", moods={(1, "a"): "hang"})
     process = scratch.start(*OPTIONS, "--calibrate-share", "0", "--bench", "time_work")
     until = time.monotonic() + 60
     while not measuring(scratch.root / "benchmarks"):

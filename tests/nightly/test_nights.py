@@ -35,7 +35,9 @@ def host_folder(scratch: Scratch) -> Path:
     return next(scratch.results.glob("nights/*"))
 
 
-def test_the_first_night_measures_head_and_is_clean(scratch: Scratch) -> None:
+def test_the_first_night_is_clean_and_one_with_nothing_new_measures_nothing(
+    scratch: Scratch,
+) -> None:
     summary = scratch.root / "summary.md"
     done = scratch.nightly("--markdown", str(summary), "--json")
     assert done.returncode == 0, done.stderr
@@ -45,15 +47,11 @@ def test_the_first_night_measures_head_and_is_clean(scratch: Scratch) -> None:
     assert shown["commits"] == [shown["head"]] == [scratch.git("rev-parse", "HEAD")]
     assert os.path.exists(shown["page"])
     assert "clean" in summary.read_text().splitlines()[0]
-    assert not scratch.git("status", "--porcelain", "--ignored=no", "--", ":!summary.md")
-
-
-def test_a_night_with_nothing_new_measures_nothing_and_is_clean(scratch: Scratch) -> None:
-    assert scratch.nightly().returncode == 0
+    assert scratch.git("status", "--porcelain") == "?? summary.md"
     again = scratch.nightly()
     assert again.returncode == 0
     assert last(scratch).measured == 0
-    assert "last clean commit" in again.stdout
+    assert "the last clean commit" in again.stdout
 
 
 def test_head_that_nobody_judged_is_inconclusive_and_does_not_move_the_base(
@@ -97,49 +95,46 @@ def test_a_pattern_limits_the_cases_and_is_no_clean_night_of_the_whole(scratch: 
     assert last(scratch).base is None
 
 
-def test_an_existing_environment_measures_head(scratch: Scratch) -> None:
-    shutil.copytree(scratch.root / "pack", scratch.root / "path" / "pack")
-    scratch.path = str(scratch.root / "path")
-    assert scratch.nightly("--environment", "existing").returncode == 0
-    assert len(scratch.numbers()) == CASES
+MOODS = {
+    (1, "a"): ("crash", "crash", "SIGSEGV"),
+    (1, "b"): ("killed", "memory", "SIGKILL"),
+    (2, "a"): ("memory", "memory", "ran out of memory"),
+    (2, "b"): ("hang", "hang", "time limit of 2 s"),
+    (3, "a"): ("raises", "error", "ValueError: no such"),
+    (3, "b"): ("skips", "", ""),
+}
+"""Case → what it does, the kind of trouble that is, and a word of its account."""
 
 
-@pytest.mark.parametrize(
-    ("mood", "kind", "word"),
-    [
-        ("crash", "crash", "SIGSEGV"),
-        ("killed", "memory", "SIGKILL"),
-        ("memory", "memory", "ran out of memory"),
-        ("hang", "hang", "time limit of 2 s"),
-        ("raises", "error", "ValueError: no such"),
-    ],
-)
-def test_a_case_that_breaks_costs_itself_only(
-    scratch: Scratch, mood: str, kind: str, word: str
-) -> None:
-    head = scratch.commit(mood, mood=mood)
+def test_a_case_that_breaks_costs_its_unit_only(scratch: Scratch) -> None:
+    head = scratch.commit("Moods", moods={case: mood for case, (mood, _, _) in MOODS.items()})
     summary = scratch.root / "summary.md"
-    done = scratch.nightly("--markdown", str(summary))
+    done = scratch.nightly("--unit", "1", "--markdown", str(summary))
     assert done.returncode == 5
-    (trouble,) = last(scratch).troubles
-    assert trouble.what == kind
-    assert word in trouble.account
-    assert "1 of its 6 cases failed" in trouble.account
-    assert trouble.unit == f"{head[:8]} suite.Work.time_work#0"
-    assert len(scratch.numbers()) == CASES - 1
-    assert trouble.account.split(":")[0] in done.stdout
+    assert {case for _, case in scratch.numbers()} == {
+        "control.Control.time_control", "suite.Other.time_other",
+    }  # fmt: skip
+    troubles = {trouble.unit: trouble for trouble in last(scratch).troubles}
+    assert len(troubles) == 5  # to skip is no trouble
+    for number, (_, kind, word) in enumerate(list(MOODS.values())[:5]):
+        trouble = troubles[f"{head[:8]} suite.Work.time_work#{number}"]
+        assert trouble.what == kind
+        assert word in trouble.account
+        assert "tried again the next night" in trouble.account
+        assert trouble.account in done.stdout
     assert "[thing](" not in summary.read_text()
     scratch.commit("Mended")
     assert scratch.nightly().returncode == 0
-    assert len(scratch.numbers()) == 2 * CASES - 1  # failed at the older commit for good
+    assert len(scratch.numbers()) == CASES + 2  # what failed at the older commit has failed
 
 
-def test_a_skipped_case_is_no_trouble_and_is_not_run_again(scratch: Scratch) -> None:
-    scratch.commit("skips", mood="skips")
-    assert scratch.nightly().returncode == 0
-    assert last(scratch).troubles == ()
-    scratch.nightly()
-    assert last(scratch).measured == 0
+def test_head_is_tried_again_where_it_failed_and_not_where_it_was_skipped(
+    scratch: Scratch,
+) -> None:
+    scratch.commit("Moods", moods={(1, "a"): "raises", (3, "b"): "skips"})
+    for measured in (6, 1):
+        assert scratch.nightly("--unit", "1", "--bench", "time_work").returncode == 5
+        assert last(scratch).measured == measured
 
 
 def test_a_head_that_does_not_build_is_told_and_the_others_are_measured(scratch: Scratch) -> None:

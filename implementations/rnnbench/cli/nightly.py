@@ -52,7 +52,10 @@ def nightly(
     ] = None,
     shard: Annotated[
         str,
-        typer.Option(help="i/n: the i-th of n parts of the cases, for several machines."),
+        typer.Option(
+            help="i/n: measure the i-th of n parts of the cases, for a fleet of machines, whose "
+            "host names must differ. The first one judges head."
+        ),
     ] = "1/1",
     environment: Annotated[
         Environment,
@@ -81,6 +84,7 @@ def nightly(
     markdown: Annotated[
         Path | None, typer.Option(help="Write the summary there as Markdown, for an issue.")
     ] = None,
+    report: Annotated[str | None, typer.Option(help="Address that the Markdown links to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a text.")] = False,
 ) -> None:
     """Measure what is new within a time budget, judge head, publish, and sum it up.
@@ -120,7 +124,7 @@ def nightly(
         leave(NOTHING_MEASURED, f"{error}; --wait waits for it")
     except OSError as error:
         leave(BROKEN, f"the night could not be kept: {error}")
-    _tell(result, engine.log, markdown, as_json=as_json)
+    _tell(result, engine.log, markdown, report, as_json=as_json)
     raise typer.Exit(result.night.exit_code)
 
 
@@ -184,12 +188,14 @@ def _words(step: Step) -> str:
     return f"{step.what}{counted}, {rest}"
 
 
-def _tell(result: Result, log: Path, markdown: Path | None, *, as_json: bool) -> None:
+def _tell(
+    result: Result, log: Path, markdown: Path | None, report: str | None, *, as_json: bool
+) -> None:
     from rnnbench.nightly import summary
 
     if markdown is not None:
         try:
-            markdown.write_text(summary.markdown(result, ""), encoding="utf-8")
+            markdown.write_text(summary.markdown(result, report), encoding="utf-8")
         except OSError as error:
             typer.echo(f"rnnbench: markdown was not written: {error}", err=True)
     if as_json:

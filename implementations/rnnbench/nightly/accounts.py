@@ -68,23 +68,23 @@ def part_failed(part: str, ended: Ended) -> Trouble:
 
 
 def _kind(text: str) -> tuple[str, str]:
-    if FULL.search(text):
-        return "disk", "the disk is full"
-    timeout = TIMEOUT.search(text)
-    if timeout:
-        return "hang", f"it ran for longer than its time limit of {float(timeout[1]):g} s"
+    """The kind of trouble, and what happened."""
     status = STATUS.search(text)
-    if status and int(status[1]) == -signal.SIGKILL:
-        return "memory", "it was killed (SIGKILL), as the system does when memory runs out"
-    if status and int(status[1]) < 0:
-        return "crash", f"its process ended with {_signal(-int(status[1]))}"
-    if MEMORY.search(text):
-        return "memory", "it ran out of memory"
+    ended = int(status[1]) if status else 0
+    timeout = TIMEOUT.search(text)
     parity = PARITY.search(text)
-    if parity:
-        return "parity", _short(parity[0])
     raised = RAISED.findall(text)
-    return "error", _short(raised[-1]) if raised else last_words(text)
+    killed = "it was killed (SIGKILL), as the system does when memory runs out"
+    causes = (
+        ("disk", FULL.search(text) and "the disk is full"),
+        ("hang", timeout and f"it ran for longer than its time limit of {float(timeout[1]):g} s"),
+        ("memory", ended == -signal.SIGKILL and killed),
+        ("crash", ended < 0 and f"its process ended with {_signal(-ended)}"),
+        ("memory", MEMORY.search(text) and "it ran out of memory"),
+        ("parity", parity and _short(parity[0])),
+        ("error", _short(raised[-1]) if raised else last_words(text)),
+    )
+    return next((what, why) for what, why in causes if why)
 
 
 def _signal(number: int) -> str:

@@ -50,9 +50,9 @@ class Engine:
 
     def __post_init__(self) -> None:
         try:
-            from asv.config import Config  # type: ignore[import-untyped]
-            from asv.machine import Machine  # type: ignore[import-untyped]
-            from asv.util import UserError  # type: ignore[import-untyped]
+            from asv.config import Config
+            from asv.machine import Machine
+            from asv.util import UserError
         except ImportError:
             raise InputError(
                 "nightly drives asv, which is not installed: pip install 'rnnbench[bench]'"
@@ -67,11 +67,11 @@ class Engine:
 
     @property
     def results(self) -> Path:
-        return self.root / self.settings["results_dir"]
+        return self.root / str(self.settings["results_dir"])
 
     @property
     def html(self) -> Path:
-        return self.root / self.settings["html_dir"]
+        return self.root / str(self.settings["html_dir"])
 
     @property
     def folder(self) -> Path:

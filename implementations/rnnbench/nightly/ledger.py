@@ -64,7 +64,9 @@ class Ledger:
     def note_outcomes(self, commit: str, benchmark: str, kinds: Mapping[str, str]) -> None:
         """Remember which of the cases just run have no number."""
         known = self.missing.setdefault(commit, {})
-        before = {case: kind for case, kind in known.get(benchmark, {}).items() if case not in kinds}
+        before = {
+            case: kind for case, kind in known.get(benchmark, {}).items() if case not in kinds
+        }
         known[benchmark] = before | {case: kind for case, kind in kinds.items() if kind != "ok"}
 
     def closed(self, commit: str, benchmark: str, *, again: bool) -> set[str]:

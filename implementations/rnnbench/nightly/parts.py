@@ -7,22 +7,26 @@ import json
 from rnnbench.nightly import accounts
 from rnnbench.nightly.engine import Engine
 from rnnbench.nightly.night import Trouble
-from rnnbench.nightly.run import Judged
+from rnnbench.nightly.run import Judged, Plan
 from rnnbench.verdict import stored
 from rnnbench.verdict.answer import Verdict
 
-OVERTIME = 1.5
-"""A command is stopped at this many times its budget: building both sides comes on top."""
+OVERTIME = 2.0
+"""A command is stopped at this many times its budget: what follows a regression comes on top."""
 BUILD_SECONDS = 3600.0
+"""Besides, for building both sides."""
 
 
-def judge(engine: Engine, base: str, head: str, seconds: float) -> Judged:
-    """``rnnbench verdict BASE HEAD --json``, and its file among the results."""
+def judge(engine: Engine, plan: Plan, base: str, head: str, seconds: float) -> Judged:
+    """``rnnbench verdict BASE HEAD``, and its file among the results."""
     out = engine.folder / "verdict.json"
-    ended = engine.command(
-        "verdict", base, head, "--json", "--budget", f"{seconds:.0f}",
-        limit=seconds * OVERTIME + BUILD_SECONDS, stdout=out,
-    )  # fmt: skip
+    out.unlink(missing_ok=True)
+    options = ["--config", engine.conf, "--budget", f"{seconds / 60:.2f}", "--no-save", "--json"]
+    options += [f"--bench={pattern}" for pattern in plan.bench]
+    if engine.existing:
+        options += ["--environment", "existing"]
+    limit = seconds * OVERTIME + BUILD_SECONDS
+    ended = engine.command("verdict", base, head, *options, limit=limit, stdout=out)
     try:
         verdict = Verdict.from_dict(json.loads(out.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -35,9 +39,8 @@ def judge(engine: Engine, base: str, head: str, seconds: float) -> Judged:
     return Judged(verdict, str(file.relative_to(engine.results)))
 
 
-def calibrate(engine: Engine, seconds: float) -> tuple[Trouble, ...]:
+def calibrate(engine: Engine, plan: Plan, seconds: float) -> tuple[Trouble, ...]:
     """``rnnbench calibrate`` for a share of the night: it refreshes this machine's card."""
-    ended = engine.command(
-        "calibrate", "--budget", f"{seconds:.0f}", limit=seconds * OVERTIME + BUILD_SECONDS
-    )
+    limit = seconds * OVERTIME + BUILD_SECONDS
+    ended = engine.command("calibrate", "--budget", f"{seconds / 60:.2f}", limit=limit)
     return (accounts.part_failed("calibrate", ended),) if ended.code else ()

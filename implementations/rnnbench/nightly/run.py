@@ -10,6 +10,7 @@ exit code 0. So there is no state that could contradict the nights.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,11 +51,6 @@ class Judged:
     troubles: tuple[Trouble, ...] = ()
 
 
-Judge = Callable[[Engine, str, str, float], Judged]
-"""Base, head, seconds."""
-Calibrate = Callable[[Engine, float], tuple[Trouble, ...]]
-
-
 @dataclass(frozen=True)
 class Plan:
     """What a night is asked for."""
@@ -79,6 +75,16 @@ class Plan:
                 raise InputError(f"{name} must be between 0 and 1; got {getattr(self, name)!r}")
         if self.verdict_share + self.calibrate_share > 1:
             raise InputError("verdict_share and calibrate_share must not be more than 1 together")
+
+    @property
+    def judges(self) -> bool:
+        """Of a fleet the first shard judges head, and calibrates."""
+        return self.shard.i == 1
+
+
+Judge = Callable[[Engine, Plan, str, str, float], Judged]
+"""Base, head, seconds."""
+Calibrate = Callable[[Engine, Plan, float], tuple[Trouble, ...]]
 
 
 @dataclass(frozen=True)
@@ -151,11 +157,12 @@ class _Run:
     def judge_head(self) -> None:
         """Unless an interrupted night has judged these two commits already."""
         base, head = self.night.base, self.night.head
-        if base in (None, head) or not self.plan.verdict_share or not self.clone.commit(base):
+        seconds = self.plan.budget * self.plan.verdict_share if self.plan.judges else 0.0
+        if base is None or base == head or not seconds or self.clone.commit(base) is None:
             return
         if self.night.verdict is None:
             self.show(Step("judging"))
-            judged = self.judge(self.engine, base, head, self.plan.budget * self.plan.verdict_share)
+            judged = self.judge(self.engine, self.plan, base, head, seconds)
             self.trouble(*judged.troubles, at_head=judged.verdict is None)
             self.verdict = judged.verdict
             self.save(verdict=judged.path)
@@ -164,9 +171,9 @@ class _Run:
 
     def calibrate_machine(self) -> None:
         seconds = min(self.plan.budget * self.plan.calibrate_share, self.remaining())
-        if seconds > 0:
+        if seconds > 0 and self.plan.judges:
             self.show(Step("calibrating"))
-            self.trouble(*self.calibrate(self.engine, seconds))
+            self.trouble(*self.calibrate(self.engine, self.plan, seconds))
 
     def list_units(self) -> None:
         """What is left to measure; where the suite can't be imported, nothing is."""
@@ -258,7 +265,7 @@ class _Run:
         new = self.night.base != self.night.head
         if self.verdict is None and not self.night.measured and (new or self.left):
             codes.add(NOTHING_MEASURED)
-        if self.verdict is None and self.night.base is not None and new:
+        if self.plan.judges and self.verdict is None and self.night.base is not None and new:
             codes.add(INCONCLUSIVE)  # measured, and judged by nobody
         return next(code for code in RANK if code in codes)
 
@@ -417,8 +424,6 @@ def _moment(earlier: Sequence[Night]) -> tuple[str, list[Trouble]]:
 
 
 def _read_verdict(file: Path) -> Verdict | None:
-    import json
-
     try:
         return Verdict.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):

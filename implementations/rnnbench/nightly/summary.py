@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
 from rnnbench.nightly.night import Night, Trouble
 from rnnbench.nightly.run import Result
+from rnnbench.verdict import text
+from rnnbench.verdict.text import escaped
 
 HEADLINES = {
     GOOD: "clean",
@@ -32,11 +33,13 @@ def facts(result: Result) -> list[tuple[str, str]]:
     shard = "" if night.shard == "1/1" else f", shard {night.shard}"
     new = len(night.commits)
     lines = [
-        ("head", f"{night.head[:8]}, judged against {_against(night)}"),
+        ("head", f"{night.head[:8]}, {_against(night)}"),
         ("measured", f"{night.measured} units over {new} commit{'s' * (new != 1)}{shard}"),
         ("left", f"{night.left} units" + (" for the next night" if night.left else "")),
         ("time", f"{minutes(night.seconds)} of {minutes(night.budget)}"),
     ]
+    if result.verdict is not None:
+        lines.insert(1, ("verdict", text.headline(result.verdict)))
     if night.bench:
         lines.append(("only", ", ".join(night.bench)))
     return lines
@@ -44,10 +47,11 @@ def facts(result: Result) -> list[tuple[str, str]]:
 
 def _against(night: Night) -> str:
     if night.base is None:
-        return "nothing, as there is no clean night yet"
+        return "not judged, as there is no clean night yet"
     if night.base == night.head:
-        return "nothing, as it is the last clean commit"
-    return f"{night.base[:8]}, the last clean commit" + ("" if night.verdict else ": no verdict")
+        return "the last clean commit"
+    against = f"against {night.base[:8]}, the last clean commit"
+    return f"judged {against}" if night.verdict else f"not judged {against}"
 
 
 def minutes(seconds: float) -> str:
@@ -58,27 +62,23 @@ def minutes(seconds: float) -> str:
     return f"{whole} min" if whole < 90 else f"{whole // 60} h {whole % 60} min"
 
 
-def markdown(result: Result, verdict: str) -> str:
-    """The body of an issue; ``verdict`` is the verdict's own Markdown, if there is one."""
-    parts = [f"## {plain(headline(result))}", ""]
+def markdown(result: Result, report: str | None = None) -> str:
+    """The body of an issue; ``report`` is the address of the published report."""
+    parts = [f"## {escaped(headline(result))}", ""]
     parts += ["| | |", "|---|---|"]
-    parts += [f"| {name} | {plain(sentence)} |" for name, sentence in facts(result)]
-    if verdict:
-        parts += ["", verdict.rstrip()]
+    parts += [f"| {name} | {escaped(sentence)} |" for name, sentence in facts(result)]
+    if result.verdict is not None:
+        parts += ["", text.markdown(result.verdict, report).rstrip()]
     troubles = result.night.troubles
     if troubles:
         parts += ["", "### What went wrong", "", *_items(troubles[:SHOWN])]
     if len(troubles) > SHOWN:
-        parts.append(f"- … and {len(troubles) - SHOWN} more, in {plain(result.file.name)}")
+        parts.append(f"- … and {len(troubles) - SHOWN} more, in {escaped(result.file.name)}")
     return "\n".join(parts) + "\n"
 
 
 def _items(troubles: Iterable[Trouble]) -> list[str]:
-    return [f"- **{plain(one.what)}**, {plain(one.unit)}: {plain(one.account)}" for one in troubles]
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line, with no link, mention, tag or image in it."""
-    escaped = re.sub(r"([\\`*_{}\[\]()#+!|<>~&-])", r"\\\1", " ".join(text.split()))
-    escaped = escaped.replace("\\-", "-").replace("\\(", "(").replace("\\)", ")")
-    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
+    return [
+        f"- **{escaped(one.what)}**, {escaped(one.unit)}: {escaped(one.account)}"
+        for one in troubles
+    ]

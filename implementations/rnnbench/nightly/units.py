@@ -67,7 +67,10 @@ def case_names(entry: Mapping[str, Any]) -> list[str]:
 
 
 def slices(
-    suite: Iterable[Mapping[str, Any]], shard: Shard, patterns: Sequence[str], size: int = UNIT_CASES
+    suite: Iterable[Mapping[str, Any]],
+    shard: Shard,
+    patterns: Sequence[str],
+    size: int = UNIT_CASES,
 ) -> list[Slice]:
     """The cases of a shard that match one of the patterns (asv's ``--bench``), cut into slices."""
     found = []
