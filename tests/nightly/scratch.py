@@ -76,7 +76,8 @@ with zipfile.ZipFile(os.path.join(sys.argv[1], "pack-1-py3-none-any.whl"), "w") 
     wheel.write(os.path.join(here, "pack", "__init__.py"), "pack/__init__.py")
     about = "Wheel-Version: 1.0\\nGenerator: none\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
     wheel.writestr("pack-1.dist-info/WHEEL", about)
-    wheel.writestr("pack-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: pack\\nVersion: 1\\n")
+    name = "Metadata-Version: 2.1\\nName: pack\\nVersion: 1\\n"
+    wheel.writestr("pack-1.dist-info/METADATA", name)
     wheel.writestr("pack-1.dist-info/RECORD", "")
 """
 

@@ -16,6 +16,9 @@ from scratch import CASES, Scratch
 from rnnbench.nightly.night import Night
 from rnnbench.verdict import stored
 
+ONE = ("--bench", "time_other")
+"""A suite of one unit, where it does not matter what is measured."""
+
 
 def nights(scratch: Scratch) -> list[Night]:
     found = list(stored.read(scratch.results, stored.NIGHTS, Night.from_dict))
@@ -58,13 +61,13 @@ def test_head_that_nobody_judged_is_inconclusive_and_does_not_move_the_base(
     scratch: Scratch,
 ) -> None:
     first = scratch.git("rev-parse", "HEAD")
-    assert scratch.nightly().returncode == 0
+    assert scratch.nightly(*ONE).returncode == 0
     second = scratch.commit("Two")
     third = scratch.commit("Three")
-    assert scratch.nightly().returncode == 3
+    assert scratch.nightly(*ONE).returncode == 3
     assert last(scratch).commits == (second, third)
-    assert len(scratch.numbers()) == 3 * CASES
-    scratch.nightly()
+    assert {commit for commit, _ in scratch.numbers()} == {first, second, third}
+    scratch.nightly(*ONE)
     assert last(scratch).base == first
 
 
@@ -79,20 +82,19 @@ def test_what_does_not_fit_is_left_to_the_next_night(scratch: Scratch) -> None:
     assert len(scratch.numbers()) == CASES
 
 
-def test_two_shards_measure_the_suite_between_them(scratch: Scratch) -> None:
+def test_shards_measure_the_suite_between_them_and_a_pattern_is_a_series_of_its_own(
+    scratch: Scratch,
+) -> None:
     assert scratch.nightly("--shard", "1/2").returncode == 0
     first = scratch.numbers()
     assert scratch.nightly("--shard", "2/2").returncode == 0
     assert 0 < len(first) < CASES
     assert len(scratch.numbers()) == CASES
-    assert {night.shard for night in nights(scratch)} == {"1/2", "2/2"}
-
-
-def test_a_pattern_limits_the_cases_and_is_no_clean_night_of_the_whole(scratch: Scratch) -> None:
-    assert scratch.nightly("--bench", "time_other").returncode == 0
-    assert {case for _, case in scratch.numbers()} == {"suite.Other.time_other"}
-    scratch.nightly()
-    assert last(scratch).base is None
+    scratch.nightly("--bench", "time_other")
+    assert [(night.shard, night.bench, night.base) for night in nights(scratch)] == [
+        ("1/2", (), None), ("2/2", (), None), ("1/1", ("time_other",), None),
+    ]  # fmt: skip
+    assert last(scratch).measured == 0
 
 
 MOODS = {
@@ -123,32 +125,25 @@ def test_a_case_that_breaks_costs_its_unit_only(scratch: Scratch) -> None:
         assert "tried again the next night" in trouble.account
         assert trouble.account in done.stdout
     assert "[thing](" not in summary.read_text()
+    scratch.nightly("--unit", "1")
+    assert last(scratch).measured == 5  # head is tried again where it failed
     scratch.commit("Mended")
     assert scratch.nightly().returncode == 0
     assert len(scratch.numbers()) == CASES + 2  # what failed at the older commit has failed
 
 
-def test_head_is_tried_again_where_it_failed_and_not_where_it_was_skipped(
-    scratch: Scratch,
-) -> None:
-    scratch.commit("Moods", moods={(1, "a"): "raises", (3, "b"): "skips"})
-    for measured in (6, 1):
-        assert scratch.nightly("--unit", "1", "--bench", "time_work").returncode == 5
-        assert last(scratch).measured == measured
-
-
 def test_a_head_that_does_not_build_is_told_and_the_others_are_measured(scratch: Scratch) -> None:
-    assert scratch.nightly().returncode == 0
+    assert scratch.nightly(*ONE).returncode == 0
     scratch.commit("Two")
     broken = scratch.commit("Three", broken=True)
-    assert scratch.nightly().returncode == 5
+    assert scratch.nightly(*ONE).returncode == 5
     (trouble,) = last(scratch).troubles
     assert (trouble.what, trouble.unit) == ("build", broken[:8])
     assert "pack cannot be built: BROKEN is there" in trouble.account
-    assert len(scratch.numbers()) == 2 * CASES
+    assert len(scratch.numbers()) == 2
     scratch.commit("Four")
-    assert scratch.nightly().returncode == 3
-    assert len(scratch.numbers()) == 3 * CASES
+    assert scratch.nightly(*ONE).returncode == 3
+    assert len(scratch.numbers()) == 3
 
 
 def test_a_suite_that_nobody_can_import_breaks_the_night(scratch: Scratch) -> None:
@@ -184,14 +179,14 @@ def test_broken_and_foreign_files_are_set_aside_and_measured_anew(scratch: Scrat
 
 
 def test_a_night_after_a_clock_that_ran_ahead_keeps_the_order(scratch: Scratch) -> None:
-    assert scratch.nightly().returncode == 0
+    assert scratch.nightly(*ONE).returncode == 0
     ahead = (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=0).isoformat()
     folder = host_folder(scratch)
     (file,) = folder.iterdir()
     wrong = json.loads(file.read_text()) | {"at": ahead}
     stored.write(scratch.results, stored.NIGHTS, folder.name, stored.name(ahead), wrong)
     file.unlink()
-    assert scratch.nightly().returncode == 0
+    assert scratch.nightly(*ONE).returncode == 0
     first, second = nights(scratch)
     assert first.at == ahead < second.at
     assert "clock" in kinds(second)
@@ -200,15 +195,15 @@ def test_a_night_after_a_clock_that_ran_ahead_keeps_the_order(scratch: Scratch) 
 
 def test_a_detached_head_is_told_and_measured(scratch: Scratch) -> None:
     scratch.git("checkout", "-q", "--detach")
-    assert scratch.nightly().returncode == 0
+    assert scratch.nightly(*ONE).returncode == 0
     (trouble,) = last(scratch).troubles
     assert trouble.what == "clone"
     assert "detached" in trouble.account
-    assert len(scratch.numbers()) == CASES
+    assert len(scratch.numbers()) == 1
 
 
 def test_a_shallow_clone_is_told_and_measured(scratch: Scratch, tmp_path: Path) -> None:
-    assert scratch.nightly().returncode == 0
+    assert scratch.nightly(*ONE).returncode == 0
     scratch.commit("Two")
     scratch.commit("Three")
     shallow = tmp_path / "shallow"
@@ -217,17 +212,17 @@ def test_a_shallow_clone_is_told_and_measured(scratch: Scratch, tmp_path: Path) 
     clone = Scratch(shallow)
     (shallow / "home").mkdir()
     shutil.copytree(scratch.results, clone.results)
-    assert clone.nightly().returncode == 3
+    assert clone.nightly(*ONE).returncode == 3
     assert "the clone is shallow" in last(clone).troubles[0].account
-    assert len(clone.numbers()) == 2 * CASES
+    assert len(clone.numbers()) == 2
 
 
 def test_a_branch_that_was_rewritten_is_told(scratch: Scratch) -> None:
     scratch.commit("Two")
-    assert scratch.nightly().returncode == 0
+    assert scratch.nightly(*ONE).returncode == 0
     scratch.git("reset", "-q", "--hard", "HEAD~1")
     scratch.commit("Another two", cost=2)
-    scratch.nightly()
+    scratch.nightly(*ONE)
     assert "no ancestor" in last(scratch).troubles[0].account
 
 
@@ -241,7 +236,7 @@ def test_a_full_disk_costs_what_could_not_be_written(scratch: Scratch) -> None:
         "--verdict-share 0 --calibrate-share 0"
     )
     script = f"""
-        mount -t tmpfs -o size=24k none {scratch.results} || exit 99
+        mount -t tmpfs -o size=16k none {scratch.results} || exit 99
         {nightly}; echo "first $?"
         cp -r {scratch.results} small
         mount -o remount,size=10m {scratch.results}
@@ -276,6 +271,7 @@ def test_a_full_disk_costs_what_could_not_be_written(scratch: Scratch) -> None:
         (("--budget", "0"), "budget must be seconds above 0"),
         (("--shard", "3/2"), "shard must be i/n"),
         (("--bench", "("), "bench must be a regular expression"),
+        (("--threshold", "0.5"), "threshold must be above the floor"),
         (("--verdict-share", "0.7", "--calibrate-share", "0.7"), "must not be more than 1"),
     ],
 )

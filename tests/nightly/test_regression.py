@@ -17,7 +17,7 @@ def test_a_slowed_commit_is_named_until_it_is_mended(scratch: Scratch) -> None:
     scratch.path = str(scratch.root)
     summary = scratch.root / "summary.md"
     options = ("--environment", "existing", "--verdict-share", "0.5", "--bench", "time_work.*a")
-    options = (*options, "--budget", "2m", "--markdown", str(summary))
+    options = (*options, "--threshold", "50", "--budget", "2m", "--markdown", str(summary))
     assert scratch.nightly(*options).returncode == 0
 
     slow = scratch.commit("Slow", cost=SLOWER)

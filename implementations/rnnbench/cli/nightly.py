@@ -74,6 +74,10 @@ def nightly(
         float,
         typer.Option(min=0, max=1, help="For the verdict; 0: none.", rich_help_panel=SHARES),
     ] = 0.4,
+    threshold: Annotated[
+        float,
+        typer.Option(help="Change in percent that the verdict is to find or to exclude."),
+    ] = 5.0,
     calibrate_share: Annotated[
         float,
         typer.Option(min=0, max=1, help="For the error-rate card.", rich_help_panel=SHARES),
@@ -104,14 +108,16 @@ def nightly(
     from rnnbench.nightly import lock, parts
     from rnnbench.nightly.engine import Engine
     from rnnbench.nightly.run import Plan, night
+    from rnnbench.verdict.decision import Rule
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.environ["RNNBENCH_PROFILE"] = profile
     try:
         plan = Plan(
             seconds_of("budget", budget), Shard.parse(shard), tuple(bench or ()), commits, unit,
-            verdict_share, calibrate_share,
+            verdict_share, calibrate_share, threshold / 100,
         )  # fmt: skip
+        Rule(plan.threshold)
         for pattern in plan.bench:
             _compiles(pattern)
         waiting = seconds_of("wait", wait)

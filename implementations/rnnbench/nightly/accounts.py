@@ -20,6 +20,8 @@ PARITY = re.compile(r"^.*ParityFailureError.*$", re.MULTILINE)
 RAISED = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt)\b.*)$", re.MULTILINE)
 UNBUILT = re.compile(r"^[^\w\n]*(?:\[[^\]\n]*\][^\w\n]*)?Skipping (?!results)\S+\s*$", re.MULTILINE)
 DISCOVERY = "Failed to build the project and import the benchmark suite"
+LISTING = "benchmark.py discover"
+"""In the text if the command that failed was the one that imports the suite."""
 
 
 def full_disk(error: OSError, unit: str) -> Trouble:
@@ -32,7 +34,8 @@ AGAIN = "The next night measures it."
 
 def built(ended: Ended) -> bool:
     """Whether asv got as far as running the commit's code."""
-    return UNBUILT.search(ended.text) is None and DISCOVERY not in ended.text
+    unlisted = DISCOVERY in ended.text and LISTING not in ended.text
+    return UNBUILT.search(ended.text) is None and not unlisted
 
 
 def unbuilt(commit: str, ended: Ended) -> Trouble:

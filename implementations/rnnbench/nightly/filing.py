@@ -166,7 +166,7 @@ def numbers(
     found: dict[str, dict[str, set[str]]] = {}
     for commit in commits:
         for file in results.glob(f"{host}/{commit[:8]}-*.json"):
-            if f"{commit[:8]}-existing" in file.name != existing:
+            if file.name.startswith(f"{commit[:8]}-existing") != existing:
                 continue
             measured = {
                 key: {case for case, kind in cases.items() if kind == "ok"}
@@ -201,11 +201,11 @@ def adopt(scratch: Path, results: Path) -> dict[str, dict[str, str]]:
         new = outcomes(load(file))
         if target.exists() and not _covers(new, outcomes(load(target))):
             continue
-        if not target.exists() or target.read_bytes() != file.read_bytes():
-            place(file.read_bytes(), target)
         machine = file.with_name(MACHINE)
         if machine.exists() and not target.with_name(MACHINE).exists():
             place(machine.read_bytes(), target.with_name(MACHINE))
+        if not target.exists() or target.read_bytes() != file.read_bytes():
+            place(file.read_bytes(), target)
         for key, cases in new.items():
             found.setdefault(key, {}).update(cases)
     return found

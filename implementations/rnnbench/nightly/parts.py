@@ -22,6 +22,7 @@ def judge(engine: Engine, plan: Plan, base: str, head: str, seconds: float) -> J
     out = engine.folder / "verdict.json"
     out.unlink(missing_ok=True)
     options = ["--config", engine.conf, "--budget", f"{seconds / 60:.2f}", "--no-save", "--json"]
+    options += ["--threshold", f"{100 * plan.threshold:g}%"]
     options += [f"--bench={pattern}" for pattern in plan.bench]
     if engine.existing:
         options += ["--environment", "existing"]

@@ -63,6 +63,8 @@ class Plan:
     unit_cases: int = units.UNIT_CASES
     verdict_share: float = 0.4
     calibrate_share: float = 0.1
+    threshold: float = 0.05
+    """The relative change that the verdict is to find or to exclude."""
 
     def __post_init__(self) -> None:
         if not self.budget > 0:
