@@ -5,7 +5,6 @@ asv does the measuring, in the environment that this runs in; its output goes to
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
@@ -34,10 +33,10 @@ from reports.rows import load_rows
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
 from rnnbench.exit_codes import BROKEN, USAGE
+from rnnbench.nightly import lock
 
 CONFIG = Path("asv.conf.json")
 LOG = Path(".asv/bench.log")
-LOCK = Path(".asv/lock")
 POLL_SECONDS = 0.2
 BENCH_OF = {"smoke": "^(?!cold.(Compile|FirstCall))"}
 """What a profile measures unless told: a smoke run does not wait for compilers."""
@@ -163,13 +162,11 @@ def _configured() -> Iterator[None]:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Two runs at once would measure each other."""
-    LOCK.parent.mkdir(exist_ok=True)
-    with LOCK.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            leave(USAGE, f"another run is measuring on this machine (it holds {LOCK})")
-        yield
+    try:
+        with lock.held(lock.PLACE):
+            yield
+    except lock.BusyError as error:
+        leave(USAGE, str(error))
 
 
 def _register_machine() -> None:

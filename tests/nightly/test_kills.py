@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from scratch import CASES, Scratch
 
 from rnnbench.nightly import filing, lock
@@ -111,10 +112,17 @@ def test_a_second_run_leaves_or_waits(scratch: Scratch) -> None:
     assert waiting.wait(60) == 0
 
 
-def test_the_main_job_and_a_night_exclude_each_other() -> None:
+def test_the_main_job_and_a_night_exclude_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from reports import main_job
 
-    assert Path(main_job.LOCK) == lock.PLACE
+    monkeypatch.chdir(tmp_path)
+    with lock.held(tmp_path / lock.PLACE), pytest.raises(typer.Exit), main_job._alone():
+        pass
+    assert "another run is measuring" in capsys.readouterr().err
+    with main_job._alone(), pytest.raises(lock.BusyError), lock.held(tmp_path / lock.PLACE):
+        pass
 
 
 def test_a_command_past_its_limit_is_ended_with_what_it_started(tmp_path: Path) -> None:
