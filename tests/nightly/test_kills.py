@@ -167,7 +167,10 @@ def test_a_command_that_a_signal_ends_is_told_apart(tmp_path: Path) -> None:
 
 def test_sigterm_ends_a_night_with_its_commands(scratch: Scratch) -> None:
     process: subprocess.Popen[str] = scratch.start(*OPTIONS, "--calibrate-share", "0")
-    time.sleep(2.5)
+    until = time.monotonic() + 60
+    while not measuring(scratch.root / "benchmarks"):
+        assert time.monotonic() < until
+        time.sleep(0.05)
     process.terminate()
     assert process.wait(30) == 128 + signal.SIGTERM
     with lock.held(scratch.root / lock.PLACE, wait=20):

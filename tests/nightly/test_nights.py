@@ -271,7 +271,7 @@ def test_a_full_disk_costs_what_could_not_be_written(scratch: Scratch) -> None:
         (("--budget", "0"), "budget must be seconds above 0"),
         (("--shard", "3/2"), "shard must be i/n"),
         (("--bench", "("), "bench must be a regular expression"),
-        (("--threshold", "0.5"), "threshold must be above the floor"),
+        (("--threshold", "0.5", "--verdict-share", "0.4"), "threshold must be above the floor"),
         (("--verdict-share", "0.7", "--calibrate-share", "0.7"), "must not be more than 1"),
     ],
 )

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -23,7 +24,8 @@ from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, TEXT, USAGE
 from rnnbench.nightly.shard import Shard
 
 if TYPE_CHECKING:
-    from rnnbench.nightly.run import Result, Step
+    from rnnbench.nightly.plan import Step
+    from rnnbench.nightly.run import Result
 
 SHARES = "Shares of the budget: what one leaves goes to measuring"
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
@@ -107,17 +109,19 @@ def nightly(
     """
     from rnnbench.nightly import lock, parts
     from rnnbench.nightly.engine import Engine
-    from rnnbench.nightly.run import Plan, night
-    from rnnbench.verdict.decision import Rule
+    from rnnbench.nightly.plan import Plan
+    from rnnbench.nightly.run import night
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     os.environ["RNNBENCH_PROFILE"] = profile
     try:
         plan = Plan(
             seconds_of("budget", budget), Shard.parse(shard), tuple(bench or ()), commits, unit,
             verdict_share, calibrate_share, threshold / 100,
         )  # fmt: skip
-        Rule(plan.threshold)
+        if plan.verdict_share:
+            _judgeable(plan.threshold)
         for pattern in plan.bench:
             _compiles(pattern)
         waiting = seconds_of("wait", wait)
@@ -130,6 +134,9 @@ def nightly(
         leave(NOTHING_MEASURED, f"{error}; --wait waits for it")
     except OSError as error:
         leave(BROKEN, f"the night could not be kept: {error}")
+    except Exception:  # noqa: BLE001 (code 1, Python's for a traceback, would say: a regression)
+        traceback.print_exc()
+        leave(BROKEN, "the night ended with an error of its own; the next goes on from here")
     _tell(result, engine.log, markdown, report, as_json=as_json)
     raise typer.Exit(result.night.exit_code)
 
@@ -143,6 +150,12 @@ def seconds_of(name: str, text: str) -> float:
     if match is None or match[2] not in UNITS:
         raise InputError(f"{name} must be a time like 90, 45m or 4h; got {text!r}")
     return float(match[1]) * UNITS[match[2]]
+
+
+def _judgeable(threshold: float) -> None:
+    from rnnbench.verdict.decision import Rule
+
+    Rule(threshold)
 
 
 def _compiles(pattern: str) -> None:
@@ -188,10 +201,9 @@ def _words(step: Step) -> str:
     from rnnbench.nightly.summary import minutes
 
     counted = f" {step.done} of {step.total} units" if step.total else ""
-    if not step.total:
-        return step.what
-    rest = "no estimate yet" if step.seconds_left is None else f"{minutes(step.seconds_left)} left"
-    return f"{step.what}{counted}, {rest}"
+    if step.seconds_left is not None:
+        return f"{step.what}{counted}, about {minutes(step.seconds_left)} left"
+    return f"{step.what}{counted}" + (", no estimate yet" if step.total else "")
 
 
 def _tell(

@@ -10,7 +10,8 @@ units      a commit and some cases of one benchmark: what is left, and in which 
 ledger     what earlier nights know: what failed where, how long things take
 filing     result files: taken over whole, or set aside
 accounts   what went wrong in a unit, in a sentence
-run        the night itself;  parts  its verdict and calibration, which are commands
+run        the night itself: start here;  plan  what it is asked for
+parts      its verdict and its calibration, which are commands of their own
 summary    the night as text
 foreign    a verdict from a stranger's artifact: checked strictly, then a comment
 """

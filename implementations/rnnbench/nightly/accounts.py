@@ -8,6 +8,7 @@ import signal
 from rnnbench.nightly.night import Trouble
 from rnnbench.nightly.tied import Ended
 from rnnbench.nightly.units import Unit
+from rnnbench.verdict.text import plain
 
 LONGEST = 300
 """Characters of a command's own words that an account repeats."""
@@ -66,8 +67,8 @@ def part_failed(part: str, ended: Ended) -> Trouble:
     """Another part of the night than measuring, such as publishing."""
     if ended.cut_off:
         return Trouble("hang", part, f"It was stopped after {ended.seconds:.0f} s.")
-    what, _ = _kind(ended.text)
-    return Trouble(what, part, f"It ended with code {ended.code}: {last_words(ended.text)}")
+    what, why = _kind(ended.text)
+    return Trouble(what, part, f"It ended with code {ended.code}: {why}.")
 
 
 def _kind(text: str) -> tuple[str, str]:
@@ -105,5 +106,5 @@ def last_words(text: str, but: tuple[str, ...] = ()) -> str:
 
 
 def _short(words: str) -> str:
-    words = " ".join(words.split())
+    words = plain(" ".join(words.split()))
     return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"

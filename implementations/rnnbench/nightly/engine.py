@@ -45,6 +45,8 @@ class Engine:
     existing: bool = False
     """Measure in the environment that this runs in, HEAD only, instead of asv's own."""
     lock: int | None = None
+    tick: Callable[[float], None] = nothing
+    """Called while a command runs, with the seconds passed."""
     settings: dict[str, Any] = field(init=False)
     host: str = field(init=False)
 
@@ -120,14 +122,12 @@ class Engine:
         """Take the list of benchmarks over to the results, for publishing."""
         filing.place((self.scratch / filing.SUITE).read_bytes(), self.results / filing.SUITE)
 
-    def measure(
-        self, unit: Unit, limit: float | None, tick: Callable[[float], None] = nothing
-    ) -> Ended:
+    def measure(self, unit: Unit, limit: float | None) -> Ended:
         """Run one unit; its results are in `scratch` afterwards, `filing.adopt` takes them over."""
         self.clear()
         filing.seed(self.results, self.scratch, self.host, unit.commit)
         options = ["--record-samples", "--show-stderr", "--launch-method", "forkserver"]
-        return self._run(unit.commit, *options, "--bench", unit.pattern, limit=limit, tick=tick)
+        return self._run(unit.commit, *options, "--bench", unit.pattern, limit=limit)
 
     def publish(self, limit: float | None = None) -> Ended:
         return self._asv(PUBLISH_CONF, "publish", "--no-pull", limit=limit)
@@ -143,29 +143,18 @@ class Engine:
             limit=limit,
             lock=self.lock,
             stdout=stdout,
+            tick=self.tick,
         )
 
-    def _run(
-        self,
-        commit: str,
-        *options: str,
-        limit: float | None = None,
-        tick: Callable[[float], None] = nothing,
-    ) -> Ended:
+    def _run(self, commit: str, *options: str, limit: float | None = None) -> Ended:
         what = ["--environment", "existing", "--set-commit-hash", commit]
         if not self.existing:
             hashes = self.folder / "commit"
             hashes.write_text(f"{commit}\n", encoding="utf-8")
             what = [f"HASHFILE:{hashes}"]
-        return self._asv(OWN_CONF, "run", *what, "--no-pull", *options, limit=limit, tick=tick)
+        return self._asv(OWN_CONF, "run", *what, "--no-pull", *options, limit=limit)
 
-    def _asv(
-        self,
-        conf: str,
-        *arguments: str,
-        limit: float | None = None,
-        tick: Callable[[float], None] = nothing,
-    ) -> Ended:
+    def _asv(self, conf: str, *arguments: str, limit: float | None = None) -> Ended:
         own = {}
         if conf == OWN_CONF:
             # compiling for all cases of a profile takes longer than the few of a unit do
@@ -177,7 +166,7 @@ class Engine:
             environment=os.environ | own,
             limit=limit,
             lock=self.lock,
-            tick=tick,
+            tick=self.tick,
         )
 
     def _has(self, branch: str) -> bool:

@@ -7,7 +7,7 @@ import json
 from rnnbench.nightly import accounts
 from rnnbench.nightly.engine import Engine
 from rnnbench.nightly.night import Trouble
-from rnnbench.nightly.run import Judged, Plan
+from rnnbench.nightly.plan import Judged, Plan
 from rnnbench.verdict import stored
 from rnnbench.verdict.answer import Verdict
 

@@ -26,6 +26,7 @@ from rnnbench.nightly.clone import Clone
 from rnnbench.nightly.engine import Engine, EngineError
 from rnnbench.nightly.ledger import KIND, Ledger
 from rnnbench.nightly.night import Night, Trouble
+from rnnbench.nightly.plan import Calibrate, Judge, Plan, Step
 from rnnbench.nightly.shard import Shard
 from rnnbench.nightly.units import Unit
 from rnnbench.verdict import stored
@@ -39,65 +40,6 @@ FULL_DISKS = 3
 RANK = (FAILED, BROKEN, NOTHING_MEASURED, INCONCLUSIVE, GOOD)
 """Which exit code stands where several apply: as in `Verdict.exit_code`."""
 PUBLISH = "<publish>"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What came of judging head against the last clean commit."""
-
-    verdict: Verdict | None = None
-    path: str | None = None
-    """Of the verdict's file, below the results directory."""
-    troubles: tuple[Trouble, ...] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a night is asked for."""
-
-    budget: float
-    shard: Shard = field(default_factory=Shard)
-    bench: tuple[str, ...] = ()
-    """Only cases that match one of these patterns."""
-    commits: int = 20
-    unit_cases: int = units.UNIT_CASES
-    verdict_share: float = 0.4
-    calibrate_share: float = 0.1
-    threshold: float = 0.05
-    """The relative change that the verdict is to find or to exclude."""
-
-    def __post_init__(self) -> None:
-        if not self.budget > 0:
-            raise InputError(f"budget must be seconds above 0; got {self.budget!r}")
-        for name in ("commits", "unit_cases"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1; got {getattr(self, name)!r}")
-        for name in ("verdict_share", "calibrate_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must be between 0 and 1; got {getattr(self, name)!r}")
-        if self.verdict_share + self.calibrate_share > 1:
-            raise InputError("verdict_share and calibrate_share must not be more than 1 together")
-
-    @property
-    def judges(self) -> bool:
-        """Of a fleet the first shard judges head, and calibrates."""
-        return self.shard.i == 1
-
-
-Judge = Callable[[Engine, Plan, str, str, float], Judged]
-"""Base, head, seconds."""
-Calibrate = Callable[[Engine, Plan, float], tuple[Trouble, ...]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far the night is."""
-
-    what: str
-    done: int = 0
-    total: int = 0
-    seconds_left: float | None = None
-    """By how long earlier units took; None where nothing is known of them yet."""
 
 
 def _silent(_: Step) -> None:
@@ -163,7 +105,7 @@ class _Run:
         if base is None or base == head or not seconds or self.clone.commit(base) is None:
             return
         if self.night.verdict is None:
-            self.show(Step("judging"))
+            self._show("judging", seconds)
             judged = self.judge(self.engine, self.plan, base, head, seconds)
             self.trouble(*judged.troubles, at_head=judged.verdict is None)
             self.verdict = judged.verdict
@@ -174,12 +116,12 @@ class _Run:
     def calibrate_machine(self) -> None:
         seconds = min(self.plan.budget * self.plan.calibrate_share, self.remaining())
         if seconds > 0 and self.plan.judges:
-            self.show(Step("calibrating"))
+            self._show("calibrating", seconds)
             self.trouble(*self.calibrate(self.engine, self.plan, seconds))
 
     def list_units(self) -> None:
         """What is left to measure; where the suite can't be imported, nothing is."""
-        self.show(Step("listing"))
+        self._show("listing", None)
         suite: list[dict[str, Any]] = []
         try:
             suite = self.engine.suite(self.night.head)
@@ -223,14 +165,11 @@ class _Run:
             self.save()
 
     def _measure(self, unit: Unit, number: int, total: int) -> None:
-        def tick(seconds: float) -> None:
-            later = units.estimate(self.left, self.ledger)
-            rest = None if later is None else min(max(later - seconds, 0.0), self.remaining())
-            self.show(Step("measuring", number, total, rest))
-
-        tick(0.0)
+        later = units.estimate(self.left, self.ledger)
+        rest = None if later is None else min(later, self.remaining())
+        self._show("measuring", rest, number, total)
         limit = self.remaining() + max(60.0, GRACE * self.plan.budget)
-        ended = self.engine.measure(unit, limit, tick)
+        ended = self.engine.measure(unit, limit)
         head = self._at_head(unit)
         if not accounts.built(ended):
             trouble = accounts.unbuilt(unit.commit, ended)
@@ -253,6 +192,16 @@ class _Run:
             trouble = accounts.failed_cases(unit, failed, ended, again=head)
             self.parity |= head and trouble.what == "parity"
             self.trouble(trouble, at_head=head and trouble.what != "parity")
+
+    def _show(self, what: str, expected: float | None, done: int = 0, total: int = 0) -> None:
+        """Show a step now and while its command runs, with what is left of what it should take."""
+
+        def tick(passed: float) -> None:
+            rest = None if expected is None else max(expected - passed, 0.0)
+            self.show(Step(what, done, total, rest))
+
+        self.engine.tick = tick
+        tick(0.0)
 
     def _at_head(self, unit: Unit) -> bool:
         return unit.commit == self.night.head
@@ -277,11 +226,12 @@ class _Run:
         self.ledger.keep_only([*self.commits, self.night.head])
         self.save(exit_code=self.exit_code(), finished=True)
         if (self.engine.results / filing.SUITE).exists():
-            self.show(Step("publishing"))
+            self._show("publishing", self.ledger.seconds.get(PUBLISH))
             ended = self.engine.publish(PUBLISH_SECONDS)
+            self.ledger.note_seconds(PUBLISH, ended.seconds)
             if ended.code:
                 self.trouble(accounts.part_failed("publish", ended), at_head=True)
-                self.save(exit_code=self.exit_code())
+            self.save(exit_code=self.exit_code())
 
 
 @dataclass(frozen=True)
