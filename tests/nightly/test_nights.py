@@ -42,8 +42,17 @@ def test_the_first_night_is_clean_and_one_with_nothing_new_measures_nothing(
     scratch: Scratch,
 ) -> None:
     summary = scratch.root / "summary.md"
+    machine = {"host": "elsewhere", "cpu": "", "cpu_id": ""}
+    other = Night(
+        "2026-01-01T00:00:00+00:00", machine, "f" * 40, None, (), 1.0, 1.0, 1, 0, (), None, 0, True
+    )
+    stored.write(
+        scratch.results, stored.NIGHTS, "elsewhere", stored.name(other.at), other.as_dict()
+    )
     done = scratch.nightly("--markdown", str(summary), "--json")
     assert done.returncode == 0, done.stderr
+    shutil.rmtree(scratch.results / "nights" / "elsewhere")  # another machine's are no base here
+    assert last(scratch).base is None
     assert len(scratch.numbers()) == CASES
     shown = json.loads(done.stdout)
     assert (shown["exit_code"], shown["measured"], shown["left"]) == (0, 3, 0)
@@ -168,8 +177,12 @@ def test_broken_and_foreign_files_are_set_aside_and_measured_anew(scratch: Scrat
     (night / "20200101T000000Z.json").write_text("{")
     (scratch.results / "nightly" / host / "ledger.json").write_text('{"schema": 1, "last": []}')
     (scratch.results / "benchmarks.json").write_text("")
+    machines = scratch.root / "home" / ".asv-machine.json"
+    named = machines.read_text()
+    machines.write_text("{")
     assert scratch.nightly().returncode == 0
-    assert kinds(last(scratch)).count("result file") == 6
+    assert kinds(last(scratch)).count("result file") == 7
+    assert json.loads(machines.read_text()) == json.loads(named)
     aside = scratch.results / "aside"
     assert (aside / host / own.name).read_text() == text[: len(text) // 2]
     assert (aside / host / foreign.name).exists()
@@ -262,6 +275,11 @@ def test_a_full_disk_costs_what_could_not_be_written(scratch: Scratch) -> None:
     shutil.rmtree(scratch.results)
     shutil.copytree(scratch.root / "large", scratch.results)
     assert len(scratch.numbers()) == CASES
+
+
+def test_a_pattern_that_nothing_matches_measures_nothing(scratch: Scratch) -> None:
+    assert scratch.nightly("--bench", "no_such_case").returncode == 4
+    assert kinds(last(scratch)) == ["cases"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import Any
 
 from rnnbench.errors import InputError
 from rnnbench.nightly import filing, tied
+from rnnbench.nightly.night import Trouble
 from rnnbench.nightly.tied import Ended
 from rnnbench.nightly.units import Unit
 
@@ -88,7 +89,7 @@ class Engine:
     def log(self) -> Path:
         return self.folder / "night.log"
 
-    def open(self, head: str, base: str | None) -> None:
+    def open(self, head: str, base: str | None) -> list[Trouble]:
         """Write the configurations of this night, and see that asv knows the machine."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log.unlink(missing_ok=True)
@@ -98,8 +99,7 @@ class Engine:
         filing.place(json.dumps(self.settings | own).encode(), self.root / OWN_CONF)
         shown = {"branches": [b for b in self.settings["branches"] if self._has(b)] or ["HEAD"]}
         filing.place(json.dumps(self.settings | shown).encode(), self.root / PUBLISH_CONF)
-        if not self._knows_machine():
-            self._asv(OWN_CONF, "machine", "--yes")
+        return self._register_machine()
 
     def close(self) -> None:
         """Remove what `open` wrote."""
@@ -174,6 +174,29 @@ class Engine:
 
         return Clone(self.root).commit(branch) is not None
 
+    def _register_machine(self) -> list[Trouble]:
+        """See that asv knows the machine, by a file in the home folder.
+
+        asv writes that file anew in every run, in place: a kill can leave half of it, which no asv
+        of this user can start from. So there is a copy of the last whole one.
+        """
+        from asv.machine import MachineCollection
+
+        file, copy = Path(MachineCollection.get_machine_file_path()), self.folder / "machines.json"
+        troubles = []
+        if file.exists() and not _is_json(file):
+            broken = file.with_name(f"{file.name}.broken")
+            file.replace(broken)
+            sentence = f"It was half written when a run was killed; it was set aside as {broken}."
+            troubles.append(Trouble("result file", file.name, sentence))
+            if _is_json(copy):
+                filing.place(copy.read_bytes(), file)
+        if not self._knows_machine():
+            self._asv(OWN_CONF, "machine", "--yes")
+        if _is_json(file):
+            filing.place(file.read_bytes(), copy)
+        return troubles
+
     def _knows_machine(self) -> bool:
         from asv.machine import MachineCollection
         from asv.util import UserError
@@ -183,3 +206,11 @@ class Engine:
         except UserError:
             return False
         return True
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

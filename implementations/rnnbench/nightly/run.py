@@ -35,8 +35,8 @@ from rnnbench.verdict.answer import Verdict
 PUBLISH_SECONDS = 3600.0
 GRACE = 0.1
 """Share of the budget that a unit may run over its end before it is stopped; at least a minute."""
-FULL_DISKS = 3
-"""Units in a row that could not be saved, after which the night measures no more."""
+IN_VAIN = 3
+"""Units in a row without a result that could be kept, after which the night measures no more."""
 RANK = (FAILED, BROKEN, NOTHING_MEASURED, INCONCLUSIVE, GOOD)
 """Which exit code stands where several apply: as in `Verdict.exit_code`."""
 PUBLISH = "<publish>"
@@ -146,25 +146,25 @@ class _Run:
 
     def measure(self) -> None:
         """Unit by unit, until there is none or the time is up."""
-        waiting, full = list(self.left), 0
+        waiting, vain = list(self.left), 0
         for number, unit in enumerate(waiting):
             if unit.commit in self.ledger.unbuilt:
                 self.left.remove(unit)
                 continue
-            if self.remaining() <= 0 or full == FULL_DISKS:
+            if self.remaining() <= 0 or vain == IN_VAIN:
                 break
             expected = units.expected(unit, self.ledger)
             if expected is not None and expected > self.remaining() and self.night.measured:
                 continue
             try:
-                self._measure(unit, number, len(waiting))
-                full = 0
+                vain = 0 if self._measure(unit, number, len(waiting)) else vain + 1
             except OSError as error:
-                full += 1
+                vain += 1
                 self.trouble(accounts.full_disk(error, unit.name), at_head=self._at_head(unit))
             self.save()
 
-    def _measure(self, unit: Unit, number: int, total: int) -> None:
+    def _measure(self, unit: Unit, number: int, total: int) -> bool:
+        """Whether something is known of the unit now; OSError where it could not be kept."""
         later = units.estimate(self.left, self.ledger)
         rest = None if later is None else min(later, self.remaining())
         self._show("measuring", rest, number, total)
@@ -176,10 +176,10 @@ class _Run:
             self.ledger.unbuilt[unit.commit] = trouble.account
             self.trouble(trouble, at_head=head)
             self.left.remove(unit)
-            return
+            return True
         if ended.code not in (0, 2):  # 2: some case failed, and all is saved
             self.trouble(accounts.no_results(unit, ended), at_head=head)
-            return
+            return False
         found = filing.adopt(self.engine.scratch, self.engine.results).get(unit.slice.key, {})
         kinds = {case: found.get(case, "failed") for case in unit.cases}
         self.ledger.note_outcomes(unit.commit, unit.slice.key, kinds)
@@ -192,6 +192,7 @@ class _Run:
             trouble = accounts.failed_cases(unit, failed, ended, again=head)
             self.parity |= head and trouble.what == "parity"
             self.trouble(trouble, at_head=head and trouble.what != "parity")
+        return True
 
     def _show(self, what: str, expected: float | None, done: int = 0, total: int = 0) -> None:
         """Show a step now and while its command runs, with what is left of what it should take."""
