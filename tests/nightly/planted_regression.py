@@ -1,0 +1,89 @@
+"""The whole path on the real suite: a slowed backend in a scratch clone, found, then mended.
+
+    python tests/nightly/planted_regression.py FOLDER [--share 0.3] [--bench PATTERN] [--budget 8m]
+
+Clones this checkout's HEAD into FOLDER and spends three nights there, in this Python's environment:
+one clean, one with a commit that makes the manual backend slower by the share, in time that is
+really spent, one after its revert. Prints each night; exits 0 if they ended with 0, 1 and 0, and
+the second named the slowed cases and the commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[2]
+MODULE = "implementations/rnnbench/backends/manual.py"
+SLOWED = """
+
+def _slowed(run):  # type: ignore[no-untyped-def]
+    from time import perf_counter
+
+    def slower(self, spec, inputs):  # type: ignore[no-untyped-def]
+        began = perf_counter()
+        found = run(self, spec, inputs)
+        until = perf_counter() + {share} * (perf_counter() - began)
+        while perf_counter() < until:
+            pass
+        return found
+
+    return slower
+
+
+Manual.run = _slowed(Manual.run)  # type: ignore[method-assign]
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--share", type=float, default=0.3)
+    parser.add_argument("--bench", default=r"speed\.Inference.*manual.*(16|128), 1, 1")
+    parser.add_argument("--budget", default="8m")
+    asked = parser.parse_args()
+    folder = asked.folder.resolve()
+    git(HERE, "clone", "--quiet", str(HERE), str(folder))
+
+    def night() -> tuple[int, str]:
+        summary = folder / "summary.md"
+        options = ["--profile", "smoke", "--environment", "existing", "--calibrate-share", "0"]
+        options += ["--bench", asked.bench, "--budget", asked.budget, "--markdown", str(summary)]
+        program = [sys.executable, "-c", "from rnnbench.cli import app; app()", "nightly"]
+        source = str(folder / "implementations")
+        path = {"PYTHONPATH": f"{source}{os.pathsep}{folder}", "ASV_PYTHONPATH": source}
+        ended = subprocess.run(
+            [*program, *options], cwd=folder, env=os.environ | path, check=False
+        ).returncode
+        text = summary.read_text(encoding="utf-8") if summary.exists() else ""
+        print(f"exit code {ended}\n\n{text}\n", flush=True)
+        return ended, text
+
+    first, _ = night()
+    with (folder / MODULE).open("a", encoding="utf-8") as module:
+        module.write(SLOWED.format(share=asked.share))
+    commit = ("-c", "user.name=planter", "-c", "user.email=planter@localhost")
+    git(folder, *commit, "commit", "--quiet", "--all", "--message", "Slow the manual backend down")
+    slow = git(folder, "rev-parse", "HEAD")
+    second, text = night()
+    git(folder, *commit, "revert", "--no-edit", "HEAD")
+    third, _ = night()
+    named = slow[:12] in text and "manual" in text and "Regression" in text
+    print(
+        f"exit codes {first}, {second}, {third}; the slowed commit was{'' if named else ' not'} named"
+    )
+    return 0 if (first, second, third) == (0, 1, 0) and named else 1
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
