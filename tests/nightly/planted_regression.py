@@ -72,9 +72,8 @@ def main() -> int:
     git(folder, *commit, "revert", "--no-edit", "HEAD")
     third, _ = night()
     named = slow[:12] in text and "manual" in text and "Regression" in text
-    print(
-        f"exit codes {first}, {second}, {third}; the slowed commit was{'' if named else ' not'} named"
-    )
+    told = "named" if named else "not named"
+    print(f"exit codes {first}, {second}, {third}; the slowed commit was {told}")
     return 0 if (first, second, third) == (0, 1, 0) and named else 1
 
 
