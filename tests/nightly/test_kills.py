@@ -25,7 +25,8 @@ from rnnbench.verdict import stored
 KILLS = int(os.environ.get("RNNBENCH_KILLS", "4"))
 SEED = int(os.environ.get("RNNBENCH_KILLS_SEED", "0"))
 OPTIONS = ("--unit", "1", "--wait", "60", "--budget", "10m", "--verdict-share", "0")
-LONGEST = 6.0
+WITHIN = 2.0
+"""Seconds after a moment of a night in which it is killed: a unit takes about one."""
 
 
 def all_whole(scratch: Scratch) -> None:
@@ -34,21 +35,34 @@ def all_whole(scratch: Scratch) -> None:
             json.loads(file.read_text())
 
 
-@pytest.mark.timeout(60 + 20 * KILLS)
+def reached(scratch: Scratch, units: int, known: set[tuple[str, str]]) -> bool:
+    """Whether the night has begun to measure, or has kept so many units."""
+    if units == 0:
+        return bool(measuring(scratch.root / "benchmarks"))
+    return len(set(scratch.numbers()) - known) >= units
+
+
+@pytest.mark.timeout(60 + 30 * KILLS)
 def test_no_kill_loses_a_result_or_leaves_half_a_file(scratch: Scratch) -> None:
     draw = random.Random(SEED)
     known = set(scratch.numbers())
+    grown = 0
     for kill in range(KILLS):
         if len(known) % CASES == 0 and known:
             scratch.commit(f"Commit {kill}", cost=1 + kill % 2)
         process = scratch.start(*OPTIONS, "--calibrate-share", "0")
-        time.sleep(draw.uniform(0.0, LONGEST))
+        after = draw.choice([None, 0, 1, 3])
+        while after is not None and process.poll() is None and not reached(scratch, after, known):
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0.0, WITHIN))
         process.kill()
         process.wait()
         now = set(scratch.numbers())
         assert known <= now, f"kill {kill} lost {sorted(known - now)}"
         all_whole(scratch)
+        grown += now > known
         known = now
+    assert grown  # else the kills came before there was anything to lose
     done = scratch.nightly(*OPTIONS)
     assert done.returncode in (0, 3), done.stdout + done.stderr  # 3: nobody judges here
     assert known <= set(scratch.numbers())
