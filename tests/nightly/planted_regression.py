@@ -1,6 +1,7 @@
 """The whole path on the real suite: a slowed backend in a scratch clone, found, then mended.
 
     python tests/nightly/planted_regression.py FOLDER [--share 0.3] [--bench PATTERN] [--budget 8m]
+        [--threshold 10]
 
 Clones this checkout's HEAD into FOLDER and spends three nights there, in this Python's environment:
 one clean, one with a commit that makes the manual backend slower by the share, in time that is
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=0.3)
     parser.add_argument("--bench", default=r"speed\.Inference.*manual.*(16|128), 1, 1")
     parser.add_argument("--budget", default="8m")
+    parser.add_argument("--threshold", default="10")
     asked = parser.parse_args()
     folder = asked.folder.resolve()
     git(HERE, "clone", "--quiet", str(HERE), str(folder))
@@ -52,6 +54,7 @@ def main() -> int:
         summary = folder / "summary.md"
         options = ["--profile", "smoke", "--environment", "existing", "--calibrate-share", "0"]
         options += ["--bench", asked.bench, "--budget", asked.budget, "--markdown", str(summary)]
+        options += ["--threshold", asked.threshold]
         program = [sys.executable, "-c", "from rnnbench.cli import app; app()", "nightly"]
         source = str(folder / "implementations")
         path = {"PYTHONPATH": f"{source}{os.pathsep}{folder}", "ASV_PYTHONPATH": source}

@@ -66,7 +66,8 @@ def markdown(result: Result, report: str | None = None) -> str:
     """The body of an issue; ``report`` is the address of the published report."""
     parts = [f"## {escaped(headline(result))}", ""]
     parts += ["| | |", "|---|---|"]
-    parts += [f"| {name} | {escaped(sentence)} |" for name, sentence in facts(result)]
+    rows = [fact for fact in facts(result) if fact[0] != "verdict"]  # which follows in full
+    parts += [f"| {name} | {escaped(sentence)} |" for name, sentence in rows]
     if result.verdict is not None:
         parts += ["", text.markdown(result.verdict, report).rstrip()]
     troubles = result.night.troubles
