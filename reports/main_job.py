@@ -21,10 +21,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from asv.benchmarks import Benchmarks  # type: ignore[import-untyped]
-from asv.config import Config  # type: ignore[import-untyped]
-from asv.machine import Machine, MachineCollection  # type: ignore[import-untyped]
-from asv.util import UserError  # type: ignore[import-untyped]
+from asv.benchmarks import Benchmarks
+from asv.config import Config
+from asv.machine import Machine, MachineCollection
+from asv.util import UserError
 from benchmarks import cases, records
 
 from reports import summary, torch_facts

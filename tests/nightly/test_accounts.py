@@ -85,6 +85,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     [
         (Step("listing"), "listing"),
         (Step("judging", seconds_left=600.0), "judging, about 10 min left"),
+        (Step("judging", seconds_left=-100.0), "judging, 2 min over its estimate"),
         (Step("measuring", 3, 40, None), "measuring 3 of 40 units, no estimate yet"),
         (Step("measuring", 3, 40, 12000.0), "measuring 3 of 40 units, about 3 h 20 min left"),
     ],

@@ -201,6 +201,8 @@ def _words(step: Step) -> str:
     from rnnbench.nightly.summary import minutes
 
     counted = f" {step.done} of {step.total} units" if step.total else ""
+    if step.seconds_left is not None and step.seconds_left < 0:
+        return f"{step.what}{counted}, {minutes(-step.seconds_left)} over its estimate"
     if step.seconds_left is not None:
         return f"{step.what}{counted}, about {minutes(step.seconds_left)} left"
     return f"{step.what}{counted}" + (", no estimate yet" if step.total else "")

@@ -69,4 +69,4 @@ class Step:
     done: int = 0
     total: int = 0
     seconds_left: float | None = None
-    """By how long earlier units took; None where nothing is known of them yet."""
+    """By how long earlier ones took, negative past that; None where nothing is known yet."""

@@ -198,7 +198,7 @@ class _Run:
         """Show a step now and while its command runs, with what is left of what it should take."""
 
         def tick(passed: float) -> None:
-            rest = None if expected is None else max(expected - passed, 0.0)
+            rest = None if expected is None else expected - passed
             self.show(Step(what, done, total, rest))
 
         self.engine.tick = tick
