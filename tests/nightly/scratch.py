@@ -231,9 +231,7 @@ class Scratch:
         from rnnbench.nightly import filing
 
         found = {}
-        for file in self.results.glob("*/*.json"):
-            if file.parent.name in filing.OWN or file.name == filing.MACHINE:
-                continue
+        for file in filing.result_files(self.results):
             given = filing.load(file)
             for cases in filing.outcomes(given).values():
                 for case, kind in cases.items():

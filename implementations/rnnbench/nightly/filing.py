@@ -22,8 +22,8 @@ from rnnbench.nightly.night import Trouble
 ASIDE = "aside"
 API_VERSION = 2
 """Of asv's result files and of its benchmarks.json."""
-OWN = {"records", "comparison", "roofline", "verdicts", "card", "nights", "nightly", ASIDE}
-"""Folders of the results directory that are no machine's."""
+RESULT = re.compile(r"[0-9a-f]{8}-.+\.json")
+"""asv's name of a result file, below the machine's folder; other files there are not its."""
 PART = re.compile(r"\..+\.json\.\d+")
 """A temporary name, here and in `rnnbench.verdict.stored`."""
 SUITE, MACHINE = "benchmarks.json", "machine.json"
@@ -80,12 +80,10 @@ def set_broken_aside(results: Path) -> list[Trouble]:
     """Move what asv could not read out of its way, and say so."""
     found = []
     for file in sorted(results.glob("*/*.json")):
-        if file.parent.name in OWN:
-            continue
         try:
             if file.name == MACHINE:
                 _load_machine(file)
-            else:
+            elif RESULT.fullmatch(file.name):
                 load(file)
         except ForeignError as error:
             found.append(set_aside(results, file, str(error)))
@@ -213,14 +211,19 @@ def adopt(scratch: Path, results: Path) -> dict[str, dict[str, str]]:
 
 def _written(scratch: Path) -> Iterator[Path]:
     """Whole result files."""
-    for file in sorted(scratch.glob("*/*.json")):
-        if file.parent.name in OWN or file.name == MACHINE:
-            continue
+    for file in result_files(scratch):
         try:
             load(file)
         except ForeignError:
             continue
         yield file
+
+
+def result_files(folder: Path) -> Iterator[Path]:
+    """asv's result files of all machines, whole or not."""
+    for file in sorted(folder.glob("*/*.json")):
+        if RESULT.fullmatch(file.name):
+            yield file
 
 
 def _covers(new: Mapping[str, Mapping[str, str]], old: Mapping[str, Mapping[str, str]]) -> bool:

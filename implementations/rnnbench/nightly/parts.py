@@ -13,6 +13,8 @@ from rnnbench.verdict.answer import Verdict
 
 OVERTIME = 2.0
 """A command is stopped at this many times its budget: what follows a regression comes on top."""
+ANEW = 100
+"""Verdicts of the card that a night would renew; its share of the time ends it before."""
 BUILD_SECONDS = 3600.0
 """Besides, for building both sides."""
 
@@ -21,11 +23,7 @@ def judge(engine: Engine, plan: Plan, base: str, head: str, seconds: float) -> J
     """``rnnbench verdict BASE HEAD``, and its file among the results."""
     out = engine.folder / "verdict.json"
     out.unlink(missing_ok=True)
-    options = ["--config", engine.conf, "--budget", f"{seconds / 60:.2f}", "--no-save", "--json"]
-    options += ["--threshold", f"{100 * plan.threshold:g}%"]
-    options += [f"--bench={pattern}" for pattern in plan.bench]
-    if engine.existing:
-        options += ["--environment", "existing"]
+    options = [*_options(engine, plan, seconds), "--no-save", "--json"]
     limit = seconds * OVERTIME + BUILD_SECONDS
     ended = engine.command("verdict", base, head, *options, limit=limit, stdout=out)
     try:
@@ -42,6 +40,14 @@ def judge(engine: Engine, plan: Plan, base: str, head: str, seconds: float) -> J
 
 def calibrate(engine: Engine, plan: Plan, seconds: float) -> tuple[Trouble, ...]:
     """``rnnbench calibrate`` for a share of the night: it refreshes this machine's card."""
-    limit = seconds * OVERTIME + BUILD_SECONDS
-    ended = engine.command("calibrate", "--budget", f"{seconds / 60:.2f}", limit=limit)
+    options = [*_options(engine, plan, seconds), "--share", str(ANEW)]
+    ended = engine.command("calibrate", *options, limit=seconds * OVERTIME + BUILD_SECONDS)
     return (accounts.part_failed("calibrate", ended),) if ended.code else ()
+
+
+def _options(engine: Engine, plan: Plan, seconds: float) -> list[str]:
+    """What both are asked alike; they count their budget in minutes."""
+    options = ["--config", engine.conf, "--budget", f"{seconds / 60:.2f}"]
+    options += ["--threshold", f"{100 * plan.threshold:g}%"]
+    options += [f"--bench={pattern}" for pattern in plan.bench]
+    return [*options, "--environment", "existing"] if engine.existing else options
