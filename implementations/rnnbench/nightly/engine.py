@@ -93,7 +93,7 @@ class Engine:
         """Write the configurations of this night, and see that asv knows the machine."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log.unlink(missing_ok=True)
-        # asv falls back on the tips of the branches where head can't be built to list the suite
+        # where head can't be built to list the suite, asv falls back on the branches that there are
         branches = [head] if base is None else [head, base]
         own = {"results_dir": os.path.relpath(self.scratch, self.root), "branches": branches}
         filing.place(json.dumps(self.settings | own).encode(), self.root / OWN_CONF)

@@ -305,7 +305,7 @@ def night(
         [*troubles, *left_out, *clock],
     )  # fmt: skip
     run.save()
-    engine.open(head, base)
+    run.trouble(*engine.open(head, base))
     try:
         run.list_units()
         run.judge_head()
