@@ -35,6 +35,19 @@ def all_whole(scratch: Scratch) -> None:
             json.loads(file.read_text())
 
 
+def measuring(folder: Path) -> list[int]:
+    """Living processes that work below a folder or were started for it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().decode(errors="replace")
+            if str(folder) in command:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
 def reached(scratch: Scratch, units: int, known: set[tuple[str, str]]) -> bool:
     """Whether the night has begun to measure, or has kept so many units."""
     if units == 0:
@@ -75,6 +88,18 @@ def test_no_kill_loses_a_result_or_leaves_half_a_file(scratch: Scratch) -> None:
     assert found[-1].left == 0
 
 
+def test_a_night_killed_after_its_last_unit_is_clean_when_it_is_ended(scratch: Scratch) -> None:
+    options = (*OPTIONS, "--calibrate-share", "0", "--bench", "time_other")
+    process = scratch.start(*options)
+    until = time.monotonic() + 60
+    while not scratch.numbers():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert scratch.nightly(*options).returncode == 0
+
+
 def test_a_killed_night_is_told_by_the_next(scratch: Scratch) -> None:
     process = scratch.start(*OPTIONS, "--calibrate-share", "0")
     until = time.monotonic() + 60
@@ -86,19 +111,6 @@ def test_a_killed_night_is_told_by_the_next(scratch: Scratch) -> None:
     done = scratch.nightly(*OPTIONS)
     assert "killed: " in done.stdout
     assert "units that it had measured are kept" in done.stdout
-
-
-def measuring(folder: Path) -> list[int]:
-    """Living processes that work below a folder or were started for it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().decode(errors="replace")
-            if str(folder) in command:
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_a_kill_takes_all_processes_along_and_then_frees_the_lock(scratch: Scratch) -> None:

@@ -63,7 +63,7 @@ def nightly(
         Environment,
         typer.Option(
             help="asv: each commit in an environment that asv builds. existing: HEAD only, in the "
-            "environment that this runs in; needs no network, and only head is measured."
+            "one that this runs in, which needs no network."
         ),
     ] = Environment.ASV,
     commits: Annotated[

@@ -64,6 +64,8 @@ class _Run:
     """Of the night and of the ledger."""
     troubles: list[Trouble]
     left: list[Unit] = field(default_factory=list)
+    cases: int = 0
+    """Of the suite, as far as this night is concerned with it."""
     verdict: Verdict | None = None
     broken: bool = False
     """Something at head, or a whole part of the night."""
@@ -136,7 +138,8 @@ class _Run:
         if not suite:
             return
         parts = units.slices(suite, self.plan.shard, self.plan.bench, self.plan.unit_cases)
-        if not parts:
+        self.cases = sum(len(part.cases) for part in parts)
+        if not self.cases:
             asked = f"{', '.join(self.plan.bench) or 'no pattern'}; shard {self.plan.shard}"
             self.trouble(Trouble("cases", "listing", f"The suite has no such case: {asked}."))
         known = filing.numbers(
@@ -215,8 +218,8 @@ class _Run:
         if self.broken:
             codes.add(BROKEN)
         new = self.night.base != self.night.head
-        if self.verdict is None and not self.night.measured and (new or self.left):
-            codes.add(NOTHING_MEASURED)
+        if self.verdict is None and not self.night.measured and (self.left or not self.cases):
+            codes.add(NOTHING_MEASURED)  # nothing left: all of it was measured before
         if self.plan.judges and self.verdict is None and self.night.base is not None and new:
             codes.add(INCONCLUSIVE)  # measured, and judged by nobody
         return next(code for code in RANK if code in codes)
