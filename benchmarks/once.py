@@ -47,3 +47,8 @@ def once(key: tuple[Any, ...], compute: Callable[[], Any], *, same: bool = False
         part.write_text(json.dumps(compute()))
         part.rename(path)
     return json.loads(path.read_text())
+
+
+def again(key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+    """What ``compute`` gives, or gave in an earlier process that `KEPT` joins."""
+    return once(key, compute, same=True) if KEPT else compute()
