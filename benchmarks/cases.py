@@ -90,6 +90,17 @@ TRAINING: dict[str, Added] = {
 TRAINED_BY_DAY = ("numba",)
 """Backends that the smaller profiles train; the others take minutes."""
 
+COUNTED = ("manual", "numba")
+"""Backends whose instructions are the same each time."""
+INSTRUCTIONS: dict[str, Added] = {
+    "cell": {"nightly": ("gru",), "full": ("rnn_tanh", "rnn_relu", "lstm")},
+    "T": {"smoke": (16,)},
+    "layers": {"smoke": (1,)},
+    "directions": {"smoke": (1,)},
+    "shape": {"smoke": ("medium",)},
+}
+"""Cases that are timed as well, so that the two can be compared."""
+
 
 class Sampling(NamedTuple):
     """asv's attributes of a timing: (fewest, most samples, seconds), seconds, seconds, rounds."""

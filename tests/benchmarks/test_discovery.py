@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from asv_runner.discovery import disc_benchmarks, disc_modules
+from benchmarks import cases
 from benchmarks.records import ROOT
 
 NAMES = {
@@ -31,6 +32,10 @@ NAMES = {
     "truncation.Memory.track_peak_bytes",
     "truncation.Seconds.time_pass",
 }
+COUNTS = bool(cases.values(cases.INSTRUCTIONS["cell"]))
+"""Whether the profile counts instructions; the small ones don't."""
+if COUNTS:
+    NAMES |= {f"instructions.{phase}.track_instructions" for phase in ("Inference", "Training")}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,7 @@ def test_a_record_bears_asvs_name_of_its_benchmark(found):
 def test_classes_are_abstract_or_final():
     """asv runs a class wherever it is imported: nothing may inherit from a benchmark."""
     from benchmarks.base import Measured
+    from benchmarks.instructions import Counted
 
     modules = disc_modules("benchmarks")
     kinds = {
@@ -70,7 +76,7 @@ def test_classes_are_abstract_or_final():
         if inspect.isclass(kind) and issubclass(kind, Measured)
     }
     assert kinds
-    for kind in kinds:
+    for kind in kinds - ({Counted} if not COUNTS else set()):
         assert inspect.isabstract(kind) == bool(kind.__subclasses__()), kind
 
 

@@ -34,7 +34,14 @@ class Status(StrEnum):
 
 MEASURED = (Status.REGRESSION, Status.IMPROVEMENT, Status.NO_CHANGE, Status.INCONCLUSIVE)
 
-UNITS = {"time": "s", "parity": "eps", "memory": "bytes", "compile": "s", "import": "s"}
+UNITS = {
+    "time": "s",
+    "parity": "eps",
+    "memory": "bytes",
+    "compile": "s",
+    "import": "s",
+    "instructions": "instructions",
+}
 """Quantity → the unit of ``base`` and ``head``."""
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 
 from rnnbench.errors import InputError
-from rnnbench.verdict.sides import COMPILE, IMPORT, MEMORY, Case
+from rnnbench.verdict.sides import COMPILE, IMPORT, INSTRUCTIONS, MEMORY, Case
 
 SLOW = "compile"
 """Left out by default where it is a parameter's value."""
@@ -70,4 +70,4 @@ def _near(case: Case, first: tuple[str, ...]) -> bool:
 
 
 def _slow(case: Case) -> bool:
-    return case.quantity == COMPILE or SLOW in dict(case.params).values()
+    return case.quantity in (COMPILE, INSTRUCTIONS) or SLOW in dict(case.params).values()

@@ -25,7 +25,7 @@ from rnnbench import machine
 from rnnbench.errors import InputError
 from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
 from rnnbench.verdict.decision import Decision, Rule, decide, quarantined
-from rnnbench.verdict.numbers import parity_answer
+from rnnbench.verdict.numbers import count_answer, parity_answer
 from rnnbench.verdict.process import (
     Failure,
     Listed,
@@ -36,7 +36,7 @@ from rnnbench.verdict.process import (
     listed,
     measure,
 )
-from rnnbench.verdict.sides import PARITY, Case, Side
+from rnnbench.verdict.sides import INSTRUCTIONS, PARITY, Case, Side
 
 PARITY_FAILURE = "ParityFailureError"
 """An exception of this name says that the case is wrong, not that it broke."""
@@ -318,6 +318,9 @@ def _without_rounds(case: Case, base: Measured, head: Measured, work: _Work) -> 
     if case.quantity == PARITY:
         (got_base,), (got_head,) = base.samples[case], head.samples[case]
         return parity_answer(case, got_base, got_head)
+    if case.quantity == INSTRUCTIONS:
+        (got_base,), (got_head,) = base.samples[case], head.samples[case]
+        return count_answer(case, got_base, got_head, work.rule.floor)
     return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rnnbench.verdict.answer import Commit
 
 TIME, PARITY, MEMORY, COMPILE, IMPORT = "time", "parity", "memory", "compile", "import"
+INSTRUCTIONS = "instructions"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def quantity(benchmark: str, kind: str, unit: str) -> str | None:
         return MEMORY
     if unit == "eps":
         return PARITY
+    if unit == INSTRUCTIONS:
+        return INSTRUCTIONS
     if unit == "seconds":
         return IMPORT if "import" in benchmark.lower() else COMPILE
     return None

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnbench.verdict.answer import MEASURED, UNITS, CaseAnswer, Commit, Status, Verdict
-from rnnbench.verdict.sides import MEMORY, PARITY
+from rnnbench.verdict.sides import INSTRUCTIONS, MEMORY, PARITY
 
 SHOWN = 20
 """Cases of a status that the markdown lists; the report has all."""
@@ -97,6 +97,8 @@ def amount(value: float | None, quantity: str) -> str:
         return ""
     if quantity == PARITY:
         return f"{value:.3g} eps"
+    if quantity == INSTRUCTIONS:
+        return f"{value:,.0f}"
     if quantity == MEMORY:
         return f"{value / 1024:,.0f} KiB"
     scale, prefix = next((one for one in PREFIXES if abs(value) >= one[0]), PREFIXES[-1])
