@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from rnnbench.cli import (
+    calibrate,
     check,
     compare,
     diagnose,
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("calibrate")(calibrate.calibrate)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("diagnose")(diagnose.diagnose)

@@ -10,5 +10,8 @@ attribution  code, dependencies or tool;  bisection  which commit
 text         a verdict in words
 answer       what a verdict says, and its exit code
 card         what a machine's verdicts are worth: false alarms, recall
+calibration  trials whose truth is known, and the card they give
+channels     seconds against counted instructions
+history      change points in a nightly series;  planted  its comparison with others
 stored       where both are kept as JSON
 """

@@ -1,0 +1,221 @@
+"""``rnnbench calibrate``: what the verdicts of this machine are worth."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnnbench.cli.exits import leave
+from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, USAGE
+from rnnbench.verdict import text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rnnbench.verdict.calibration.calibrate import Calibrated, Stand
+    from rnnbench.verdict.card import Card
+
+TRIALS = "Trials"
+ASV = "Building"
+
+
+def _option(help_text: str, panel: str = TRIALS) -> Any:
+    return typer.Option(help=help_text, rich_help_panel=panel)
+
+
+def calibrate(
+    commit: Annotated[
+        str, typer.Argument(help="Compared with itself, and with slowed copies of itself.")
+    ] = "HEAD",
+    verdicts: Annotated[int, _option("A/A verdicts that make a card.")] = 40,
+    planted_verdicts: Annotated[int, _option("Verdicts with slowed cases that make a card.")] = 10,
+    budget: Annotated[
+        float | None, _option("Minutes; no verdict is begun that would not end in them.")
+    ] = None,
+    share: Annotated[
+        int, _option("Verdicts to measure anew where none is missing; the oldest give way.")
+    ] = 0,
+    each: Annotated[float, _option("Seconds for one verdict.")] = 60.0,
+    threshold: Annotated[str, _option("Relative change that each is to find or to exclude.")] = (
+        "5%"
+    ),
+    bench: Annotated[
+        list[str] | None, _option("Cases whose name has this regex, if they are timed.")
+    ] = None,
+    instructions: Annotated[
+        bool,
+        typer.Option(
+            "--instructions",
+            help="Measure the spread of instruction counts as well, unless a card of these "
+            "versions has it: a quarter of an hour.",
+            rich_help_panel=TRIALS,
+        ),
+    ] = False,
+    config: Annotated[Path, _option("asv's configuration.", ASV)] = Path("asv.conf.json"),
+    environment: Annotated[
+        str | None, _option("asv's, e.g. existing: this Python's dependencies.", ASV)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Measure how often verdicts are wrong on this machine.
+
+    A/A verdicts compare two copies of one commit: every change they find is a false alarm. Planted
+    verdicts compare it with a copy in which half of the cases are slowed by 2, 5, 10 or 20 %, in
+    time that is really spent. Each verdict is kept as it ends (trials/ in asv's results_dir), and
+    the card is written anew (card/): a run that was killed goes on where it was. Verdicts of the
+    last 30 days count, on this machine, with these settings and versions. Beside it stands asv's
+    own rule on the same pairs.
+
+    Exit codes: 0 there is a card; 2 wrong usage; 4 nothing was measured; 5 the commit can't be
+    built, or nothing runs.
+    """
+    from rnnbench.verdict import commits
+    from rnnbench.verdict.calibration import calibrate as calibration
+    from rnnbench.verdict.choice import chooser
+    from rnnbench.verdict.decision import Rule
+    from rnnbench.verdict.process import WorkerError
+    from rnnbench.verdict.project import BuildError, Project
+
+    try:
+        plan = calibration.Plan(
+            verdicts,
+            planted_verdicts,
+            share,
+            float("inf") if budget is None else 60 * budget,
+            each,
+            rule=Rule(_percent(threshold)),
+            instructions=instructions,
+        )
+        choose = calibration.timed(chooser(bench, ())) if bench else calibration.chosen
+        project = Project(config)
+        side = project.side(commits.commit(project.folder, commit, "commit"), environment)
+        with _progress() as told:
+            found = calibration.calibrate(
+                side, project.suite, project.results, choose, plan, told=told
+            )
+    except InputError as error:
+        leave(USAGE, text.plain(str(error)))
+    except (BuildError, WorkerError) as error:
+        leave(BROKEN, text.plain(str(error)))
+    if found.card is None:
+        leave(NOTHING_MEASURED, "no verdict fits the budget, so there is no card")
+    if as_json:
+        typer.echo(json.dumps(found.card.as_dict(), indent=1))
+    else:
+        _print(found.card, found)
+
+
+def _percent(given: str) -> float:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%?\s*", given)
+    if not found:
+        raise InputError(f"threshold must be a percentage, like 5%; got {given!r}")
+    return float(found.group(1)) / 100
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Stand], None]]:
+    """Which verdict it is at, and how long the rest takes at most; on stderr."""
+    begun = time.monotonic()
+
+    def line(now: Stand) -> str:
+        left = f", about {(now.due - now.done) * now.seconds / 60:.0f} min left"
+        return f"verdict {now.done + 1} of {now.due}, {now.doing}{left if now.seconds else ''}"
+
+    if not sys.stderr.isatty():
+        yield lambda now: typer.echo(f"{line(now)} ({time.monotonic() - begun:.0f} s)", err=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TimeElapsedColumn
+
+    columns = ("{task.description}", BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda now: bar.update(task, description=line(now), total=now.due, completed=now.done)
+
+
+def _print(card: Card, run: Calibrated) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    console.print(_table(card))
+    for sentence in _sentences(card, run):
+        console.print(sentence, markup=False, highlight=False)
+
+
+def _table(card: Card) -> Table:
+    """A line for no change and for each planted size; fits 80 columns."""
+    from rich import box
+    from rich.table import Table
+
+    title = f"Error rates on {card.machine['host']}, {card.at[:10]}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("planted", no_wrap=True)
+    for heading in ("cases", "found", "if detectable", "open", "denied", "covered", "asv"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    other = card.other or {"false_alarms": "", "planted": []}
+    theirs = {row["size"]: f"{row['found'] / row['cases']:.0%}" for row in other["planted"]}
+    total = card.aa_verdicts * card.aa_cases
+    table.add_row(
+        "nothing", str(total), f"{card.false_alarms} false", "", str(card.aa_inconclusive), "", "",
+        f"{other['false_alarms']} false",
+    )  # fmt: skip
+    for row in card.planted:
+        table.add_row(
+            f"{row.size:+.0%}",
+            str(row.cases),
+            _share(row.found, row.cases),
+            f"{_share(row.found_of_detectable, row.detectable)} of {row.detectable}",
+            str(row.inconclusive),
+            str(row.denied),
+            _share(row.covered, row.cases),
+            theirs.get(row.size, ""),
+        )
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "–"
+
+
+def _sentences(card: Card, run: Calibrated) -> list[str]:
+    from statistics import median
+
+    least = f"{median(card.detectable.values()):.1%}" if card.detectable else "unknown"
+    lines = [
+        f"{card.aa_verdicts} A/A verdicts over {card.aa_cases} cases: {card.false_alarms} false "
+        f"alarms, in {card.alarmed_verdicts} of the verdicts",
+        f"minimum detectable effect: {least} in the median case",
+        "found: called a regression. if detectable: of the cases whose verdict said that it would "
+        "show that size. open: inconclusive. denied: called no change, that size excluded. "
+        "covered: the interval holds the planted size.",
+    ]
+    for row in (card.other, *card.other["factors"]) if card.other else ():
+        found = ", ".join(
+            f"{one['size']:+.0%} {_share(one['found'], one['cases'])}" for one in row["planted"]
+        )
+        lines.append(
+            f"{row['name']}, same pairs: {row['false_alarms']} false alarms in "
+            f"{row['alarmed_verdicts']} verdicts; found {found or 'nothing to find'}"
+        )
+    if card.instructions:
+        known = card.instructions
+        spread = known.get("spread")
+        lines.append(
+            f"instruction counts: spread {spread:.2%} over ten runs"
+            if spread is not None
+            else f"instruction counts: {known.get('reason')}"
+        )
+    lines.append(
+        f"{run.measured} verdicts in {run.seconds:.0f} s"
+        + (f"; {run.missing} are missing for a whole card" if run.missing else "")
+    )
+    return lines

@@ -1,0 +1,84 @@
+"""Slows the backends of a copy of rnnbench by a share of the time of a step, really spent.
+
+`plant` puts this file into the copy; in rnnbench itself nothing imports it.
+
+A step is all that a benchmark times: the module's own work, the backend's forward pass, and in
+training the backward pass, which begins after the module has returned. So a step's duration is
+taken from the beginning of one call of the backend to that of the next, less what was spun in
+between; benchmarks make one step after another. Each call then spins for the planted share of the
+median of the last few durations (a pause between two series of steps is one of them at most), and
+what the clock makes it overrun is taken off the next. A copy with share 0 does all of this but the
+spinning. The clock is the thread's own: the spinning stretches as the work does, where other
+programs take the processor away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import thread_time
+from typing import Any
+
+import torch
+
+SIZES: dict[str, float] = {}
+"""Key of a case → its share; what is not named is not slowed."""
+_PLANTED = Path(__file__).with_name("planted.json")
+if _PLANTED.is_file():
+    SIZES |= json.loads(_PLANTED.read_text(encoding="utf-8"))
+STEPS = 9
+
+Kernel = Callable[..., tuple[Any, ...]]
+"""The `_kernel` of rnnbench.nn: backend, cell, then what torch's kernel is given."""
+
+
+class Steps:
+    """The steps of one case in this process."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.begun: float | None = None
+        self.spun = self.owed = 0.0
+        self.last: deque[float] = deque(maxlen=STEPS)
+
+    def begin(self) -> None:
+        now = thread_time()
+        if self.begun is not None:
+            self.last.append(now - self.begun - self.spun)
+        self.begun, self.spun = now, 0.0
+
+    def spin(self) -> None:
+        if not self.last:
+            return
+        self.owed += self.share * sorted(self.last)[len(self.last) // 2]
+        begun = now = thread_time()
+        while now - begun < self.owed:
+            now = thread_time()
+        if self.share:
+            self.spun = now - begun
+            self.owed -= self.spun
+
+
+def slowing(kernel: Kernel, sizes: dict[str, float] = SIZES) -> Kernel:
+    """The kernel, and the spinning; packed sequences are let pass."""
+    cases: dict[Any, Steps] = {}
+
+    def slowed(backend: str, cell: str, *args: Any) -> tuple[Any, ...]:
+        if isinstance(args[3], Sequence):  # packed
+            return kernel(backend, cell, *args)
+        training = torch.is_grad_enabled()
+        place = (backend, cell, args[0].shape, args[3:], training)
+        steps = cases.get(place)
+        if steps is None:
+            _, layers, _, _, bidirectional, _ = args[3:]
+            phase = "training" if training else "inference"
+            parts = (phase, backend, cell, len(args[0]), layers, 1 + bidirectional)
+            steps = cases[place] = Steps(sizes.get("/".join(map(str, parts)), 0.0))
+        steps.begin()
+        found = kernel(backend, cell, *args)
+        steps.spin()
+        return found
+
+    return slowed

@@ -1,0 +1,114 @@
+"""A slowed kernel takes the planted share of a step more, whatever a step is made of."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from verdict.calibration.simulated import CASES, side
+
+import rnnbench
+from rnnbench.verdict.answer import Commit
+from rnnbench.verdict.calibration import plant, slowed
+from rnnbench.verdict.sides import TIME, Case, Side
+
+ARGS = (True, 1, 0.0, False, False, False)
+KEY = "inference/numba/gru/16/1/1"
+
+
+class Clock:
+    """Seconds that pass only when something is said to take them."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1e-3  # reading it
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(slowed, "thread_time", made)
+    return made
+
+
+def steps(clock: Clock, sizes: dict[str, float], count: int, around: float = 0.5) -> float:
+    """Seconds of so many steps of 1 s in the kernel and ``around`` outside of it."""
+    x, state = torch.zeros(16, 2, 3), torch.zeros(1, 2, 4)
+
+    def kernel(*_: object) -> tuple[object, ...]:
+        clock.now += 1.0
+        return ()
+
+    run = slowed.slowing(kernel, sizes)
+    begun = clock.now
+    with torch.no_grad():
+        for place in range(count + slowed.STEPS):
+            if place == slowed.STEPS:
+                clock.now += 100.0  # a pause between two series of steps
+                begun = clock.now
+            run("numba", "gru", x, state, [], *ARGS)
+            clock.now += around  # backward, and what the module does itself
+    return clock.now - begun
+
+
+@pytest.mark.parametrize("size", plant.SIZES)
+def test_the_planted_share_is_that_of_the_whole_step(clock: Clock, size: float) -> None:
+    ratio = steps(clock, {KEY: size}, 50) / steps(clock, {}, 50)
+    assert ratio == pytest.approx(1 + size, abs=2e-3)
+
+
+def test_other_cases_and_packed_sequences_are_left_alone(clock: Clock) -> None:
+    plain = steps(clock, {}, 20)
+    others = dict.fromkeys(("training/numba/gru/16/1/1", "inference/manual/gru/16/1/1"), 0.5)
+    assert steps(clock, others, 20) == pytest.approx(plain, rel=1e-3)
+    seen = slowed.slowing(lambda *given: given, {KEY: 0.5})
+    packed = ("numba", "gru", torch.zeros(3, 2), torch.ones(3), (torch.zeros(1, 1, 4),), [], *ARGS)
+    assert seen(*packed) == packed
+
+
+def test_a_copy_is_slowed_by_what_was_planted_and_the_original_is_not(tmp_path: Path) -> None:
+    installed = side(tmp_path / "installed")
+    copy = plant.copied(installed, tmp_path / "copy", {CASES[0]: 0.1})
+    assert copy.path == tmp_path / "copy"
+    assert (copy.path / "rnnbench" / "planted.json").read_text() == (
+        '{"inference/manual/gru/16/1/1": 0.1}'
+    )
+    assert "slowing(_kernel)" in (copy.path / "rnnbench" / "nn.py").read_text()
+    assert "slowing" not in (tmp_path / "installed" / "rnnbench" / "nn.py").read_text()
+    own = runpy.run_path(str(copy.path / "rnnbench" / "slowed.py"))
+    assert own["SIZES"] == {"inference/manual/gru/16/1/1": 0.1}
+
+
+def test_the_real_package_can_be_slowed(tmp_path: Path) -> None:
+    package = Path(rnnbench.__file__).parent
+    case = Case(
+        "speed.Training.time_training",
+        tuple(zip(plant.PARTS, ("native", "gru", "16", "1", "1"), strict=True)),
+        TIME,
+    )
+    shutil.copytree(package, tmp_path / "real" / "rnnbench")
+    copy = plant.copied(
+        Side(Commit("a", "a"), sys.executable, tmp_path / "real"), tmp_path / "copy", {case: 0.2}
+    )
+    program = (
+        "import torch, rnnbench, rnnbench.nn as nn\n"
+        "net = rnnbench.GRU(3, 4, backend='native'); x = torch.zeros(16, 2, 3)\n"
+        "for _ in range(4): net(x)\n"
+        "(steps,) = nn._kernel.__closure__[0].cell_contents.values()\n"
+        "print(steps.share, len(steps.last), steps.spun > 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(copy.path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["0.2", "3", "True"]
