@@ -64,6 +64,23 @@ def test_the_planted_share_is_that_of_the_whole_step(clock: Clock, size: float) 
     assert ratio == pytest.approx(1 + size, abs=2e-3)
 
 
+def test_a_slow_first_step_is_not_taken_for_the_usual_one(clock: Clock) -> None:
+    durations = iter([100.0, 1.0, 1.0])
+
+    def kernel(*_: object) -> tuple[object, ...]:
+        clock.now += next(durations)
+        return ()
+
+    run = slowed.slowing(kernel, {KEY: 0.1})
+    x = torch.zeros(16, 2, 3)
+    with torch.no_grad():
+        for _ in range(2):
+            run("numba", "gru", x, x, [], *ARGS)
+        begun = clock.now
+        run("numba", "gru", x, x, [], *ARGS)
+    assert clock.now - begun == pytest.approx(1.1, abs=0.01)
+
+
 def test_other_cases_and_packed_sequences_are_left_alone(clock: Clock) -> None:
     plain = steps(clock, {}, 20)
     others = dict.fromkeys(("training/numba/gru/16/1/1", "inference/manual/gru/16/1/1"), 0.5)
