@@ -29,6 +29,8 @@ _PLANTED = Path(__file__).with_name("planted.json")
 if _PLANTED.is_file():
     SIZES |= json.loads(_PLANTED.read_text(encoding="utf-8"))
 STEPS = 9
+PAUSE = 2.0
+"""What took so many times the shortest of the last steps was a pause, or a first step."""
 
 Kernel = Callable[..., tuple[Any, ...]]
 """The `_kernel` of rnnbench.nn: backend, cell, then what torch's kernel is given."""
@@ -52,8 +54,9 @@ class Steps:
     def spin(self) -> None:
         if not self.last:
             return
-        # of two in the middle the lower: the first step of a process may take a hundred times as long
-        self.owed += self.share * sorted(self.last)[(len(self.last) - 1) // 2]
+        longest = PAUSE * min(self.last)
+        usual = sorted(last for last in self.last if last < longest)
+        self.owed += self.share * usual[(len(usual) - 1) // 2]
         begun = now = thread_time()
         while now - begun < self.owed:
             now = thread_time()
