@@ -6,8 +6,8 @@ A step is all that a benchmark times: the module's own work, the backend's forwa
 training the backward pass, which begins after the module has returned. So a step's duration is
 taken from the beginning of one call of the backend to that of the next, less what was spun in
 between; benchmarks make one step after another. Each call then spins for the planted share of the
-median of the last few durations (a pause between two series of steps is one of them at most), and
-what the clock makes it overrun is taken off the next. A copy with share 0 does all of this but the
+median of the last few durations, pauses between two series of steps left out, and what the clock
+makes it overrun is taken off the next. A copy with share 0 does all of this but the
 spinning. The clock is the thread's own: the spinning stretches as the work does, where other
 programs take the processor away.
 """
