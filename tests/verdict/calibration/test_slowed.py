@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_sequence
 from verdict.calibration.simulated import CASES, side
 
 import rnnbench
@@ -17,7 +19,7 @@ from rnnbench.verdict.answer import Commit
 from rnnbench.verdict.calibration import plant, slowed
 from rnnbench.verdict.sides import TIME, Case, Side
 
-ARGS = (True, 1, 0.0, False, False, False)
+MODULE = SimpleNamespace(backend="numba", mode="GRU", num_layers=1, bidirectional=False)
 KEY = "inference/numba/gru/16/1/1"
 
 
@@ -53,7 +55,7 @@ def steps(clock: Clock, sizes: dict[str, float], count: int, around: float = 0.5
             if place == slowed.STEPS:
                 clock.now += 100.0  # a pause between two series of steps
                 begun = clock.now
-            run("numba", "gru", x, state, [], *ARGS)
+            run(MODULE, x, state)
             clock.now += around  # backward, and what the module does itself
     return clock.now - begun
 
@@ -75,9 +77,9 @@ def test_a_slow_first_step_is_not_taken_for_the_usual_one(clock: Clock) -> None:
     x = torch.zeros(16, 2, 3)
     with torch.no_grad():
         for _ in range(2):
-            run("numba", "gru", x, x, [], *ARGS)
+            run(MODULE, x)
         begun = clock.now
-        run("numba", "gru", x, x, [], *ARGS)
+        run(MODULE, x)
     assert clock.now - begun == pytest.approx(1.1, abs=0.01)
 
 
@@ -86,8 +88,8 @@ def test_other_cases_and_packed_sequences_are_left_alone(clock: Clock) -> None:
     others = dict.fromkeys(("training/numba/gru/16/1/1", "inference/manual/gru/16/1/1"), 0.5)
     assert steps(clock, others, 20) == pytest.approx(plain, rel=1e-3)
     seen = slowed.slowing(lambda *given: given, {KEY: 0.5})
-    packed = ("numba", "gru", torch.zeros(3, 2), torch.ones(3), (torch.zeros(1, 1, 4),), [], *ARGS)
-    assert seen(*packed) == packed
+    packed = pack_sequence([torch.zeros(3, 2)])
+    assert seen(MODULE, packed) == (MODULE, packed, None)
 
 
 def test_a_copy_is_slowed_by_what_was_planted_and_the_original_is_not(tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_copy_is_slowed_by_what_was_planted_and_the_original_is_not(tmp_path: 
     assert (copy.path / "rnnbench" / "planted.json").read_text() == (
         '{"inference/manual/gru/16/1/1": 0.1}'
     )
-    assert "slowing(_kernel)" in (copy.path / "rnnbench" / "nn.py").read_text()
+    assert "slowing(_Backed.forward)" in (copy.path / "rnnbench" / "nn.py").read_text()
     assert "slowing" not in (tmp_path / "installed" / "rnnbench" / "nn.py").read_text()
     own = runpy.run_path(str(copy.path / "rnnbench" / "slowed.py"))
     assert own["SIZES"] == {"inference/manual/gru/16/1/1": 0.1}
@@ -107,7 +109,7 @@ def test_the_real_package_can_be_slowed(tmp_path: Path) -> None:
     package = Path(rnnbench.__file__).parent
     case = Case(
         "speed.Training.time_training",
-        tuple(zip(plant.PARTS, ("native", "gru", "16", "1", "1"), strict=True)),
+        tuple(zip(plant.PARTS, ("numba", "gru", "16", "1", "1"), strict=True)),
         TIME,
     )
     shutil.copytree(package, tmp_path / "real" / "rnnbench")
@@ -116,9 +118,9 @@ def test_the_real_package_can_be_slowed(tmp_path: Path) -> None:
     )
     program = (
         "import torch, rnnbench, rnnbench.nn as nn\n"
-        "net = rnnbench.GRU(3, 4, backend='native'); x = torch.zeros(16, 2, 3)\n"
+        "net = rnnbench.GRU(3, 4, backend='numba'); x = torch.zeros(16, 2, 3)\n"
         "for _ in range(4): net(x)\n"
-        "(steps,) = nn._kernel.__closure__[0].cell_contents.values()\n"
+        "(steps,) = nn._Backed.forward.__closure__[0].cell_contents.values()\n"
         "print(steps.share, len(steps.last), steps.spun > 0)\n"
     )
     done = subprocess.run(

@@ -24,7 +24,7 @@ HOOK = """
 
 from rnnbench import slowed as _slowed
 
-_kernel = _slowed.slowing(_kernel)
+_Backed.forward = _slowed.slowing(_Backed.forward)
 """
 PARTS = ("backend", "cell", "T", "layers", "directions")
 """Parameters that tell a case apart from within a backend."""
@@ -70,8 +70,8 @@ def copied(side: Side, into: Path, planted: dict[Case, float] | None = None) -> 
 def _plant(package: Path, planted: dict[Case, float]) -> None:
     modules = package / "nn.py"
     text = modules.read_text(encoding="utf-8") if modules.is_file() else ""
-    if "def _kernel(" not in text:
-        raise InputError(f"the commit must have a function _kernel in {modules}, to be slowed")
+    if "class _Backed(" not in text:
+        raise InputError(f"the commit must have a class _Backed in {modules}, to be slowed")
     of_key = {str(key(case)): size for case, size in planted.items()}
     (package / "planted.json").write_text(json.dumps(of_key), encoding="utf-8")
     shutil.copyfile(SLOWED, package / "slowed.py")

@@ -4,7 +4,7 @@
 
 A step is all that a benchmark times: the module's own work, the backend's forward pass, and in
 training the backward pass, which begins after the module has returned. So a step's duration is
-taken from the beginning of one call of the backend to that of the next, less what was spun in
+taken from the beginning of one forward to that of the next, less what was spun in
 between; benchmarks make one step after another. Each call then spins for the planted share of the
 median of the last few durations, pauses between two series of steps left out, and what the clock
 makes it overrun is taken off the next. A copy with share 0 does all of this but the
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from time import thread_time
 from typing import Any
@@ -32,8 +32,8 @@ STEPS = 9
 PAUSE = 2.0
 """What took so many times the shortest of the last steps was a pause, or a first step."""
 
-Kernel = Callable[..., tuple[Any, ...]]
-"""The `_kernel` of rnnbench.nn: backend, cell, then what torch's kernel is given."""
+Forward = Callable[..., Any]
+"""The forward of rnnbench's modules: module, input, initial state."""
 
 
 class Steps:
@@ -65,23 +65,25 @@ class Steps:
             self.owed -= self.spun
 
 
-def slowing(kernel: Kernel, sizes: dict[str, float] = SIZES) -> Kernel:
-    """The kernel, and the spinning; packed sequences are let pass."""
+def slowing(forward: Forward, sizes: dict[str, float] = SIZES) -> Forward:
+    """The forward, and the spinning; packed sequences are let pass."""
     cases: dict[Any, Steps] = {}
 
-    def slowed(backend: str, cell: str, *args: Any) -> tuple[Any, ...]:
-        if isinstance(args[3], Sequence):  # packed
-            return kernel(backend, cell, *args)
+    def slowed(module: Any, x: Any, hx: Any = None) -> Any:
+        if not isinstance(x, torch.Tensor):  # packed
+            return forward(module, x, hx)
         training = torch.is_grad_enabled()
-        place = (backend, cell, args[0].shape, args[3:], training)
+        place = (id(module), x.shape, training)
         steps = cases.get(place)
         if steps is None:
-            _, layers, _, _, bidirectional, _ = args[3:]
             phase = "training" if training else "inference"
-            parts = (phase, backend, cell, len(args[0]), layers, 1 + bidirectional)
+            parts = (
+                phase, module.backend, module.mode.lower(), len(x), module.num_layers,
+                1 + module.bidirectional,
+            )  # fmt: skip
             steps = cases[place] = Steps(sizes.get("/".join(map(str, parts)), 0.0))
         steps.begin()
-        found = kernel(backend, cell, *args)
+        found = forward(module, x, hx)
         steps.spin()
         return found
 
