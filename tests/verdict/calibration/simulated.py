@@ -36,7 +36,8 @@ def side(folder: Path) -> Side:
     """An installed commit that can be slowed."""
     package = folder / "rnnbench"
     package.mkdir(parents=True)
-    (package / "nn.py").write_text("class _Backed(object):\n    def forward(self, x):\n        return x\n")
+    text = "class _Backed(object):\n    def forward(self, x):\n        return x\n"
+    (package / "nn.py").write_text(text)
     return Side(Commit("a" * 40, "HEAD"), "python", folder)
 
 
