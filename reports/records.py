@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,12 @@ class Records:
 
     by_case: dict[tuple[Any, ...], Record] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-
-    def hosts(self) -> set[str]:
-        """Names of the machines that wrote records."""
-        return {key[0] for key in self.by_case}
+    hosts: set[str] = field(default_factory=set)
+    """Names of the machines that wrote records, whichever of them were read."""
 
 
-def plain(parameter: object) -> str:
+@cache
+def plain(parameter: str) -> str:
     """asv stores the ``repr`` of a parameter, the records its ``str``: both to the latter."""
     text = str(parameter)
     if text[:1] in {"'", '"'}:
@@ -48,10 +48,18 @@ def case_key(
     return (host, commit, environment, benchmark, tuple(plain(value) for value in params))
 
 
-def read_records(results_dir: Path) -> Records:
-    """Read every record file below ``results_dir``."""
+def record_files(results_dir: Path) -> list[Path]:
+    """``records/<host>/<commit>-<environment>.jsonl``."""
+    return sorted((results_dir / "records").glob("*/*.jsonl"))
+
+
+def read_records(results_dir: Path, only: Collection[str] | None = None) -> Records:
+    """Read every record file below ``results_dir``, or ``only`` those of commits that begin so."""
     records = Records()
-    for path in sorted((results_dir / "records").glob("*/*.jsonl")):
+    for path in record_files(results_dir):
+        if only is not None and path.name[:8] not in only:
+            records.hosts.add(path.parent.name)
+            continue
         broken = 0
         for record in json_lines(path):
             key = _key(record) if record is not None else None
@@ -59,6 +67,7 @@ def read_records(results_dir: Path) -> Records:
                 broken += 1
             else:
                 records.by_case[key] = record
+                records.hosts.add(key[0])
         if broken:
             where = path.relative_to(results_dir)
             records.problems.append(f"{where}: {broken} broken record(s) passed over.")

@@ -4,7 +4,7 @@
 each machine's newest commit. Columns:
 
 machine, commit, date (of the commit), environment, python: where it ran
-benchmark, group (``speed``), kind (``inference``), unit: what was measured
+benchmark, group (``speed``), kind (``inference``), unit, version: what was measured
 backend, cell, T, layers, directions, shape, cache: its parameters, missing ones None
 params: all parameters as a tuple of (name, text); case: the same less backend and cell, in words
 value, ci_a, ci_b (asv's 99 % interval of the median), n (samples), started_at
@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -32,11 +32,13 @@ from .records import Record, Records, case_key, plain, read_records
 PARAMETERS = ["backend", "cell", "T", "layers", "directions", "shape"]
 FIRST_BACKENDS = ["native", "manual", "numba", "compile"]
 NUMBERS = {"T", "layers", "directions"}
+PREFIX = 8
+"""Digits of the commit that the names of result and record files begin with."""
 RESULT_FILE = re.compile(r"[0-9a-f]{8}-")
 MEASURES = ["date", "value", "ci_a", "ci_b", "n", "started_at", "setup_seconds"]
 COLUMNS = [
     *["machine", "commit", "date", "environment", "python"],
-    *["benchmark", "group", "kind", "unit"],
+    *["benchmark", "group", "kind", "unit", "version"],
     *PARAMETERS,
     *["cache", "params", "case"],
     *["value", "ci_a", "ci_b", "n", "started_at"],
@@ -96,39 +98,56 @@ def groups(rows: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...],
         yield key if isinstance(key, tuple) else (key,), group
 
 
-def read_results(results_dir: Path, benchmarks_json: Path | None = None) -> Loaded:
-    """Read all results and records; what cannot be read becomes a problem, not an exception."""
-    records = read_records(results_dir)
+def read_results(
+    results_dir: Path,
+    benchmarks_json: Path | None = None,
+    only: Collection[str] | None = None,
+) -> Loaded:
+    """Read results and records; what cannot be read becomes a problem, not an exception.
+
+    ``only``: the commits of interest, by their first eight digits; all where it is None.
+    """
+    problems: list[str] = []
+    benchmarks = read_benchmarks(benchmarks_json or results_dir / "benchmarks.json", problems)
+    rows, found = read_rows(results_dir, benchmarks, only)
+    problems = found + problems + unrecorded(int((rows["status"] == Status.UNRECORDED).sum()))
+    return Loaded(rows, problems, read_machines(results_dir, problems))
+
+
+def read_rows(
+    results_dir: Path, benchmarks: Mapping[str, Any], only: Collection[str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows, and what could not be read; without benchmarks, of every version of each."""
+    records = read_records(results_dir, only)
     problems = list(records.problems)
-    benchmarks = _read_benchmarks(benchmarks_json or results_dir / "benchmarks.json", problems)
     found: list[dict[str, Any]] = []
     seen: set[tuple[Any, ...]] = set()
-    for path in _result_files(results_dir):
+    for path in result_files(results_dir):
+        if only is not None and path.name[:PREFIX] not in only:
+            continue
         try:
             results = asv_results.Results.load(str(path))
             found += _rows_of(results, benchmarks, records, seen)
         except (asv_util.UserError, OSError, ValueError, TypeError, KeyError, AttributeError) as e:
             problems.append(f"{path.relative_to(results_dir)} cannot be read: {_one_line(e)}")
     found += [_lost_row(key, records.by_case[key]) for key in records.by_case if key not in seen]
-    rows = _frame(found)
-    problems += _unrecorded(rows)
-    return Loaded(rows, problems, _read_machines(results_dir, problems))
+    return _frame(found), problems
 
 
-def _result_files(results_dir: Path) -> Iterator[Path]:
+def result_files(results_dir: Path) -> Iterator[Path]:
     """asv's result files, ``<machine>/<commit>-<environment>.json``; other tools keep theirs."""
     for path in sorted(results_dir.glob("*/*-*.json")):
         if RESULT_FILE.match(path.name):
             yield path
 
 
-def _read_benchmarks(path: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
+def read_benchmarks(path: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
     """Names of parameters, units and versions, as asv last discovered them."""
     found = _read_object(path, problems)
     return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
 
 
-def _read_machines(results_dir: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
+def read_machines(results_dir: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
     """asv's description of each machine, by its name."""
     found = [_read_object(path, problems) for path in sorted(results_dir.glob("*/machine.json"))]
     return {str(machine.pop("machine", "")): machine for machine in found}
@@ -150,8 +169,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _unrecorded(rows: pd.DataFrame) -> list[str]:
-    count = int((rows["status"] == Status.UNRECORDED).sum())
+def unrecorded(count: int) -> list[str]:
+    """The sentence on so many cases without a record."""
     if not count:
         return []
     return [f"{count} measured case(s) have no record: what ran, and its parity, is not known."]
@@ -170,7 +189,7 @@ def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _rows_of(
     results: Any,
-    benchmarks: dict[str, dict[str, Any]],
+    benchmarks: Mapping[str, dict[str, Any]],
     records: Records,
     seen: set[tuple[Any, ...]],
 ) -> Iterator[dict[str, Any]]:
@@ -188,6 +207,7 @@ def _rows_of(
             "environment": results.env_name,
             "python": results.params.get("python"),
             "started_at": results.started_at.get(name),
+            "version": results.benchmark_version.get(name),
         }
         what = _what(name, benchmarks.get(name, {}))
         for combination, value, stat, sample in zip(
@@ -211,11 +231,10 @@ def _rows_of(
 
 def _only_host(records: Records, machine: str) -> str:
     """asv's machine may be called otherwise than its host; with one host there is no doubt."""
-    hosts = records.hosts()
-    return next(iter(hosts)) if len(hosts) == 1 else machine
+    return next(iter(records.hosts)) if len(records.hosts) == 1 else machine
 
 
-def _current(results: Any, benchmarks: dict[str, dict[str, Any]]) -> list[str]:
+def _current(results: Any, benchmarks: Mapping[str, dict[str, Any]]) -> list[str]:
     """Benchmarks of this file in the version of today; asv hides the others too."""
     if not benchmarks:
         return sorted(results.get_all_result_keys())
