@@ -60,6 +60,44 @@ def cold(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) ->
 
 
 @dataclass
+class BreakEven:
+    """Every timed case: calls after which each backend has won back its cold first call."""
+
+    backends: list[str]
+    lines: list[tuple[tuple[str, ...], list[Figure]]]
+
+
+def every_break_even(
+    rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]
+) -> BreakEven:
+    """A line per phase, cell and case; backends whose first call was not measured have none."""
+    own = rows[rows["group"] == "cold"]
+    first = own[own["kind"] == "firstcall"]
+    speed = ratios[ratios["group"] == "speed"]
+    names = [name for name in series if name in set(first["backend"]) & set(speed["backend"])]
+    lines = []
+    for labels, group in groups(speed, "kind", "cell", "case"):
+        found = {line["backend"]: line for line in group.to_dict("records")}
+        extras = {name: _extra(first, name, labels[1]) for name in found}
+        figures = [
+            _won_back(found[name], extras[name]) if name in found else Figure(text.NONE, look="muted")
+            for name in names
+        ]
+        lines.append((labels, figures))
+    return BreakEven(names, lines if names else [])
+
+
+def _won_back(line: Mapping[Any, Any], extra: float) -> Figure:
+    """Of one case; ``never`` only where it is slower beyond noise."""
+    calls = break_even(extra, line["baseline_value"], line["value"])
+    if math.isnan(calls):
+        return Figure(text.NONE, look="muted")
+    if line["verdict"] == "unclear":
+        return Figure("not shown", f"{text.ratio(line['ratio'])} within noise", math.inf, "muted")
+    return Figure(text.calls(calls), text.ratio(line["ratio"]), calls, line["verdict"])
+
+
+@dataclass
 class Memory:
     """Peaks, a line per phase, cell and case, a column per backend."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .commits import Commit
+from .site import write
 
 # What asv's publishers and the explorer's data consist of; every other file in html_dir is part
 # of asv's own interface or its feed, and refers to other hosts.
@@ -40,7 +41,9 @@ def install(html_dir: Path, commits: dict[str, Commit], graphs: Iterable[str]) -
         return
     shutil.copyfile(static / "index.html", html_dir / "explorer.html")
     shutil.copyfile(static / "favicon.svg", html_dir / "favicon.svg")
-    shutil.copytree(static / "assets", html_dir / "assets", copy_function=shutil.copyfile)
+    shutil.copytree(
+        static / "assets", html_dir / "assets", copy_function=shutil.copyfile, dirs_exist_ok=True
+    )
     _write_optional_files(html_dir, commits, graphs)
 
 
@@ -77,8 +80,7 @@ def _write_optional_files(
 
 
 def _write_json(path: Path, data: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data), encoding="utf-8")
+    write(path, json.dumps(data))
 
 
 def _apology() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from . import text
 from .commits import Commit
 from .rows import FAILED, MEASURED, Status, groups
 from .speed import BAD, WORDS
+from .store import STATUSES, Store
 
 SHORT = 60
 
@@ -63,6 +64,12 @@ class Visit:
     measured_at: float
     counts: Counts
     first: bool = False
+
+    def add(self, more: Counts, measured_at: float) -> None:
+        """What the same commit came to in another environment."""
+        both = {name: count + getattr(more, name) for name, count in asdict(self.counts).items()}
+        self.counts = Counts(**both)
+        self.measured_at = max(self.measured_at, measured_at)
 
 
 def counts(rows: pd.DataFrame) -> Counts:
@@ -125,48 +132,65 @@ def _readable(name: str, value: Any) -> str:
     return text.quantity(float(value), "bytes") if bytes_of else str(value)
 
 
-def control(rows: pd.DataFrame, machine: str, commits: Mapping[str, Commit]) -> list[Any]:
-    """The frozen kernel on this machine, commit by commit, against the median of all of them."""
-    own = rows[(rows["group"] == "control") & (rows["machine"] == machine) & rows["value"].notna()]
-    lines = own.sort_values(["date", "started_at"], ascending=False).to_dict("records")
-    medians = own.groupby(["benchmark", "case"])["value"].median()
-    found = []
-    for line in lines:
-        drift = line["value"] / medians[(line["benchmark"], line["case"])] - 1
-        value = text.quantity(line["value"], line["unit"])
-        span = text.interval(line["ci_a"], line["ci_b"], line["unit"])
-        found.append(
-            (commits[line["commit"]], line, value, span, f"{drift:+.1%}".replace("-", "−"))
+def control(
+    known: Store, commits: Mapping[str, Commit], newest: int
+) -> dict[str, list[tuple[Any, ...]]]:
+    """Machine → the frozen kernel in its newest visits, against the median of all of them."""
+    cases, visits = known.cases, known.visits
+    figures = known.frame()
+    figures = figures[[cases[case].benchmark.startswith("control.") for case in figures["case"]]]
+    figures = figures[figures["value"].notna()]
+    machine = pd.Series([visits[visit].machine for visit in figures["visit"]], dtype=object)
+    figures = figures.assign(machine=machine.to_numpy())
+    medians = figures.groupby(["machine", "case"])["value"].transform("median")
+    figures = figures.assign(drift=figures["value"] / medians - 1)
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for line in figures.to_dict("records"):
+        visit, case = visits[line["visit"]], cases[line["case"]]
+        value = text.quantity(line["value"], "seconds")
+        span = text.interval(line["low"], line["high"], "seconds")
+        drift = f"{line['drift']:+.1%}".replace("-", "−")
+        name = f"{case.benchmark} {', '.join(case.params)}".rstrip()
+        found.setdefault(visit.machine, []).append(
+            (commits[visit.commit], visit, name, line["value"], value, span, drift)
         )
+    for lines in found.values():
+        lines.sort(key=lambda line: (line[1].date or 0, line[1].measured_at or 0), reverse=True)
+        del lines[newest:]
     return found
 
 
-def history(rows: pd.DataFrame, commits: Mapping[str, Commit]) -> list[Visit]:
+def history(known: Store, commits: Mapping[str, Commit]) -> list[Visit]:
     """Every measured commit of every machine, newest first."""
-    visits = [
-        Visit(
-            commit=commits[commit],
-            machine=machine,
-            date=_first(group["date"]),
-            measured_at=_last(group["started_at"]),
-            counts=counts(group),
-        )
-        for (commit, machine), group in groups(rows, "commit", "machine")
-    ]
-    visits.sort(key=lambda visit: (visit.date, visit.measured_at), reverse=True)
-    met: set[str] = set()
-    for visit in visits:
-        visit.first = visit.commit.hash not in met
-        met.add(visit.commit.hash)
+    met: dict[tuple[str, str], Visit] = {}
+    for part in known.parts.values():
+        for number, visit in enumerate(part.visits):
+            status = part.columns["status"][part.columns["visit"] == number]
+            own = _counts(status)
+            date = -math.inf if visit.date is None else visit.date
+            at = -math.inf if visit.measured_at is None else visit.measured_at
+            key = (visit.commit, visit.machine)
+            if key in met:
+                met[key].add(own, at)
+            else:
+                met[key] = Visit(commits[visit.commit], visit.machine, date, at, own)
+    visits = sorted(met.values(), key=lambda one: (one.date, one.measured_at), reverse=True)
+    known_commits: set[str] = set()
+    for one in visits:
+        one.first = one.commit.hash not in known_commits
+        known_commits.add(one.commit.hash)
     return visits
 
 
-def _first(dates: pd.Series[float]) -> float:
-    return float(dates.iloc[0]) if dates.notna().any() else -math.inf
-
-
-def _last(moments: pd.Series[float]) -> float:
-    return float(moments.max()) if moments.notna().any() else -math.inf
+def _counts(status: Any) -> Counts:
+    number = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
+    return Counts(
+        measured=sum(number[name] for name in MEASURED),
+        unrecorded=number[Status.UNRECORDED],
+        skipped=number[Status.UNSUPPORTED],
+        failed=sum(number[name] for name in FAILED),
+        parity=number[Status.PARITY],
+    )
 
 
 def _met(values: list[Any]) -> str:

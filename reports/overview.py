@@ -5,17 +5,22 @@ How a page is put together is in `site`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import costs, curves, facts, matrix, ratios, site, speed, text, truncation
+from . import costs, curves, facts, matrix, ratios, site, speed, text, tonight, truncation
 from .commits import Commit
-from .rows import Loaded, backends, groups, latest
+from .rows import backends, groups, latest
 from .verdict import Verdict, verdict
+
+if TYPE_CHECKING:
+    from .pages import Site
+
+WINDOW = 30
+"""Commits that the page lists; ``commits.html`` has all."""
 
 
 @dataclass
@@ -46,37 +51,45 @@ class Section:
     cases: list[tuple[dict[Any, Any], speed.Figure, speed.Figure]]
 
 
-def render(
-    loaded: Loaded,
-    commits: Mapping[str, Commit],
-    project: str,
-    learning: Mapping[str, curves.Learning] | None = None,
-) -> str:
-    """The whole page as text.
-
-    learning  curves by host; those of a host without results of asv are put after the sections
-    """
-    learning = learning or {}
-    rows = loaded.rows
+def render(given: Site) -> str:
+    """The whole page as text."""
+    newest = latest(given.loaded.rows)
+    control = facts.control(given.known, given.commits, WINDOW)
     sections = [
-        _section(number, machine, environment, group, loaded, commits, learning)
+        _section(number, machine, environment, group, given, control.get(machine, []))
         for number, ((machine, environment), group) in enumerate(
-            groups(latest(rows), "machine", "environment")
+            groups(newest, "machine", "environment")
         )
     ]
+    history = facts.history(given.known, given.commits)
+    now = datetime.now(UTC)
     return site.page(
         "index.html.j2",
-        project=project,
+        project=given.project,
+        foot=given.judged.foot,
         sections=sections,
         elsewhere=sorted(
             (host, own)
-            for host, own in learning.items()
+            for host, own in given.learning.items()
             if host not in {section.machine for section in sections}
         ),
-        problems=loaded.problems,
-        history=facts.history(rows, commits),
-        nothing=verdict(rows) if not sections else None,
-        published=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        nights=[tonight.tonight(host, now) for host in given.judged.hosts.values()],
+        problems=given.loaded.problems,
+        history=history[:WINDOW],
+        older=len(history) - WINDOW,
+        nothing=verdict(newest) if not sections else None,
+        published=now.strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def render_commits(given: Site) -> str:
+    """Every commit that was ever measured, as a page of its own."""
+    return site.page(
+        "commits.html.j2",
+        project=given.project,
+        foot=given.judged.foot,
+        history=facts.history(given.known, given.commits),
+        older=0,
     )
 
 
@@ -85,9 +98,8 @@ def _section(
     machine: str,
     environment: str,
     rows: pd.DataFrame,
-    loaded: Loaded,
-    commits: Mapping[str, Commit],
-    learning: Mapping[str, curves.Learning],
+    given: Site,
+    control: list[Any],
 ) -> Section:
     series = {name: rank for rank, name in enumerate(backends(rows))}
     compared = ratios.to_baseline(rows)
@@ -97,7 +109,7 @@ def _section(
         machine=machine,
         environment=environment,
         python=str(first["python"] or ""),
-        commit=commits[first["commit"]],
+        commit=given.commits[first["commit"]],
         date=text.moment(first["date"]),
         measured_at=text.moment(rows["started_at"].max()),
         profiles=", ".join(dict.fromkeys(rows["profile"].dropna())) or "not recorded",
@@ -109,11 +121,11 @@ def _section(
         cold=costs.cold(rows, compared, series),
         memory=costs.memory(rows, compared, series),
         truncation=truncation.truncation(rows),
-        learning=learning.get(machine, curves.Learning()),
+        learning=given.learning.get(machine, curves.Learning()),
         absences=facts.absences(rows),
         identity=facts.identities(rows, series),
-        control=facts.control(loaded.rows, machine, commits),
-        facts=facts.environment(rows, loaded.machines.get(machine, {})),
+        control=control,
+        facts=facts.environment(rows, given.loaded.machines.get(machine, {})),
         cases=_cases(rows, compared),
     )
 

@@ -33,32 +33,13 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         revisions: dict[str, int],
     ) -> None:
         """Write the site into ``conf.html_dir``, which asv has filled with its own files."""
-        from . import (
-            commits,
-            comparisons,
-            curves,
-            explorer,
-            overview,
-            rows,
-            speed_page,
-            torch_page,
-            training_page,
-        )
+        from . import explorer, pages
 
         html_dir = Path(conf.html_dir)
-        loaded = rows.read_results(Path(conf.results_dir))
-        known = commits.describe(conf, set(loaded.rows["commit"]) | set(revisions))
+        site = pages.load(conf, revisions)
+        site.revisions = revisions
+        site.find_histories()
         explorer.remove_asv_pages(html_dir)
-        explorer.install(html_dir, known, [path for path, _ in graphs])
+        explorer.install(html_dir, site.commits, [path for path, _ in graphs])
         explorer.declare_direction(benchmarks)
-        learning, unread = curves.read(Path(conf.results_dir))
-        loaded.problems += unread
-        page = overview.render(loaded, known, project=conf.project, learning=learning)
-        (html_dir / "index.html").write_text(page, encoding="utf-8")
-        machines, problems = comparisons.read(Path(conf.results_dir))
-        speed = speed_page.render(loaded, machines, problems, project=conf.project)
-        (html_dir / "speed.html").write_text(speed, encoding="utf-8")
-        facts = torch_page.render(Path(conf.results_dir), project=conf.project)
-        (html_dir / "torch.html").write_text(facts, encoding="utf-8")
-        trained = training_page.render(Path(conf.results_dir), project=conf.project)
-        (html_dir / "training.html").write_text(trained, encoding="utf-8")
+        pages.write(site, html_dir)

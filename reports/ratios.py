@@ -36,8 +36,8 @@ def to_baseline(rows: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
     joined = others.merge(base, on=[*WHERE, "_case"], suffixes=("", "_base"))
     ratio = joined["value_base"] / joined["value"]
     margin = Z99 * np.hypot(
-        _log_error(joined["ci_a"], joined["ci_b"]),
-        _log_error(joined["ci_a_base"], joined["ci_b_base"]),
+        log_error(joined["ci_a"], joined["ci_b"]),
+        log_error(joined["ci_a_base"], joined["ci_b_base"]),
     )
     joined = joined.rename(columns={"value_base": "baseline_value"})
     joined["ratio"] = ratio
@@ -78,7 +78,7 @@ def _without_backend(params: tuple[tuple[str, str], ...]) -> tuple[tuple[str, st
     return tuple(pair for pair in params if pair[0] != "backend")
 
 
-def _log_error(low: pd.Series[float], high: pd.Series[float]) -> pd.Series[float]:
+def log_error(low: pd.Series[float], high: pd.Series[float]) -> pd.Series[float]:
     """Standard error of the logarithm; NaN for an interval that is missing, infinite or empty."""
     usable = (low > 0) & np.isfinite(high) & (high >= low)
     width = (high / low).where(usable).map(math.log, na_action="ignore")

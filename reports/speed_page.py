@@ -95,7 +95,13 @@ class Section:
     cold: list[Cold] = field(default_factory=list)
 
 
-def render(loaded: Loaded, machines: dict[str, Machine], problems: list[str], project: str) -> str:
+def render(
+    loaded: Loaded,
+    machines: dict[str, Machine],
+    problems: list[str],
+    project: str,
+    foot: Sequence[str],
+) -> str:
     """The whole page as text; machines in the order of their names."""
     cold = _cold(loaded)
     hosts = sorted({*machines, *cold})
@@ -106,6 +112,7 @@ def render(loaded: Loaded, machines: dict[str, Machine], problems: list[str], pr
     return site.page(
         "speed.html.j2",
         project=project,
+        foot=foot,
         sections=sections,
         problems=problems,
         ours=OURS,

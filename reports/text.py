@@ -76,6 +76,19 @@ def moment(milliseconds: float | None) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def iso_moment(at: str) -> str:
+    """An ISO moment in UTC to the minute, or as it is where it is none."""
+    try:
+        return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return at
+
+
+def seconds(value: float) -> str:
+    """``1.20 ms``."""
+    return quantity(value, "seconds")
+
+
 def _scaled(value: float, scales: list[tuple[float, str]]) -> str:
     if not math.isfinite(value):
         return number(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from .torch_facts import FOLDER
 SHOWN = ("name", "claim", "consequence", "seen", "holds", "command", "torch", "python", "cpu", "at")
 
 
-def render(results_dir: Path, project: str) -> str:
+def render(results_dir: Path, project: str, foot: Sequence[str]) -> str:
     """The whole page as text; machines in the order of their names."""
     machines = [(path.stem, _read(path)) for path in sorted((results_dir / FOLDER).glob("*.jsonl"))]
-    return site.page("torch.html.j2", project=project, machines=machines)
+    return site.page("torch.html.j2", project=project, foot=foot, machines=machines)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

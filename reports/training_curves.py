@@ -99,7 +99,7 @@ def _curve(line: Line, low: int, high: int, length: int) -> Markup:
     points = [(_x(step, length), _y(value, low, high)) for step, value in kept]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     last = text.number(kept[-1][1])
-    kind = "band" if line.series is None else f"trace s{line.series % len(SHAPES)}"
+    kind = "limit" if line.series is None else f"trace s{line.series % len(SHAPES)}"
     end = Markup("")
     if line.series is not None:
         end = shape(line.series, points[-1][0], round(points[-1][1], 1), hollow=False)

@@ -50,12 +50,13 @@ class Section:
     parts: list[tuple[str, str, list[Panel]]]
 
 
-def render(results_dir: Path, project: str) -> str:
+def render(results_dir: Path, project: str, foot: Sequence[str] = ()) -> str:
     """The whole page as text."""
     machines, problems = trainings.read(results_dir)
     return site.page(
         "training.html.j2",
         project=project,
+        foot=foot,
         sections=[_section(f"m{number}", one) for number, one in enumerate(machines)],
         problems=problems,
         command=COMMAND,

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -54,11 +55,22 @@ def write(folder: Path, kind: str, host: str, file: str, value: Mapping[str, Any
     return target
 
 
+def files(folder: Path, kind: str, host: str = "*") -> list[Path]:
+    """All of a kind, by host, then oldest first."""
+    return sorted(folder.glob(f"{kind}/{host}/*.json"))
+
+
 def read(
-    folder: Path, kind: str, parse: Callable[[Mapping[str, Any]], Read], host: str = "*"
+    folder: Path,
+    kind: str,
+    parse: Callable[[Mapping[str, Any]], Read],
+    host: str = "*",
+    newest: int | None = None,
 ) -> Iterator[Found[Read]]:
-    """All of a kind, by host, then oldest first; ``parse`` is the class's ``from_dict``."""
-    for file in sorted(folder.glob(f"{kind}/{host}/*.json")):
+    """All of a kind, or so many ``newest`` of each host; ``parse`` is the class's ``from_dict``."""
+    of_host = groupby(files(folder, kind, host), key=lambda file: file.parent)
+    chosen = [file for _, own in of_host for file in list(own)[-(newest or 0) :]]
+    for file in chosen:
         try:
             yield Found(file, parse(json.loads(file.read_text(encoding="utf-8"))))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
