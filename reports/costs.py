@@ -75,12 +75,15 @@ def every_break_even(
     first = own[own["kind"] == "firstcall"]
     speed = ratios[ratios["group"] == "speed"]
     names = [name for name in series if name in set(first["backend"]) & set(speed["backend"])]
+    extras = {
+        (name, cell): _extra(first, name, cell) for name in names for cell in speed["cell"].unique()
+    }
     lines = []
     for labels, group in groups(speed, "kind", "cell", "case"):
         found = {line["backend"]: line for line in group.to_dict("records")}
-        extras = {name: _extra(first, name, labels[1]) for name in found}
+        absent = Figure(text.NONE, look="muted")
         figures = [
-            _won_back(found[name], extras[name]) if name in found else Figure(text.NONE, look="muted")
+            _won_back(found[name], extras[name, labels[1]]) if name in found else absent
             for name in names
         ]
         lines.append((labels, figures))

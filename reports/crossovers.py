@@ -89,24 +89,31 @@ def render(
 def winners(rows: pd.DataFrame) -> dict[Place, Winner]:
     """(phase, cell, layers, directions, T, shape) → the fastest, where two or more were timed."""
     timed = rows[(rows["group"] == "speed") & (rows["value"] > 0) & rows["backend"].notna()]
-    found = {}
-    for place, group in groups(timed, *WHERE, "T", "shape"):
-        if group["backend"].nunique() > 1:
-            found[place] = _winner(group)
-    return found
+    timed = timed.assign(error=ratios.log_error(timed["ci_a"], timed["ci_b"]))
+    timed = timed.sort_values("value", kind="stable")
+    keys = [*WHERE, "T", "shape"]
+    columns = [timed[name].fillna("").tolist() for name in keys]
+    places: dict[Place, dict[str, tuple[float, float]]] = {}
+    figures = zip(timed["backend"], timed["value"], timed["error"], strict=True)
+    for place, (backend, value, error) in zip(zip(*columns, strict=True), figures, strict=True):
+        places.setdefault(place, {}).setdefault(backend, (value, error))
+    return {
+        place: _winner(places[place])
+        for place, _ in groups(rows, *keys)
+        if len(places.get(place, ())) > 1
+    }
 
 
-def _winner(group: pd.DataFrame) -> Winner:
-    ordered = group.sort_values("value", kind="stable").drop_duplicates("backend")
-    values = ordered["value"].tolist()
-    errors = ratios.log_error(ordered["ci_a"], ordered["ci_b"]).tolist()
+def _winner(timed: Mapping[str, tuple[float, float]]) -> Winner:
+    """``timed``: backend → seconds and their relative standard error, the fastest first."""
+    (first, (least, error)), *others = timed.items()
     tied = []
-    for backend, value, error in zip(ordered["backend"][1:], values[1:], errors[1:], strict=True):
-        margin = ratios.Z99 * math.hypot(error, errors[0])
-        if not math.log(value / values[0]) > margin:  # an unknown margin proves nothing
+    for backend, (value, other) in others:
+        margin = ratios.Z99 * math.hypot(error, other)
+        if not math.log(value / least) > margin:  # an unknown margin proves nothing
             tied.append(backend)
-    names = ordered["backend"].tolist()
-    return Winner(names[0], tuple(tied), values[1] / values[0], names[1], values[0])
+    runner_up, (second, _) = others[0]
+    return Winner(first, tuple(tied), second / least, runner_up, least)
 
 
 def moved(now: Mapping[Place, Winner], before: Mapping[Place, Winner]) -> list[str]:

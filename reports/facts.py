@@ -137,9 +137,9 @@ def control(
 ) -> dict[str, list[tuple[Any, ...]]]:
     """Machine → the frozen kernel in its newest visits, against the median of all of them."""
     cases, visits = known.cases, known.visits
-    figures = known.frame()
-    figures = figures[[cases[case].benchmark.startswith("control.") for case in figures["case"]]]
-    figures = figures[figures["value"].notna()]
+    figures = known.frame
+    own = [n for n, case in enumerate(cases) if case.benchmark.startswith("control.")]
+    figures = figures[figures["case"].isin(own) & figures["value"].notna()]
     machine = pd.Series([visits[visit].machine for visit in figures["visit"]], dtype=object)
     figures = figures.assign(machine=machine.to_numpy())
     medians = figures.groupby(["machine", "case"])["value"].transform("median")

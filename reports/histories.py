@@ -71,7 +71,7 @@ def machines(
     known: Store, revisions: Mapping[str, int], benchmarks: Mapping[str, Any]
 ) -> dict[str, Machine]:
     """Every machine by its name, with the commits that git knows, oldest first."""
-    figures, visits, cases = known.frame(), known.visits, known.cases
+    figures, visits, cases = known.frame, known.visits, known.cases
     figures = figures[store.measured(figures["status"])]
     current = [number for number, case in enumerate(cases) if is_current(case, benchmarks)]
     figures = figures[figures["case"].isin(current)]

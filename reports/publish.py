@@ -5,6 +5,7 @@ What ``asv publish`` does besides, and why this is the way for long histories, i
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,8 +76,10 @@ def main(
     usage.
     """
     try:
-        conf = Config.load(str(config))
-        conf.html_dir = str(html_dir or conf.html_dir)
+        wanted = html_dir.resolve() if html_dir else None
+        os.chdir(config.resolve().parent)  # what asv does: its paths are relative to the file
+        conf = Config.load(config.name)
+        conf.html_dir = str(wanted or conf.html_dir)
         seconds: dict[str, float] = {}
         site = publish(conf, seconds)
     except (UserError, FileNotFoundError) as error:

@@ -123,7 +123,7 @@ def _graphs(
 ) -> Iterator[tuple[str, Params, str]]:
     """Benchmark, the parameters of its environment, and the graph as asv writes it."""
     visits, cases = known.visits, known.cases
-    figures = known.frame()
+    figures = known.frame
     figures = figures[store.measured(figures["status"])]
     numbers = {case: number for number, case in enumerate(cases)}
     lines: dict[str, tuple[Params, list[int]]] = {}

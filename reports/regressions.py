@@ -43,7 +43,7 @@ class Drawn:
 class Regression:
     """A case that verdicts called a regression: the newest of them, and how often before.
 
-    standing  whether the newest verdict on the case still says so; ``now`` what it says
+    standing  no later verdict takes it back; ``over`` says which does
     """
 
     anchor: str
@@ -52,7 +52,7 @@ class Regression:
     first_at: str
     times: int
     standing: bool
-    now: str
+    over: str
     suspects: list[Commit]
     drawn: Drawn | None = None
 
@@ -162,28 +162,45 @@ def _section(anchor: str, host: Host, given: Site) -> Section:
 def found(host: Host, given: Site, anchor: str = "r0") -> list[Regression]:
     """Each regressed case once, by its newest verdict; those that stand first."""
     regressions: dict[tuple[str, histories.Key], Regression] = {}
-    latest: dict[tuple[str, histories.Key], Status] = {}
+    later: dict[tuple[str, histories.Key], list[tuple[Verdict, Status]]] = {}
     for one in host.verdicts:
         for case in one.value.cases:
             key = (case.quantity, histories.key(case.benchmark, case.params))
-            if case.status in MEASURED or case.status == Status.BROKEN:
-                latest.setdefault(key, case.status)
-            if case.status != Status.REGRESSION:
-                continue
-            known = regressions.get(key)
-            if known is not None:
-                known.times += 1
-                known.first_at = one.value.at
-                continue
-            standing = latest[key] == Status.REGRESSION
-            suspects = [_commit(commit, given) for commit in one.value.commits]
-            regressions[key] = Regression(
-                "", one, case, one.value.at, 1, standing, str(latest[key]), suspects
-            )
+            if case.status == Status.REGRESSION:
+                known = regressions.get(key)
+                if known is not None:
+                    known.times += 1
+                    known.first_at = one.value.at
+                else:
+                    over = _taken_back(one.value, later.get(key, []), given)
+                    suspects = [_commit(commit, given) for commit in one.value.commits]
+                    regressions[key] = Regression(
+                        "", one, case, one.value.at, 1, not over, over, suspects
+                    )
+            if case.status in MEASURED:
+                later.setdefault(key, []).append((one.value, case.status))
     ordered = sorted(regressions.values(), key=lambda one: not one.standing)
     for number, one in enumerate(ordered):
         one.anchor = f"{anchor}-{number}"
     return ordered
+
+
+def _taken_back(
+    named: Verdict, later: Sequence[tuple[Verdict, Status]], given: Site
+) -> str:
+    """Which later verdict takes it back, in words; empty where none does.
+
+    *No change* says so only against a base from before the regression: against a later one it
+    says that the case is as slow as it was.
+    """
+    head = given.revisions.get(named.head.hash, math.inf)
+    for verdict, status in later:
+        since = given.revisions.get(verdict.base.hash, math.inf)
+        if status == Status.IMPROVEMENT:
+            return f"an improvement on {verdict.at[:10]}"
+        if status == Status.NO_CHANGE and (verdict.base.hash == named.base.hash or since < head):
+            return f"no change against {verdict.base.hash[:10]} on {verdict.at[:10]}"
+    return ""
 
 
 def _commit(commit: str, given: Site) -> Commit:

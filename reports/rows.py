@@ -27,7 +27,7 @@ import pandas as pd
 from asv import results as asv_results  # type: ignore[import-untyped]
 from asv import util as asv_util
 
-from .records import Record, Records, case_key, plain, read_records
+from .records import Record, Records, plain, read_records
 
 PARAMETERS = ["backend", "cell", "T", "layers", "directions", "shape"]
 FIRST_BACKENDS = ["native", "manual", "numba", "compile"]
@@ -117,7 +117,15 @@ def read_results(
 def read_rows(
     results_dir: Path, benchmarks: Mapping[str, Any], only: Collection[str] | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The rows, and what could not be read; without benchmarks, of every version of each."""
+    """The rows, and what could not be read."""
+    found, problems = read_figures(results_dir, benchmarks, only)
+    return _frame([_described(figure, benchmarks) for figure in found]), problems
+
+
+def read_figures(
+    results_dir: Path, benchmarks: Mapping[str, Any], only: Collection[str] | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """What rows are made of, each with its ``record``; without benchmarks, of every version."""
     records = read_records(results_dir, only)
     problems = list(records.problems)
     found: list[dict[str, Any]] = []
@@ -127,11 +135,11 @@ def read_rows(
             continue
         try:
             results = asv_results.Results.load(str(path))
-            found += _rows_of(results, benchmarks, records, seen)
+            found += _figures_of(results, benchmarks, records, seen)
         except (asv_util.UserError, OSError, ValueError, TypeError, KeyError, AttributeError) as e:
             problems.append(f"{path.relative_to(results_dir)} cannot be read: {_one_line(e)}")
-    found += [_lost_row(key, records.by_case[key]) for key in records.by_case if key not in seen]
-    return _frame(found), problems
+    found += [_lost(key, records.by_case[key]) for key in records.by_case if key not in seen]
+    return found, problems
 
 
 def result_files(results_dir: Path) -> Iterator[Path]:
@@ -187,14 +195,17 @@ def _frame(found: list[dict[str, Any]]) -> pd.DataFrame:
     return rows
 
 
-def _rows_of(
+def _figures_of(
     results: Any,
     benchmarks: Mapping[str, dict[str, Any]],
     records: Records,
     seen: set[tuple[Any, ...]],
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one result file; keys of the cases it covers are added to ``seen``."""
+    """Those of one result file; keys of the cases it covers are added to ``seen``."""
     machine = results.params["machine"]
+    host = _only_host(records, machine)
+    named = {f"env-{name}": value for name, value in results.env_vars.items()}
+    asv = {**results.params, **named}
     for name in _current(results, benchmarks):
         parameters = results.get_result_params(name) or []
         values = results.get_result_value(name, parameters)
@@ -206,27 +217,38 @@ def _rows_of(
             "date": results.date,
             "environment": results.env_name,
             "python": results.params.get("python"),
+            "asv": asv,
             "started_at": results.started_at.get(name),
             "version": results.benchmark_version.get(name),
+            "benchmark": name,
         }
-        what = _what(name, benchmarks.get(name, {}))
+        group = name.split(".")[0]
         for combination, value, stat, sample in zip(
             itertools.product(*parameters), values, stats, samples, strict=True
         ):
-            key = case_key(machine, results.commit_hash, results.env_name, name, list(combination))
-            seen.update({key, (_only_host(records, machine), *key[1:])})
-            record = records.by_case.get(key) or records.by_case.get(
-                (_only_host(records, machine), *key[1:])
-            )
-            names = benchmarks.get(name, {}).get("param_names")
+            texts = tuple(plain(text) for text in combination)
+            key = (machine, results.commit_hash, results.env_name, name, texts)
+            of_host = (host, *key[1:])
+            seen.update((key, of_host))
+            record = records.by_case.get(key) or records.by_case.get(of_host)
             yield {
                 **where,
-                **what,
-                **_parameters(names, combination),
+                "combination": texts,
                 **_numbers(stat, sample),
-                **_outcome(value, record, what["group"]),
-                **_from_record(record),
+                **_outcome(value, record, group),
+                "record": record,
             }
+
+
+def _described(figure: Mapping[str, Any], benchmarks: Mapping[str, Any]) -> dict[str, Any]:
+    """A figure with what was measured in words, and the parts of its record."""
+    entry = benchmarks.get(figure["benchmark"], {})
+    return {
+        **figure,
+        **_what(figure["benchmark"], entry),
+        **_parameters(entry.get("param_names"), figure["combination"]),
+        **_from_record(figure["record"]),
+    }
 
 
 def _only_host(records: Records, machine: str) -> str:
@@ -252,11 +274,11 @@ def _what(name: str, entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parameters(names: list[str] | None, values: tuple[Any, ...]) -> dict[str, Any]:
+def _parameters(names: list[str] | None, values: tuple[str, ...]) -> dict[str, Any]:
     """Parameters under their own names, and the case they make in words."""
     if not names or len(names) != len(values):
         names = PARAMETERS if len(values) == len(PARAMETERS) else [f"p{i}" for i in range(9)]
-    pairs = tuple((name, plain(value)) for name, value in zip(names, values, strict=False))
+    pairs = tuple(zip(names, values, strict=False))
     columns: dict[str, Any] = dict.fromkeys([*PARAMETERS, "cache"])
     columns.update({name: _number(name, text) for name, text in pairs if name in columns})
     return {**columns, "params": pairs, "case": _in_words(pairs)}
@@ -347,19 +369,14 @@ def _dict_or_none(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _lost_row(key: tuple[Any, ...], record: Record) -> dict[str, Any]:
+def _lost(key: tuple[Any, ...], record: Record) -> dict[str, Any]:
     """A case with a record of which asv saved no value: the run was cut off before it could."""
     machine, commit, environment, benchmark, params = key
-    what = _what(benchmark, {})
-    row = {
-        "machine": machine,
-        "commit": commit,
-        "environment": environment,
-        **what,
-        **_parameters(None, params),
-        **_outcome(None, record, what["group"]),
-        **_from_record(record),
+    figure = {
+        **{"machine": machine, "commit": commit, "environment": environment},
+        **{"benchmark": benchmark, "combination": params, "record": record},
+        **_outcome(None, record, benchmark.split(".")[0]),
     }
-    if record["status"] == Status.OK and row["status"] == Status.ERROR:
-        row.update(status=Status.MISSING, reason="cut off before asv saved its value")
-    return row
+    if record["status"] == Status.OK and figure["status"] == Status.ERROR:
+        figure.update(status=Status.MISSING, reason="cut off before asv saved its value")
+    return figure

@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import zipfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from asv import results as asv_results  # type: ignore[import-untyped]
-from asv import util as asv_util
 
 from . import records, rows
 from .rows import MEASURED, PREFIX, Status
@@ -90,7 +90,7 @@ class Store:
     parts: dict[str, Part]
     parsed: int = 0
 
-    @property
+    @cached_property
     def visits(self) -> list[Visit]:
         return [visit for part in self.parts.values() for visit in part.visits]
 
@@ -104,6 +104,7 @@ class Store:
         code = STATUSES.index(status)
         return int(sum((part.columns["status"] == code).sum() for part in self.parts.values()))
 
+    @cached_property
     def frame(self) -> pd.DataFrame:
         """All figures: visit and case as indices into `visits` and `cases`, status as a number."""
         offsets = _offsets(self.parts.values())
@@ -122,7 +123,7 @@ class Store:
             }
         )
 
-    @property
+    @cached_property
     def cases(self) -> list[Case]:
         """Every case met, in the order met."""
         return list(dict.fromkeys(case for part in self.parts.values() for case in part.cases))
@@ -176,76 +177,55 @@ def _parse_all(
 
 def _parse(given: tuple[Path, str, Stamp]) -> Part:
     results_dir, name, stamp = given
-    frame, problems = rows.read_rows(results_dir, {}, {name})
-    visits: list[Visit] = []
+    figures, problems = rows.read_figures(results_dir, {}, {name})
+    visits: dict[tuple[str, ...], Visit] = {}
+    numbers: dict[tuple[str, ...], int] = {}
     cases: dict[Case, int] = {}
-    numbers = []
-    about = _about(results_dir, stamp)
-    keys = ["machine", "commit", "environment"]
-    for (machine, commit, environment), group in rows.groups(frame, *keys):
-        numbers += [len(visits)] * len(group)
-        visit = Visit(machine, commit, environment, **about.get((machine, environment), {}))
-        visit.date = _first(group["date"])
-        visit.measured_at = None if group["started_at"].isna().all() else group["started_at"].max()
-        visit.python = next(iter(group["python"].dropna()), None)
-        visit.profiles = list(dict.fromkeys(group["profile"].dropna()))
-        visit.facts = _facts(group["facts"].dropna())
-        visits.append(visit)
-    ordered = [group for _, group in rows.groups(frame, *keys)]
-    frame = pd.concat(ordered) if ordered else frame
-    found = [
-        cases.setdefault(Case(benchmark, version or None, values), len(cases))
-        for benchmark, version, values in zip(
-            frame["benchmark"], frame["version"].fillna(""), map(_values, frame["params"]),
-            strict=True,
-        )
-    ]  # fmt: skip
-    columns = {
-        "visit": np.array(numbers, dtype=np.int32),
-        "case": np.array(found, dtype=np.int32),
-        "status": np.array([STATUSES.index(status) for status in frame["status"]], dtype=np.int8),
-        "value": frame["value"].to_numpy(float),
-        "low": frame["ci_a"].to_numpy(float),
-        "high": frame["ci_b"].to_numpy(float),
+    columns: dict[str, list[Any]] = {column: [] for column in COLUMNS}
+    for figure in figures:
+        where = (figure["machine"], figure["commit"], figure["environment"])
+        _note(visits.setdefault(where, Visit(*where)), figure)
+        case = Case(figure["benchmark"], figure.get("version"), figure["combination"])
+        columns["visit"].append(numbers.setdefault(where, len(numbers)))
+        columns["case"].append(cases.setdefault(case, len(cases)))
+        columns["status"].append(STATUSES.index(figure["status"]))
+        columns["value"].append(figure["value"])
+        columns["low"].append(figure.get("ci_a", math.nan))
+        columns["high"].append(figure.get("ci_b", math.nan))
+    for visit in visits.values():
+        visit.facts = {
+            fact: met[0] if len(met) == 1 else met for fact, met in visit.facts.items() if met
+        }
+    arrays = {
+        column: np.array([math.nan if v is None else v for v in columns[column]], dtype=kind)
+        for column, kind in COLUMNS.items()
     }
-    return Part(stamp, visits, list(cases), columns, problems)
+    return Part(stamp, list(visits.values()), list(cases), arrays, problems)
 
 
-def _values(params: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    return tuple(value for _, value in params)
+def _note(visit: Visit, figure: Mapping[str, Any]) -> None:
+    """Add what one figure tells of its visit."""
+    if figure.get("date") is not None:
+        visit.date, visit.python, visit.asv = figure["date"], figure["python"], figure["asv"]
+    started = figure.get("started_at")
+    if started is not None:
+        visit.measured_at = max(visit.measured_at or 0.0, started)
+    record = figure["record"] or {}
+    profile = record.get("profile")
+    if profile is not None and profile not in visit.profiles:
+        visit.profiles.append(profile)
+    facts = record.get("machine")
+    if not isinstance(facts, dict):
+        return
+    for name, value in facts.items():
+        known = visit.facts.setdefault(name, [])
+        if value not in known and value not in (None, "") and not name.startswith(NOT_VERSIONS):
+            known.append(_hashable(value))
 
 
-def _first(values: pd.Series[float]) -> float | None:
-    known = values.dropna()
-    return None if known.empty else float(known.iloc[0])
-
-
-def _about(results_dir: Path, stamp: Stamp) -> dict[tuple[str, str], dict[str, Any]]:
-    """Machine and environment → what asv names the graphs by."""
-    found = {}
-    for name, *_ in stamp:
-        if name.startswith("records/"):
-            continue
-        try:
-            results = asv_results.Results.load(str(results_dir / name))
-            named = {f"env-{key}": value for key, value in results.env_vars.items()}
-            where = (results.params["machine"], results.env_name)
-            found[where] = {"asv": {**results.params, **named}}
-        except (asv_util.UserError, OSError, ValueError, TypeError, KeyError, AttributeError):
-            continue  # told by `rows.read_rows`
-    return found
-
-
-def _facts(met: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each fact once; a list where records of one visit disagree."""
-    values: dict[str, list[Any]] = {}
-    for facts in met:
-        for name, value in facts.items():
-            known = values.setdefault(str(name), [])
-            if value not in known and value not in (None, "") and not isinstance(value, dict):
-                known.append(value)
-    kept = {name: all_ for name, all_ in values.items() if not name.startswith(NOT_VERSIONS)}
-    return {name: all_[0] if len(all_) == 1 else all_ for name, all_ in kept.items() if all_}
+def _hashable(value: Any) -> Any:
+    """Facts are texts and numbers; whatever else a record holds is shown as text."""
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _offsets(parts: Iterable[Part]) -> list[int]:

@@ -4,7 +4,7 @@
 
 makes DIR a git repository with that many empty commits and asv results, records, nights and
 verdicts for each. Every tenth case steps up and down again in the course of it, torch changes its
-version twice, and everything follows from the seed.
+version twice. The last commit is of yesterday; all else is the same however often it is made.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +29,6 @@ from rnnbench.verdict import stored
 from rnnbench.verdict.answer import CaseAnswer, Commit, Status, Verdict
 
 HOST = "synthetic"
-BEGAN = 1_700_000_000
 DAY = 86_400
 ENVIRONMENT = "virtualenv-py3.11"
 NOISE = 0.02
@@ -120,15 +120,25 @@ def benchmarks(cases: int) -> list[Benchmark]:
     ]
 
 
+def began(commits: int) -> int:
+    """When the first of so many commits was made, in seconds."""
+    return (int(time.time()) // DAY - commits) * DAY
+
+
+def subject(number: int) -> str:
+    """Of a commit."""
+    return f"Change number {number}"
+
+
 def make_repository(folder: Path, commits: int) -> list[str]:
     """A git repository with so many empty commits, a day apart; their hashes, oldest first."""
     folder.mkdir(parents=True, exist_ok=True)
     _git(folder, "init", "-q", "-b", "main")
     stream = []
     for number in range(commits):
-        subject = f"Change number {number}\n"
-        who = f"Nobody <nobody@example.invalid> {BEGAN + number * DAY} +0000"
-        stream.append(f"commit refs/heads/main\ncommitter {who}\ndata {len(subject)}\n{subject}\n")
+        message = f"{subject(number)}\n"
+        who = f"Nobody <nobody@example.invalid> {began(commits) + number * DAY} +0000"
+        stream.append(f"commit refs/heads/main\ncommitter {who}\ndata {len(message)}\n{message}\n")
     _git(folder, "fast-import", "--quiet", stdin="".join(stream))
     return _git(folder, "log", "--reverse", "--format=%H", "main").split()
 
@@ -173,7 +183,7 @@ def write_night(
 ) -> None:
     """One commit's result file and its records."""
     noise = np.random.default_rng(number)
-    at = 1000 * (BEGAN + number * DAY)
+    at = 1000 * (began(of) + number * DAY)
     torch = TORCH[min(number * len(TORCH) // of, len(TORCH) - 1)]
     found, lines = {}, []
     for one in grid:
@@ -264,10 +274,12 @@ def write_verdicts(folder: Path, commits: list[str], grid: list[Benchmark]) -> N
             _answer(first, values, float(ratios[place]), float(first.seconds[place]))
             for values, place in known
         )
-        at = datetime.fromtimestamp(BEGAN + number * DAY + 10_800, UTC).isoformat()
+        at = datetime.fromtimestamp(began(len(commits)) + number * DAY + 10_800, UTC).isoformat()
         base, head = commits[number - 1], commits[number]
         verdict = Verdict(
-            *[at, machine, Commit(base, "base"), Commit(head, "main"), 0.05, 0.05, 8, 1800.0],
+            *[at, machine],
+            *[Commit(base, "base", subject(number - 1)), Commit(head, "main", subject(number))],
+            *[0.05, 0.05, 8, 1800.0],
             cases=cases,
             commits=(head,),
         )

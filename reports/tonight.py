@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
@@ -55,6 +55,8 @@ def tonight(host: Host, now: datetime) -> Tonight:
         found.night_words = of_night(night)
     newest = max((one.at for one in (verdict, night) if one is not None), default="")
     found.late = _late(newest, now)
+    if found.late and found.banner.look == "good":
+        found.banner = replace(found.banner, look="warn", headline=f"{found.late} Then: {found.banner.headline}")
     if verdict is not None:
         noted = verdict.of(Status.REGRESSION)
         noted += verdict.of(Status.BROKEN) + verdict.of(Status.INCONCLUSIVE)
