@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 # The helper module beside this file, and the package `reports`, which no wheel ships.
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
+import judgements  # noqa: E402
 import synthetic  # noqa: E402
 from playwright.sync_api import Browser, Page, Route, sync_playwright  # noqa: E402
 
@@ -52,6 +53,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> synthetic.Project:
     wild = synthetic.compared(B=5, speeds=synthetic.COMPARED | {synthetic.MARKUP: 5.0})
     synthetic.write_comparison(project.results, [*synthetic.grid(), wrong, wild], 'bench"&<b>')
     synthetic.write_roofline(project.results, synthetic.roofline(), 'bench"&<b>')
+    judgements.write_hostile(project.results, project.commits, 'bench"&<b>', synthetic.MARKUP)
     done = project.publish()
     assert done.returncode == 0, done.stderr
     return project

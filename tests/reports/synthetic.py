@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asv.config import Config  # type: ignore[import-untyped]
+from reports import pages
+
 ROOT = Path(__file__).resolve().parents[2]
 MARKUP = "<script>alert(1)</script>"
 NAMES = ["backend", "cell", "T", "layers", "directions", "shape"]
@@ -169,6 +172,20 @@ class Project:
             check=False,
         )
 
+    def load(self) -> Any:
+        """What the pages are made from, commits in the order of the branch."""
+        site = pages.load(self.conf())
+        site.revisions = {commit: number for number, commit in enumerate(self.commits)}
+        site.find_histories()
+        return site
+
+    def conf(self) -> Any:
+        """asv's configuration, its paths absolute."""
+        conf = Config.from_json(json.loads((self.path / "asv.conf.json").read_text()))
+        conf.results_dir, conf.html_dir = str(self.results), str(self.html)
+        conf.repo = str(self.path)
+        return conf
+
     def page(self) -> str:
         """The published landing page."""
         return (self.html / "index.html").read_text(encoding="utf-8")
@@ -188,7 +205,7 @@ def make_project(path: Path, subjects: list[str], branch: str = "main") -> Proje
         "version": 1,
         "project": "synthetic",
         "project_url": "index.html",
-        "show_commit_url": "index.html#commit-",
+        "show_commit_url": "commits.html#commit-",
         "repo": ".",
         "branches": [branch],
         "results_dir": ".asv/results",

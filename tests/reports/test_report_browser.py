@@ -108,7 +108,7 @@ def test_the_explorer_draws_a_graph_offline(served: Any) -> None:
 def test_the_explorer_leads_back_to_the_commit(served: Any, hostile: Project) -> None:
     served.page.goto(f"{served.base}explorer.html#view=explore&bench=control.Control.time_matmul")
     link = served.page.get_by_role("link", name="open commit")
-    expect(link).to_have_attribute("href", f"index.html#commit-{hostile.commits[-1]}")
+    expect(link).to_have_attribute("href", f"commits.html#commit-{hostile.commits[-1]}")
     home = served.page.get_by_role("link", name="synthetic")
     expect(home).to_have_attribute("href", "index.html")
 

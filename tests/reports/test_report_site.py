@@ -13,11 +13,17 @@ from reports import explorer
 from synthetic import ENVIRONMENT, MARKUP, ROOT, Project
 
 URL = re.compile(r"https?://[^\s\"'<>)]+")
-NAMESPACES = {"http://www.w3.org/2000/svg"}
+NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/2005/Atom"}
 SITE = {
     "assets",
+    "card.html",
+    "cold.html",
+    "commits.html",
     "commits.json",
+    "crossovers.html",
+    "environment.html",
     "explorer.html",
+    "feed.xml",
     "favicon.svg",
     "graphs",
     "index.html",
@@ -26,10 +32,14 @@ SITE = {
     "info.json",
     "profiles.json",
     "regressions-ignore.json",
+    "regressions.html",
     "regressions.json",
     "samples",
     "speed.html",
     "training.html",
+    "verdicts",
+    "verdicts.json",
+    "verdicts.schema.json",
 }
 
 
@@ -98,7 +108,7 @@ def test_the_explorer_gets_subjects_and_the_right_direction(hostile: Project) ->
 
 
 def test_every_measured_commit_has_an_anchor(hostile: Project) -> None:
-    page = hostile.page()
+    page = (hostile.html / "commits.html").read_text(encoding="utf-8")
     for commit in hostile.commits:
         assert page.count(f'id="commit-{commit}"') == 1
 

@@ -34,7 +34,7 @@ def machine(results: Path, *lines: dict[str, Any], roofline: Any = None) -> Mach
 def page(results: Path) -> str:
     machines, problems = comparisons.read(results)
     loaded: Loaded = read_results(results)
-    return speed_page.render(loaded, machines, problems, project="synthetic")
+    return speed_page.render(loaded, machines, problems, "synthetic", ())
 
 
 def without_time(line: dict[str, Any], backend: str, status: str, detail: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 from reports import charts, overview
-from reports.rows import load_rows, read_results
+from reports.rows import load_rows
 from reports.truncation import Panel, truncation
 from synthetic import Project
 
@@ -77,15 +77,13 @@ def test_a_case_without_a_number_has_words(project: Project) -> None:
 def test_the_page_has_the_part_or_says_that_it_was_not_measured(project: Project) -> None:
     project.measure()
     project.write()
-    from reports.commits import Commit
-
-    loaded = read_results(project.results)
-    commits = {h: Commit(h, "subject", []) for h in project.commits}
-    page = overview.render(loaded, commits, "synthetic")
+    given = project.load()
+    page = overview.render(given)
     assert page.count('id="s0-truncation"') == 1
     assert "Norm of ∂h_T/∂s_t over the lag T − t: single" in page
-    loaded.rows = loaded.rows[loaded.rows["group"] != "truncation"]
-    without = overview.render(loaded, commits, "synthetic")
+    rows = given.loaded.rows
+    given.loaded.rows = rows[rows["group"] != "truncation"]
+    without = overview.render(given)
     assert "Time, memory and bias of a pass were not measured." in without
     assert "Norm of ∂h_T" not in without
 

@@ -31,7 +31,7 @@ def facts_of(monkeypatch: pytest.MonkeyPatch, *facts: Fact) -> None:
 def test_page_shows_facts_escaped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     facts_of(monkeypatch, FACT)
     collect(tmp_path)
-    page = torch_page.render(tmp_path, "rnnbench")
+    page = torch_page.render(tmp_path, "rnnbench", ())
     assert "torch &lt;b&gt;does&lt;/b&gt; it." in page
     assert "seen &lt;script&gt;" in page
     assert "✔ yes" in page
@@ -47,15 +47,15 @@ def test_fact_that_no_longer_holds_or_breaks_is_shown_as_that(
     facts_of(monkeypatch, gone, Fact("broken", "It does too.", "So.", breaks))
     path = collect(tmp_path)
     assert [json.loads(line)["holds"] for line in path.read_text().splitlines()] == [False, None]
-    page = torch_page.render(tmp_path, "rnnbench")
+    page = torch_page.render(tmp_path, "rnnbench", ())
     assert "✖ no longer" in page
     assert "✖ its program broke" in page
     assert "RuntimeError: no such operator" in page
 
 
 def test_nothing_looked_at_and_an_unreadable_file_are_said(tmp_path: Path) -> None:
-    assert "Nothing has been looked at" in torch_page.render(tmp_path, "rnnbench")
+    assert "Nothing has been looked at" in torch_page.render(tmp_path, "rnnbench", ())
     folder = tmp_path / torch_facts.FOLDER
     folder.mkdir()
     (folder / "here.jsonl").write_text("{half")
-    assert "here.jsonl cannot be read" in torch_page.render(tmp_path, "rnnbench")
+    assert "here.jsonl cannot be read" in torch_page.render(tmp_path, "rnnbench", ())
