@@ -77,12 +77,8 @@ def _alarms(card: Card) -> list[tuple[str, str]]:
     other = card.other or {}
     if "false_alarms" in other:
         alarmed = other.get("alarmed_verdicts", "?")
-        known.append(
-            (
-                f"{other.get('name', 'the other rule')} on the same pairs",
-                f"{other['false_alarms']} false alarms, in {alarmed} of {card.aa_verdicts} verdicts",
-            )
-        )
+        said = f"{other['false_alarms']} false alarms, in {alarmed} of {verdicts}"
+        known.append((f"{other.get('name', 'the other rule')} on the same pairs", said))
     return known
 
 
@@ -94,9 +90,7 @@ def _size(planted: Planted, other: Any) -> Size:
         _share(planted.denied, planted.cases, bad=True),
         _share(planted.covered, planted.cases),
     ]
-    found = next(
-        (one for one in other.get("planted", []) if one.get("size") == planted.size), None
-    )
+    found = next((one for one in other.get("planted", []) if one.get("size") == planted.size), None)
     theirs = _share(found["found"], found["cases"]) if found else Figure(text.NONE, look="muted")
     return Size(f"+{planted.size:.0%}", figures, theirs)
 
@@ -106,7 +100,9 @@ def _share(count: int, of: int, bad: bool = False) -> Figure:
     if not of:
         return Figure(text.NONE, "no such case", look="muted")
     look = "bad" if bad and count else ""
-    return Figure(f"{'✖ ' if look else ''}{100 * count / of:.3g} %", f"{count} of {of}", count / of, look)
+    return Figure(
+        f"{'✖ ' if look else ''}{100 * count / of:.3g} %", f"{count} of {of}", count / of, look
+    )
 
 
 def _chart(ordered: list[tuple[str, float]]) -> Any:
@@ -117,14 +113,15 @@ def _chart(ordered: list[tuple[str, float]]) -> Any:
     for _, value in ordered:
         step = next((size for size in (0.01, 0.02, 0.03, 0.05, 0.1, 0.2) if value <= size), 1.0)
         counts[step] = counts.get(step, 0) + 1
-    rows = []
+    rows, described = [], []
     for step, count in sorted(counts.items()):
         label = f"≤ {step:.0%}" if step < 1 else "above 20 %"
         words = f"{label}: {text.plural(count, 'case')}"
+        described.append(words)
         rows.append(charts.Row(label, [[charts.Mark(2, count, words)]]))
     axis = charts.number_axis([*map(float, counts.values()), 1.0])
     title = "Cases by the least slowdown that would be seen"
-    return charts.dot_plot(title, "; ".join(lane[0].words for row in rows for lane in row.lanes), rows, axis)  # type: ignore[union-attr]
+    return charts.dot_plot(title, "; ".join(described), rows, axis)
 
 
 def _instructions(card: Card) -> str:

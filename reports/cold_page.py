@@ -26,7 +26,7 @@ class Section:
 
 def render(newest: pd.DataFrame, project: str, foot: Sequence[str]) -> str:
     """The whole page as text."""
-    sections = []
+    sections: list[Section] = []
     for (machine, environment), rows in groups(newest, "machine", "environment"):
         series = {name: rank for rank, name in enumerate(backends(rows))}
         compared = ratios.to_baseline(rows)

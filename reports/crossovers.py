@@ -18,6 +18,7 @@ import pandas as pd
 
 from . import ratios, site, text
 from .rows import backends, groups
+from .speed import PHASES
 
 WHERE = ["kind", "cell", "layers", "directions"]
 Place = tuple[Any, ...]
@@ -72,7 +73,7 @@ def render(
     foot: Sequence[str],
 ) -> str:
     """The whole page; ``rows`` hold the newest commits and ``bases``, the last clean ones."""
-    sections = []
+    sections: list[Section] = []
     for (machine, environment), own in groups(newest, "machine", "environment"):
         base = bases.get(machine, "")
         before = rows[
@@ -145,11 +146,17 @@ def _section(
     phases: dict[str, list[Grid]] = {}
     for where in dict.fromkeys(place[:4] for place in now):
         phases.setdefault(where[0], []).append(_grid(where, now))
-    commit = str(rows["commit"].iloc[0])
-    common = len(set(now) & set(then))
     return Section(
-        anchor, machine, environment, commit, "", series, list(phases.items()), moved(now, then), common
-    )  # fmt: skip
+        anchor=anchor,
+        machine=machine,
+        environment=environment,
+        commit=str(rows["commit"].iloc[0]),
+        base="",
+        series=series,
+        phases=sorted(phases.items(), key=lambda phase: (phase[0] not in PHASES, phase[0])),
+        moved=moved(now, then),
+        compared=len(set(now) & set(then)),
+    )
 
 
 def _grid(where: Place, now: Mapping[Place, Winner]) -> Grid:
@@ -168,7 +175,9 @@ def _grid(where: Place, now: Mapping[Place, Winner]) -> Grid:
         _boundary(_shape(a), _shape(b), f"T={T}", own.get((T, a)), own.get((T, b)))
         for T, (a, b) in product(steps, pairwise(shapes))
     ]
-    return Grid(title, [_shape(shape) for shape in shapes], lines, [one for one in boundaries if one])
+    return Grid(
+        title, [_shape(shape) for shape in shapes], lines, [one for one in boundaries if one]
+    )
 
 
 def _boundary(first: str, last: str, at: str, a: Winner | None, b: Winner | None) -> str:

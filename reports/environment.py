@@ -80,7 +80,9 @@ def render(given: Site) -> str:
         ]
         left_out = max(len(every) - SHOWN, 0)
         found.append(OfMachine(name, len(machine.visits), every[:SHOWN], left_out))
-    today = {name: machine.visits[-1] for name, machine in given.histories.items() if machine.visits}
+    today = {
+        name: machine.visits[-1] for name, machine in given.histories.items() if machine.visits
+    }
     return site.page(
         "environment.html.j2",
         project=given.project,

@@ -89,7 +89,9 @@ def _case(case: CaseAnswer) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _add(parent: ElementTree.Element, name: str, content: str = "", **attributes: str) -> ElementTree.Element:
+def _add(
+    parent: ElementTree.Element, name: str, content: str = "", **attributes: str
+) -> ElementTree.Element:
     """A child with text, of which XML can say every character but the control ones."""
     child = ElementTree.SubElement(parent, f"{{{NAMESPACE}}}{name}", attributes)
     if content:

@@ -103,7 +103,9 @@ def _machine(
     revisions: Mapping[str, int],
 ) -> Machine:
     """A row per commit, filled in the order of measuring, so that the last figure stays."""
-    commits = sorted({visits[number].commit for number in own}, key=lambda commit: revisions[commit])
+    commits = sorted(
+        {visits[number].commit for number in own}, key=lambda commit: revisions[commit]
+    )
     rows = {commit: number for number, commit in enumerate(commits)}
     newest: list[Visit | None] = [None] * len(commits)
     ordered = sorted(own, key=lambda number: visits[number].measured_at or 0.0)

@@ -125,9 +125,9 @@ def _point(place: int, point: Point, scale: _Scale) -> Markup:
         whisker = Markup('<line class="bar" x1="{x}" x2="{x}" y1="{:.1f}" y2="{:.1f}"/>').format(
             scale.y(point.low), scale.y(point.high), x=x
         )
-    return Markup('<g><title>{}</title>{}<circle class="dot" cx="{}" cy="{:.1f}" r="2.2"/></g>').format(
-        point.words, whisker, x, scale.y(point.value)
-    )
+    return Markup(
+        '<g><title>{}</title>{}<circle class="dot" cx="{}" cy="{:.1f}" r="2.2"/></g>'
+    ).format(point.words, whisker, x, scale.y(point.value))
 
 
 def _level(level: tuple[int, int, float], scale: _Scale) -> Markup:

@@ -34,7 +34,8 @@ from .commits import Commit
 from .histories import Machine, Since
 from .judged import Judged
 from .rows import Loaded, Status
-from .site import HERE, write as write_file
+from .site import HERE
+from .site import write as write_file
 from .store import Store, Visit
 
 
@@ -91,7 +92,9 @@ def load(conf: Any, more: Iterable[str] = ()) -> Site:
         for name, visit in newest.items()
         if (base := _last_clean(found, name, visit.commit))
     }
-    only = {commit[: rows.PREFIX] for commit in [*bases.values(), *(v.commit for v in newest.values())]}
+    only = {
+        commit[: rows.PREFIX] for commit in [*bases.values(), *(v.commit for v in newest.values())]
+    }
     loaded = rows.read_results(results_dir, only=only)
     unrecorded = rows.unrecorded(known.counts(Status.UNRECORDED))
     loaded.problems = [*dict.fromkeys([*known.problems, *unrecorded, *found.problems])]

@@ -49,7 +49,9 @@ def write_data(
         paths.append(path)
         if params not in used:
             used.append(params)
-    tags = {tag: revisions[commit] for tag, commit in repo.get_tags().items() if commit in revisions}
+    tags = {
+        tag: revisions[commit] for tag, commit in repo.get_tags().items() if commit in revisions
+    }
     dates = {visit.commit: visit.date for visit in known.visits if visit.date is not None}
     index = {
         "project": conf.project,
@@ -153,7 +155,8 @@ def _graph(table: Any, revision: list[int], entry: Mapping[str, Any]) -> str | N
         return None
     kept = whole.iloc[known[0] : known[-1] + 1]
     rows = kept.to_numpy().tolist()
-    points = list(zip(kept.index.tolist(), rows if entry["params"] else [row[0] for row in rows]))
+    values = rows if entry["params"] else [row[0] for row in rows]
+    points = list(zip(kept.index.tolist(), values, strict=True))
     # The only words in this text are those for missing numbers.
     return _json(points).replace("NaN", "null")
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from rnnbench.verdict import text as words
 from rnnbench.verdict.answer import MEASURED, CaseAnswer, Status, Verdict
+from rnnbench.verdict.history import WINDOW
 
 from . import environment, histories, lines, site, text, tonight
 from .commits import Commit
@@ -146,7 +147,7 @@ def _section(anchor: str, host: Host, given: Site) -> Section:
     ]
     section.older = [(file.rsplit("/", 1)[-1], quote(file)) for file in host.older]
     if history is not None:
-        section.nights = min(len(history.visits), histories.WINDOW)
+        section.nights = min(len(history.visits), WINDOW)
         changes = given.changes.get(history.name, [])
         worse = [one for one in changes if one.change.ratio > 1]
         better = [one for one in changes if one.change.ratio <= 1]
@@ -154,8 +155,8 @@ def _section(anchor: str, host: Host, given: Site) -> Section:
             _moved(one, history, given, number < GRAPHS)
             for number, one in enumerate([*worse, *better[::-1]])
         ]
-        for one in islice(section.regressions, GRAPHS):
-            one.drawn = _draw_verdict(one, history, given)
+        for regression in islice(section.regressions, GRAPHS):
+            regression.drawn = _draw_verdict(regression, history, given)
     return section
 
 
@@ -180,14 +181,12 @@ def found(host: Host, given: Site, anchor: str = "r0") -> list[Regression]:
             if case.status in MEASURED:
                 later.setdefault(key, []).append((one.value, case.status))
     ordered = sorted(regressions.values(), key=lambda one: not one.standing)
-    for number, one in enumerate(ordered):
-        one.anchor = f"{anchor}-{number}"
+    for number, regression in enumerate(ordered):
+        regression.anchor = f"{anchor}-{number}"
     return ordered
 
 
-def _taken_back(
-    named: Verdict, later: Sequence[tuple[Verdict, Status]], given: Site
-) -> str:
+def _taken_back(named: Verdict, later: Sequence[tuple[Verdict, Status]], given: Site) -> str:
     """Which later verdict takes it back, in words; empty where none does.
 
     *No change* says so only against a base from before the regression: against a later one it
@@ -217,7 +216,7 @@ def _moved(one: Since, history: Machine, given: Site, draw: bool) -> Moved:
     suspects = [_commit(visit.commit, given) for visit in one.suspects]
     drawn = None
     if draw:
-        start = max(len(history.visits) - histories.WINDOW, 0)
+        start = max(len(history.visits) - WINDOW, 0)
         band = (start + change.earliest, start + change.latest)
         levels = [
             (start, start + change.index - 1, change.before),
@@ -302,5 +301,3 @@ def _ends(visits: Sequence[Visit]) -> tuple[str, str]:
 def _figure(point: lines.Point, unit: str) -> Figure:
     note = text.interval(point.low, point.high, unit)
     return Figure(text.quantity(point.value, unit), note, point.value)
-
-

@@ -36,6 +36,8 @@ IN_PARALLEL = 16
 """Commits from which on processes of their own pay off."""
 NOT_VERSIONS = ("threads_", "cores")
 """Facts of the machine that are settings of a run."""
+FACTS = 5
+"""Values of one fact that are kept where the records of a visit disagree."""
 COLUMNS = {
     "visit": np.int32, "case": np.int32, "status": np.int8,
     "value": np.float64, "low": np.float64, "high": np.float64,
@@ -219,13 +221,9 @@ def _note(visit: Visit, figure: Mapping[str, Any]) -> None:
         return
     for name, value in facts.items():
         known = visit.facts.setdefault(name, [])
-        if value not in known and value not in (None, "") and not name.startswith(NOT_VERSIONS):
-            known.append(_hashable(value))
-
-
-def _hashable(value: Any) -> Any:
-    """Facts are texts and numbers; whatever else a record holds is shown as text."""
-    return value if isinstance(value, str | int | float) else str(value)
+        told = isinstance(value, str | int | float) and value != "" and len(known) < FACTS
+        if told and value not in known and not name.startswith(NOT_VERSIONS):
+            known.append(value)
 
 
 def _offsets(parts: Iterable[Part]) -> list[int]:
@@ -266,8 +264,10 @@ def _write(target: Path, store: Store) -> None:
     }
     about = {"code": _code(), "cases": list(cases), "parts": parts, "facts": list(facts)}
     columns: Columns = {
-        name: np.concatenate([part.columns[name] for part in store.parts.values()] or [[]])
-        for name in COLUMNS
+        name: np.concatenate(
+            [np.empty(0, kind), *(part.columns[name] for part in store.parts.values())]
+        )
+        for name, kind in COLUMNS.items()
     }
     part_file = target.with_name(f".{target.name}.{os.getpid()}")
     try:

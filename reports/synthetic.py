@@ -277,17 +277,31 @@ def write_verdicts(folder: Path, commits: list[str], grid: list[Benchmark]) -> N
         at = datetime.fromtimestamp(began(len(commits)) + number * DAY + 10_800, UTC).isoformat()
         base, head = commits[number - 1], commits[number]
         verdict = Verdict(
-            *[at, machine],
-            *[Commit(base, "base", subject(number - 1)), Commit(head, "main", subject(number))],
-            *[0.05, 0.05, 8, 1800.0],
+            at=at,
+            machine=machine,
+            base=Commit(base, "base", subject(number - 1)),
+            head=Commit(head, "main", subject(number)),
+            threshold=0.05,
+            alpha=0.05,
+            rounds=8,
+            seconds=1800.0,
             cases=cases,
             commits=(head,),
         )
         name = stored.name(at, base[:8], head[:8])
         path = stored.write(results, stored.VERDICTS, HOST, name, verdict.as_dict())
-        where = path.relative_to(results).as_posix()
         night = Night(
-            *[at, machine, head, base, (head,), 7200.0, 5400.0, len(cases), 0, (), where],
+            at=at,
+            machine=machine,
+            head=head,
+            base=base,
+            commits=(head,),
+            budget=7200.0,
+            seconds=5400.0,
+            measured=len(cases),
+            left=0,
+            troubles=(),
+            verdict=path.relative_to(results).as_posix(),
             exit_code=verdict.exit_code,
             finished=True,
         )

@@ -56,7 +56,9 @@ def tonight(host: Host, now: datetime) -> Tonight:
     newest = max((one.at for one in (verdict, night) if one is not None), default="")
     found.late = _late(newest, now)
     if found.late and found.banner.look == "good":
-        found.banner = replace(found.banner, look="warn", headline=f"{found.late} Then: {found.banner.headline}")
+        found.banner = replace(
+            found.banner, look="warn", headline=f"{found.late} Then: {found.banner.headline}"
+        )
     if verdict is not None:
         noted = verdict.of(Status.REGRESSION)
         noted += verdict.of(Status.BROKEN) + verdict.of(Status.INCONCLUSIVE)

@@ -17,7 +17,10 @@ NUMBA = ("numba", "gru", "128", "1", "1", "medium")
 
 
 def case(
-    values: tuple[str, ...] = NUMBA, status: Status = Status.NO_CHANGE, ratio: float = 1.0, **more: Any
+    values: tuple[str, ...] = NUMBA,
+    status: Status = Status.NO_CHANGE,
+    ratio: float = 1.0,
+    **more: Any,
 ) -> CaseAnswer:
     """One answer on a time; 2 % to both sides."""
     answer = CaseAnswer(

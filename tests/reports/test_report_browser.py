@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
+from reports.site import PAGES
 from synthetic import Project
 
+OURS = [name for name, _ in PAGES if name != "explorer.html"]
 WIDE, NARROW = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 INK = """canvas => {
     const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -133,7 +135,8 @@ def test_from_a_file_without_script(
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto((hostile.html / "index.html").as_uri())
-    expect(page.locator(".banner")).to_contain_text("Parity failed in 1 case")
+    expect(page.locator("#s0 .banner")).to_contain_text("Parity failed in 1 case")
+    expect(page.locator("#tonight .banner")).to_contain_text("Regression: 2 of 4 cases")
     expect(page.locator("#s0-inference table").first).to_be_visible()
     expect(page.locator("#s0-inference svg.chart").first).to_be_visible()
     expect(page.locator("#s0-parity")).to_contain_text("48.0 of 12.0 eps")
@@ -144,12 +147,42 @@ def test_from_a_file_without_script(
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_only_tables_scroll_sideways(hostile: Project, browser: Browser, size: Any) -> None:
-    page = browser.new_page(viewport=size)
-    page.goto((hostile.html / "index.html").as_uri())
-    widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    page.close()
-    assert widths[0] <= widths[1]
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_whole_from_a_file_without_script(
+    hostile: Project, browser: Browser, scheme: Any, size: Any
+) -> None:
+    context = browser.new_context(viewport=size, color_scheme=scheme, java_script_enabled=False)
+    page = context.new_page()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    for name in OURS:
+        page.goto((hostile.html / name).as_uri())
+        expect(page.locator("h1")).to_be_visible()
+        expect(page.locator("footer")).to_contain_text("1 false alarm in 40 verdicts")
+        widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert widths[0] <= widths[1], name
+        assert page.locator("table button, input").count() == 0
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+def test_every_page_asks_nobody_and_complains_of_nothing(served: Any) -> None:
+    for name in OURS:
+        served.page.goto(f"{served.base}{name}")
+        expect(served.page.locator("nav.pages [aria-current=page]")).to_have_count(1)
+        for link in served.page.locator("nav.pages a").all():
+            target = str(link.get_attribute("href"))
+            assert served.page.request.get(f"{served.base}{target}").ok, target
+    assert served.is_clean()
+
+
+def test_a_regression_is_told_by_words_and_drawn(served: Any) -> None:
+    served.page.goto(f"{served.base}regressions.html")
+    first = served.page.locator("article.regression").first
+    expect(first).to_contain_text("yes: no later verdict takes it back")
+    expect(first).to_contain_text("rnnbench verdict")
+    expect(first.locator("svg.chart circle.dot")).to_have_count(3)
+    assert served.is_clean()
 
 
 def test_the_page_speed_asks_nobody_and_complains_of_nothing(served: Any) -> None:

@@ -111,7 +111,9 @@ def test_nothing_is_left_behind_where_the_store_cannot_be_written(
 def test_what_cannot_be_read_is_told_as_long_as_it_is_there(measured: Project) -> None:
     result_files(measured)[0].write_text("{")
     for _ in range(2):
-        assert any("cannot be read" in problem for problem in store.update(measured.results).problems)
+        assert any(
+            "cannot be read" in problem for problem in store.update(measured.results).problems
+        )
 
 
 def test_parallel_and_alone_parse_the_same(

@@ -12,8 +12,17 @@ from xml.etree import ElementTree
 
 import pytest
 from judgements import card, case, night, slower, verdict, write
-from reports import card_page, crossovers, environment, feed, judged, overview, regressions
-from reports import tonight, verdicts_json
+from reports import (
+    card_page,
+    crossovers,
+    environment,
+    feed,
+    judged,
+    overview,
+    regressions,
+    tonight,
+    verdicts_json,
+)
 from reports.site import HERE
 from reports.site import PAGES as SITE_PAGES
 from synthetic import MARKUP, Project
@@ -223,7 +232,9 @@ def test_an_environment_that_changed_is_dated_and_marks_the_graphs(project: Proj
 
 
 def test_machines_are_compared_side_by_side() -> None:
-    lines = environment.compared({"ash": {"torch": "2", "cpu": "x"}, "oak": {"torch": "2", "cpu": "y"}})
+    lines = environment.compared(
+        {"ash": {"torch": "2", "cpu": "x"}, "oak": {"torch": "2", "cpu": "y"}}
+    )
     assert [(line.name, line.values, line.differs) for line in lines] == [
         ("cpu", ["x", "y"], True),
         ("torch", ["2", "2"], False),
