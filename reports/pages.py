@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Site:
     commits: dict[str, Commit]
     judged: Judged
     bases: dict[str, str]
-    learning: dict[str, curves.Learning] = field(default_factory=dict)
+    learning: Mapping[str, curves.Learning] = field(default_factory=dict)
     revisions: dict[str, int] = field(default_factory=dict)
     histories: dict[str, Machine] = field(default_factory=dict)
     changes: dict[str, list[Since]] = field(default_factory=dict)
@@ -105,7 +105,15 @@ def load(conf: Any, more: Iterable[str] = ()) -> Site:
     learning, unread = curves.read(results_dir)
     loaded.problems += unread
     return Site(
-        conf.project, results_dir, known, loaded, benchmarks, described, found, bases, dict(learning)
+        conf.project,
+        results_dir,
+        known,
+        loaded,
+        benchmarks,
+        described,
+        found,
+        bases,
+        dict(learning),
     )
 
 

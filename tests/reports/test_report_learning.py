@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import typer
 from reports import curves, learning, overview
-from reports.commits import Commit
-from reports.rows import read_results
 from synthetic import MARKUP, Project
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -115,14 +113,13 @@ def test_the_page_has_them_with_their_machine_or_says_which_command_trains(
     project.measure()
     project.write()
     write(project.results, [line(MARKUP, LOSSES["chunks"])], "other")
-    loaded = read_results(project.results)
-    commits = {h: Commit(h, "subject", []) for h in project.commits}
-    found, _ = curves.read(project.results)
-    page = overview.render(loaded, commits, "synthetic", found)
+    given = project.load()
+    page = overview.render(given)
     assert f"run <code>{learning.COMMAND}</code>" in page
     assert "<h2><span>Machine</span> other</h2>" in page  # which has no results of asv
     assert MARKUP not in page
-    own = overview.render(loaded, commits, "synthetic", {"bench": found["other"]})
+    given.learning = {"bench": given.learning["other"]}
+    own = overview.render(given)
     assert learning.COMMAND not in own
     assert own.index('id="s0-truncation"') < own.index("Loss over seconds: GRU")
 
