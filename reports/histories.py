@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from rnnbench.verdict.history import WINDOW, Change, Series, changes
 
 from . import store

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from asv.config import Config  # type: ignore[import-untyped]
-from asv.repo import get_repo  # type: ignore[import-untyped]
-from asv.util import UserError  # type: ignore[import-untyped]
+from asv.config import Config
+from asv.repo import get_repo
+from asv.util import UserError
 
 from rnnbench.cli.exits import leave
 from rnnbench.exit_codes import USAGE

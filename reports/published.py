@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from asv.graph import Graph  # type: ignore[import-untyped]
+from asv.graph import Graph
 
 from . import store
 from .histories import Since, grid, is_current

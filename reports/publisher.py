@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from asv.publishing import OutputPublisher  # type: ignore[import-untyped]
+from asv.publishing import OutputPublisher
 
 
 class RnnbenchReport(OutputPublisher):  # type: ignore[misc]

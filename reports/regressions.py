@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from markupsafe import Markup
-from rnnbench.verdict.history import WINDOW
 
 from rnnbench.verdict import text as words
 from rnnbench.verdict.answer import MEASURED, CaseAnswer, Status, Verdict
+from rnnbench.verdict.history import WINDOW
 
 from . import environment, histories, lines, site, text, tonight
 from .commits import Commit

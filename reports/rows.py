@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from asv import results as asv_results  # type: ignore[import-untyped]
+from asv import results as asv_results
 from asv import util as asv_util
 
 from .records import Record, Records, plain, read_records
