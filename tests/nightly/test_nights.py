@@ -307,3 +307,20 @@ def test_a_folder_without_a_configuration_is_refused_in_a_sentence(scratch: Scra
     done = scratch.nightly()
     assert done.returncode == 2
     assert "asv.conf.json must be asv's configuration" in done.stderr
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_another_command_may_publish_and_its_failure_is_a_trouble(
+    scratch: Scratch, broken: bool
+) -> None:
+    program = scratch.root / "publish.py"
+    program.write_text(
+        "import json, pathlib, sys\n"
+        "conf = json.loads(pathlib.Path(sys.argv[2]).read_text())\n"
+        "pathlib.Path('said').write_text(' '.join([sys.argv[1], conf['project']]))\n"
+        f"sys.exit({int(broken)})\n"
+    )
+    done = scratch.nightly(*ONE, "--publish", "python publish.py")
+    assert (scratch.root / "said").read_text() == "--config pack"
+    assert [one.unit for one in last(scratch).troubles] == ["publish"] * broken
+    assert done.returncode == (5 if broken else 0)

@@ -110,3 +110,15 @@ def test_versions_that_differ_are_named():
 )
 def test_amounts_have_their_unit(value: float | None, quantity: str, said: str):
     assert text.amount(value, quantity) == said
+
+
+def test_where_instructions_contradict_the_time_the_issue_says_what_that_means():
+    time = replace(CASE, benchmark="speed.Inference.time_it")
+    count = replace(
+        time, benchmark="instructions.Inference.track_it", quantity="instructions",
+        status=Status.NO_CHANGE,
+    )  # fmt: skip
+    body = text.markdown(replace(VERDICT, cases=(time, count)))
+    assert "**Seconds and instructions disagree:**" in body
+    assert "slower with the same instructions" in body
+    assert "disagree" not in text.markdown(VERDICT)

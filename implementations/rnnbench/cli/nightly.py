@@ -84,6 +84,13 @@ def nightly(
         float,
         typer.Option(min=0, max=1, help="For the error-rate card.", rich_help_panel=SHARES),
     ] = 0.1,
+    publish: Annotated[
+        str | None,
+        typer.Option(
+            help="Command that publishes in the place of `asv publish`, given --config FILE; "
+            "python is the one that this runs in."
+        ),
+    ] = None,
     wait: Annotated[
         str, typer.Option(help="How long to wait for another run on this machine: 90, 30m, 2h.")
     ] = "0",
@@ -125,7 +132,7 @@ def nightly(
         for pattern in plan.bench:
             _compiles(pattern)
         waiting = seconds_of("wait", wait)
-        engine = Engine(Path.cwd(), existing=environment is Environment.EXISTING)
+        engine = Engine(Path.cwd(), existing=environment is Environment.EXISTING, publisher=publish)
         with lock.held(engine.root / lock.PLACE, waiting) as engine.lock, _screen() as show:
             result = night(engine, plan, parts.judge, parts.calibrate, show)
     except InputError as error:

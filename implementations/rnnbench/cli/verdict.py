@@ -261,6 +261,7 @@ def _facts(answer: Verdict) -> list[str]:
     facts = []
     if answer.of(Status.NO_CHANGE):
         facts.append(f"no change: {text.unchanged(answer)}")
+    facts += [f"{name}: {says}" for name, says in text.channel_labels(answer)]
     changed = text.differences(answer.base, answer.head)
     facts.append("environment: " + (", ".join(changed) or "the same versions on both sides"))
     if answer.of(Status.REGRESSION):

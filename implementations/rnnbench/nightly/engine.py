@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class Engine:
     conf: str = "asv.conf.json"
     existing: bool = False
     """Measure in the environment that this runs in, HEAD only, instead of asv's own."""
+    publisher: str | None = None
+    """A command that publishes in asv's place; it is given ``--config FILE``."""
     lock: int | None = None
     tick: Callable[[float], None] = nothing
     """Called while a command runs, with the seconds passed."""
@@ -130,21 +133,15 @@ class Engine:
         return self._run(unit.commit, *options, "--bench", unit.pattern, limit=limit)
 
     def publish(self, limit: float | None = None) -> Ended:
-        return self._asv(PUBLISH_CONF, "publish", "--no-pull", limit=limit)
+        if self.publisher is None:
+            return self._asv(PUBLISH_CONF, "publish", "--no-pull", limit=limit)
+        words = [sys.executable if w == "python" else w for w in shlex.split(self.publisher)]
+        return self._tied([*words, "--config", PUBLISH_CONF], limit)
 
     def command(self, *arguments: str, limit: float, stdout: Path | None = None) -> Ended:
         """Run another command of this package, tied to the night like asv."""
         program = [sys.executable, "-c", "from rnnbench.cli import app; app()", *arguments]
-        return tied.run(
-            program,
-            self.log,
-            cwd=self.root,
-            environment=os.environ,
-            limit=limit,
-            lock=self.lock,
-            stdout=stdout,
-            tick=self.tick,
-        )
+        return self._tied(program, limit, stdout=stdout)
 
     def _run(self, commit: str, *options: str, limit: float | None = None) -> Ended:
         what = ["--environment", "existing", "--set-commit-hash", commit]
@@ -159,13 +156,23 @@ class Engine:
         if conf == OWN_CONF:
             # compiling for all cases of a profile takes longer than the few of a unit do
             own = {"RNNBENCH_RESULTS_DIR": str(self.scratch), "RNNBENCH_WARM": "0"}
+        return self._tied([sys.executable, "-m", "asv", "--config", conf, *arguments], limit, own)
+
+    def _tied(
+        self,
+        program: Sequence[str],
+        limit: float | None,
+        variables: Mapping[str, str] | None = None,
+        stdout: Path | None = None,
+    ) -> Ended:
         return tied.run(
-            [sys.executable, "-m", "asv", "--config", conf, *arguments],
+            program,
             self.log,
             cwd=self.root,
-            environment=os.environ | own,
+            environment=os.environ | (variables or {}),
             limit=limit,
             lock=self.lock,
+            stdout=stdout,
             tick=self.tick,
         )
 

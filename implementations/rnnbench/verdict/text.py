@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnbench.verdict.answer import MEASURED, UNITS, CaseAnswer, Commit, Status, Verdict
+from rnnbench.verdict.channels import disagreements
 from rnnbench.verdict.sides import INSTRUCTIONS, MEMORY, PARITY
 
 SHOWN = 20
@@ -91,6 +92,11 @@ def account(reason: str, cases: Sequence[CaseAnswer]) -> str:
     return f"{cases[0].status.value}: {cases[0].name}{more}: {reason}"
 
 
+def channel_labels(verdict: Verdict) -> list[tuple[str, str]]:
+    """Cases of which seconds and instructions say different things, and what that means."""
+    return [(one.time.name, one.says) for one in disagreements(verdict.cases)]
+
+
 def amount(value: float | None, quantity: str) -> str:
     """A figure with its unit."""
     if value is None:
@@ -166,6 +172,9 @@ def markdown(verdict: Verdict, report: str | None = None) -> str:
             parts.append(_table(status, cases, verdict))
     if verdict.of(Status.REGRESSION):
         parts += [_since(verdict), *_attribution(verdict.attribution)]
+    labels = [f"- {code(name)}: {escaped(says)}" for name, says in channel_labels(verdict)]
+    if labels:
+        parts.append("**Seconds and instructions disagree:**\n\n" + "\n".join(labels))
     changed = differences(verdict.base, verdict.head)
     parts.append(
         "**Environment:** "

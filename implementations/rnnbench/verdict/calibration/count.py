@@ -11,8 +11,11 @@ from rnnbench.verdict.answer import CaseAnswer, Status
 from rnnbench.verdict.calibration.asv_rule import DEFAULT_FACTOR, FACTORS
 from rnnbench.verdict.calibration.trial import Trial
 from rnnbench.verdict.card import Card, Planted
+from rnnbench.verdict.decision import Rule
 
 CHANGED = (Status.REGRESSION, Status.IMPROVEMENT)
+FIRST_LOOK = Rule().looks[1]
+"""Rounds before which no time is decided, whatever they could have shown."""
 Said = Callable[[Trial, CaseAnswer], str | None]
 """What a rule says of a case of a trial; None where it says nothing."""
 
@@ -66,7 +69,11 @@ def _slowed(trials: Iterable[Trial]) -> dict[float, list[tuple[Trial, CaseAnswer
 
 def _planted(size: float, pairs: Sequence[tuple[Trial, CaseAnswer]]) -> Planted:
     cases = [case for _, case in pairs]
-    could = [case for case in cases if case.detectable is not None and case.detectable <= size]
+    could = [
+        case
+        for case in cases
+        if case.rounds >= FIRST_LOOK and case.detectable is not None and case.detectable <= size
+    ]
     return Planted(
         size=size,
         verdicts=len({trial.verdict.at for trial, _ in pairs}),
