@@ -75,37 +75,16 @@ def _exponential(x: Vector) -> tuple[Vector, Vector]:
     return q.fma(r * r, r), k.power_of_two()
 
 
-def _tanh_fraction(x: Vector) -> tuple[Vector, Vector]:
-    """tanh x but for the sign of zero, as numerator and denominator."""
+def tanh(x: Vector) -> Vector:
     limit = CONSTANTS[x.emitter.lanes.dtype].tanh_is_one
     p, power = _exponential(x.clamp(-limit, limit) * 2.0)
     m = power.fma(p, power - 1.0)
-    return m, m + 2.0
-
-
-def _one_over_sigmoid(x: Vector) -> Vector:
-    """1 / σ(x), of an x whose e^−x is finite."""
-    limit = CONSTANTS[x.emitter.lanes.dtype].exp_overflows
-    p, power = _exponential(0.0 - x.clamp(-limit, limit))
-    return power.fma(p, power) + 1.0
-
-
-def tanh(x: Vector) -> Vector:
-    numerator, denominator = _tanh_fraction(x)
-    return x.emitter.call("copysign", numerator / denominator, x)  # −0 stays −0
+    return x.emitter.call("copysign", m / (m + 2.0), x)  # −0 stays −0
 
 
 def sigmoid(x: Vector) -> Vector:
-    value = 1.0 / _one_over_sigmoid(x)
-    limit = CONSTANTS[x.emitter.lanes.dtype].sigmoid_is_zero
-    return value.where_of(x, "<", limit, 0.0)
-
-
-def sigmoid_times_tanh(x: Vector, y: Vector) -> Vector:
-    """σ(x) tanh(y) with one division in place of two, which take a fifth of an LSTM's cell.
-
-    Zero, without its sign, where 1/σ(x) times the denominator of tanh(y) is beyond the dtype: below
-    x = −70 in float32.
-    """
-    numerator, denominator = _tanh_fraction(y)
-    return numerator / (_one_over_sigmoid(x) * denominator)
+    constants = CONSTANTS[x.emitter.lanes.dtype]
+    limit = constants.exp_overflows
+    p, power = _exponential(0.0 - x.clamp(-limit, limit))
+    value = 1.0 / (power.fma(p, power) + 1.0)
+    return value.where_of(x, "<", constants.sigmoid_is_zero, 0.0)

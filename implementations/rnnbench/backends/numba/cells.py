@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnbench.backends.numba.activations import sigmoid, sigmoid_times_tanh, tanh
+from rnnbench.backends.numba.activations import sigmoid, tanh
 from rnnbench.backends.numba.vector import Emitter, Vector, emitted
 
 
@@ -95,17 +95,6 @@ def _lstm(e: Emitter, gates: Any, slot: Any, c_before: Any, c: Any, y: Any, coun
     e.store_masked(o * tanh(c_now), y, mask)
 
 
-def _lstm_inference(
-    e: Emitter, gates: Any, slot: Any, c_before: Any, c: Any, y: Any, count: Any
-) -> None:
-    """The same with fewer divisions and without leaving the gates."""
-    mask = e.first(count)
-    at_i, at_f, at_g, at_o = (e.load_masked(at, mask) for at in _slots(e, gates, slot, 4))
-    c_now = sigmoid(at_f).fma(e.load_masked(c_before, mask), sigmoid_times_tanh(at_i, at_g))
-    e.store(c_now, c)
-    e.store_masked(sigmoid_times_tanh(at_o, c_now), y, mask)
-
-
 def _lstm_backward(
     e: Emitter, gates: Any, slot: Any, c_before: Any, c: Any, dy: Any, dh: Any, dc: Any,
     delta: Any, count: Any,
@@ -146,6 +135,5 @@ rnn_relu_backward = emitted(_rnn_relu_backward)
 gru = emitted(_gru)
 gru_backward = emitted(_gru_backward)
 lstm = emitted(_lstm)
-lstm_inference = emitted(_lstm_inference)
 lstm_backward = emitted(_lstm_backward)
 lstm_hidden = emitted(_lstm_hidden)

@@ -101,7 +101,6 @@ def _forward_rows(
     y,
     h_row,
     y_row,
-    keep_gates,
     turn,
 ):
     """Rows of one step whose states of the step before lie at ``h`` and ``c_before``.
@@ -135,13 +134,8 @@ def _forward_rows(
                 cells.gru(
                     like, own, slot, h + (i * h_row + j) * size, y + (i * y_row + j) * size, H - j
                 )
-            elif keep_gates:
-                cells.lstm(
-                    like, own, slot, c_before + (i * c_before_row + j) * size,
-                    c + (i * slot + j) * size, out + (i * out_row + j) * size, H - j,
-                )  # fmt: skip
             else:
-                cells.lstm_inference(
+                cells.lstm(
                     like, own, slot, c_before + (i * c_before_row + j) * size,
                     c + (i * slot + j) * size, out + (i * out_row + j) * size, H - j,
                 )  # fmt: skip
@@ -212,7 +206,7 @@ def forward(
                 _forward_rows(
                     like, cell, carried, H, S, width, y + before * y_row * size, c_then, slot,
                     w_hh, w_hr, base + start * row * size, c_now, m, p, zeros,
-                    y + start * y_row * size, y_row, y_row, keep_gates, t & 1,
+                    y + start * y_row * size, y_row, y_row, t & 1,
                 )  # fmt: skip
             if carried < b:
                 i = start + carried
@@ -220,7 +214,7 @@ def forward(
                     like, cell, b - carried, H, S, width, h0 + carried * S * size,
                     c0 + carried * H * size, H, w_hh, w_hr, base + i * row * size,
                     c + (i if keep_c else carried) * slot * size, m, p, zeros,
-                    y + i * y_row * size, S, y_row, keep_gates, t & 1,
+                    y + i * y_row * size, S, y_row, t & 1,
                 )  # fmt: skip
 
 
