@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from rnnbench.errors import InputError
 from rnnbench.verdict import decision
 from rnnbench.verdict.answer import Status
-from rnnbench.verdict.decision import Decision, Rule, decide, quarantined, shrunk, together
+from rnnbench.verdict.decision import (
+    Decision,
+    Rule,
+    decide,
+    quarantined,
+    shrunk,
+    together,
+    typical,
+    without_drift,
+)
 
 RULE = Rule()
 CASES, ROUNDS = 30, RULE.looks[-1]
@@ -284,3 +293,65 @@ def test_quarantine_of_no_round_is_empty():
 def test_a_rule_that_makes_no_sense_is_refused(settings_: dict, named: str):
     with pytest.raises(InputError, match=named):
         Rule(**settings_)
+
+
+def drifting(rng, cases, rounds, drift, own=0.01, seen=0.005):
+    """Log ratios of cases that share a drift, which the control sees with noise of its own."""
+    shared = drift * rng.standard_normal(rounds)
+    ratios = {n: shared + own * rng.standard_normal(rounds) for n in range(cases)}
+    return ratios, shared + seen * rng.standard_normal(rounds)
+
+
+def test_the_control_takes_the_drift_away_and_leaves_the_effect():
+    rng = np.random.default_rng(3)
+    means, spreads = [], []
+    for _ in range(200):
+        ratios, control = drifting(rng, 20, 10, 0.04)
+        ratios[0] = ratios[0] + math.log(1.1)
+        found = without_drift(ratios, control)
+        means.append(np.mean(found[0]))
+        spreads.append(np.std(found[1], ddof=1) / np.std(ratios[1], ddof=1))
+    assert abs(np.mean(means) - math.log(1.1)) < 0.001
+    assert np.median(spreads) < 0.5
+
+
+def test_a_control_that_moves_by_itself_costs_little():
+    rng = np.random.default_rng(4)
+    before, after = [], []
+    for _ in range(200):
+        ratios, _ = drifting(rng, 20, 10, 0.0)
+        found = without_drift(ratios, 0.03 * rng.standard_normal(10))
+        before.append(np.var(ratios[0], ddof=1))
+        after.append(np.var(found[0], ddof=1))
+    assert np.mean(after) < 1.15 * np.mean(before)
+
+
+def test_drifting_verdicts_on_nothing_raise_no_alarm():
+    """The slope is estimated from the same rounds, which must not make them look surer."""
+    rng = np.random.default_rng(5)
+    rule = Rule()
+    alarms = 0
+    for _ in range(100):
+        ratios, control = drifting(rng, 30, rule.looks[-1], 0.04)
+        called = set()
+        for look in rule.looks[1:]:
+            now = {case: list(d[:look]) for case, d in ratios.items()}
+            found = decide(without_drift(now, control[:look]), rule)
+            called |= {
+                case
+                for case, one in found.items()
+                if one.status in (Status.REGRESSION, Status.IMPROVEMENT)
+            }
+        alarms += len(called)
+    assert alarms <= 2
+
+
+@pytest.mark.parametrize("controls", [[], [0.0, 0.0, 0.0], [0.1, 0.2]])
+def test_without_a_control_that_moves_nothing_is_taken_away(controls):
+    ratios = {0: [0.1] * len(controls), 1: [0.3] * len(controls)}
+    assert without_drift(ratios, controls) == ratios
+
+
+def test_typical_is_the_mean_of_the_lower_half():
+    assert typical([4.0, 1.0, 9.0, 2.0]) == 1.5
+    assert typical([3.0]) == 3.0

@@ -1,7 +1,7 @@
 r"""From rounds of pairs to a verdict on each case.
 
 **Effect.** Round r measures a case at base and at head, each in a process of its own, one right
-after the other. With b_r and h_r the medians of the two processes, d_r = ln(h_r / b_r). Memory
+after the other. With b_r and h_r what is typical of the two processes, d_r = ln(h_r / b_r). Memory
 layout, hash seed and the machine's mood are drawn anew for each process, so a round is *one*
 observation, however many samples its processes took. The effect is the trimmed mean of d over the
 n rounds that count, g = ⌊n/10⌋ cut off at either end, and its standard error is that of Tukey and
@@ -12,6 +12,13 @@ McLaughlin (1963; Yuen 1974), with h = n − 2g and s_w the Winsorised standard 
 On heavy tails (t₃; one round in ten with ten times the spread) it keeps the power that the plain
 mean loses; trimming a fifth as is customary raises too many alarms where d has two modes
 (`tests/verdict/test_decision.py` has the simulation).
+
+**Drift.** What slows a whole process (clock, steal, a neighbour) slows the control kernel c_r in it
+too, which no commit changes, so that E c_r = 0. It serves as a control variate: d_r − β c_r has the
+same mean and less variance, with β the slope of the median case on the control over the rounds,
+held within [0, 1] (`without_drift`; Deng et al. 2013). On a virtual machine with two cores it took
+the spread of a round from 3.4 to 2.1 %; taking the mean of a process's lower half of samples
+(`typical`), as noise only adds time, from 2.6 to 2.1 %. (36 cases, 13 rounds, 18 samples of 2 ms.)
 
 **Variance.** After eight rounds s_w alone knows its own size badly: t quantiles are large, and a
 case whose rounds agree by chance looks certain. The cases of a verdict run in the same processes on
@@ -144,6 +151,30 @@ def quarantined(controls: Sequence[tuple[float, float]], floor: float) -> list[b
     spread = np.median(c) / stats.norm.ppf(0.75)
     limit = max(stats.norm.isf(CLEAN_LOST / 2) * spread, math.log1p(floor))
     return [bool(one > limit) for one in c]
+
+
+def typical(samples: Sequence[float]) -> float:
+    """The mean of the lower half of a process's samples: what it takes when little disturbs it."""
+    ordered = sorted(samples)
+    return float(np.mean(ordered[: max(1, len(ordered) // 2)]))
+
+
+def without_drift(
+    ratios: Mapping[Key, Sequence[float]], controls: Sequence[float]
+) -> dict[Key, list[float]]:
+    """Log ratios of times less what the control's log ratio of the same round explains.
+
+    All have the same rounds. With fewer than `LEAST` of them, or a control that never moves,
+    nothing is taken away.
+    """
+    d = np.array(list(ratios.values()), float)
+    c = np.asarray(controls, float)
+    if d.size == 0 or len(c) < LEAST:
+        return {key: list(own) for key, own in ratios.items()}
+    away, common = c - c.mean(), np.median(d, axis=0)
+    spread = float(away @ away)
+    slope = float(np.clip(away @ common / spread, 0, 1)) if spread > 0 else 0.0
+    return {key: list(own - slope * c) for key, own in zip(ratios, d, strict=True)}
 
 
 def decide(

@@ -24,7 +24,14 @@ from typing import NamedTuple
 from rnnbench import machine
 from rnnbench.errors import InputError
 from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
-from rnnbench.verdict.decision import Decision, Rule, decide, quarantined
+from rnnbench.verdict.decision import (
+    Decision,
+    Rule,
+    decide,
+    quarantined,
+    typical,
+    without_drift,
+)
 from rnnbench.verdict.numbers import count_answer, parity_answer
 from rnnbench.verdict.process import (
     Failure,
@@ -36,7 +43,7 @@ from rnnbench.verdict.process import (
     listed,
     measure,
 )
-from rnnbench.verdict.sides import INSTRUCTIONS, PARITY, Case, Side
+from rnnbench.verdict.sides import INSTRUCTIONS, PARITY, TIME, Case, Side
 
 PARITY_FAILURE = "ParityFailureError"
 """An exception of this name says that the case is wrong, not that it broke."""
@@ -63,13 +70,13 @@ class Round:
     @property
     def control(self) -> tuple[float, float]:
         """Seconds of the control kernel at base and at head."""
-        return median(self.base.control), median(self.head.control)
+        return typical(self.base.control), typical(self.head.control)
 
     def pair(self, case: Case) -> tuple[float, float] | None:
-        """Medians of a case at base and at head, if both have it."""
+        """What is typical of a case at base and at head, if both have it."""
         if case not in self.base.samples or case not in self.head.samples:
             return None
-        return median(self.base.samples[case]), median(self.head.samples[case])
+        return typical(self.base.samples[case]), typical(self.head.samples[case])
 
 
 @dataclass
@@ -215,16 +222,23 @@ class _Work:
         return [one for one, bad in zip(self.rounds, drifted, strict=True) if not bad]
 
     def ratios(self) -> dict[Case, list[float]]:
-        """Log ratios of each case in the rounds that count."""
+        """Log ratios of each case in the rounds that count; of times without the drift."""
         kept = self.counting()
-        return {
-            case: [
-                math.log(pair[1] / pair[0])
-                for pair in (one.pair(case) for one in kept)
+        ratios: dict[Case, list[float]] = {}
+        together: dict[tuple[int, ...], list[Case]] = {}
+        for case in self.timed:
+            own = {
+                n: math.log(pair[1] / pair[0])
+                for n, pair in enumerate(one.pair(case) for one in kept)
                 if pair is not None and min(pair) > 0
-            ]
-            for case in self.timed
-        }
+            }
+            ratios[case] = list(own.values())
+            if case.quantity == TIME:
+                together.setdefault(tuple(own), []).append(case)
+        for rounds, cases in together.items():  # a case that is decided has no later rounds
+            drift = [math.log(kept[n].control[1] / kept[n].control[0]) for n in rounds]
+            ratios |= without_drift({case: ratios[case] for case in cases}, drift)
+        return ratios
 
     @property
     def seconds(self) -> float:
