@@ -28,7 +28,7 @@ LAGS = {"100": "20", "1000": "14"}
 
 WRONG = ["train", "--no-band", "--alone", "--directions", "2"]
 
-BANDS = [["train", "--backend", "all", "--cell", cell] for cell in CELLS]
+BANDS = [["train", "--backend", "all", "--target", "0.96", "--cell", cell] for cell in CELLS]
 CLIPPING = [["train", *EXPLODING, "--no-band", "--clip", clip] for clip in ("0", "1")]
 PLANTED = [
     [*WRONG, "--cell", cell, "--reading", reading, "--seed", seed]
