@@ -337,7 +337,7 @@ def _cost(
 def _lags(own: Sequence[Training]) -> list[Panel]:
     """Cells side by side on the adding problem of one length."""
     panels = []
-    for group in _grouped([one for one in own if one.settings["task"] == ADDING], "cell"):
+    for group in _grouped([one for one in own if one.settings["task"] == ADDING], "cell", "chrono"):
         if any(one.band for one in group):
             continue
         series = {one.settings["cell"]: number for number, one in enumerate(group)}
@@ -349,6 +349,8 @@ def _lags(own: Sequence[Training]) -> list[Panel]:
         ]
         s = group[0].settings
         title = f"T={s['T']}, {s['epochs']} epochs of {s['size']:,} sequences"
+        begun = sorted(one.settings["cell"] for one in group if one.settings.get("chrono"))
+        note = f"Chrono initialisation: {', '.join(begun)}." if begun else ""
         chart = training_curves.plot(
             f"Adding problem: {title}", "Test error by cell.", lines, "epoch", "mean squared error"
         )
@@ -365,7 +367,7 @@ def _lags(own: Sequence[Training]) -> list[Panel]:
             if one.runs[0].curve["norms"]
         ]
         heads = ["Test error", f"To {text.number(group[0].target)}", "Median gradient norm"]
-        panels.append(Panel(title, "", [chart], series, "Cell", heads, table))
+        panels.append(Panel(title, note, [chart], series, "Cell", heads, table))
     return panels
 
 

@@ -37,9 +37,9 @@ PLANTED = [
     for seed in SEEDS
 ]
 LONG = [
-    ["train", *ADDING, "--T", T, "--epochs", epochs, "--cell", cell]
+    ["train", *ADDING, "--T", T, "--epochs", epochs, "--cell", cell, "--chrono", chrono]
     for T, epochs in LAGS.items()
-    for cell in CELLS
+    for cell, chrono in (("gru", T), ("lstm", T), ("rnn_tanh", "0"))
 ]
 SEARCHES = [["search", "--strategy", strategy] for strategy in ("grid", "random", "tpe")]
 RUNS = {

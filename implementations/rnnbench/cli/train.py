@@ -57,6 +57,13 @@ def train(
     reading: Annotated[
         str, _option(NETWORK, f"What is taken of a sequence: {_one_of(READINGS)}")
     ] = DEFAULTS.reading,
+    chrono: Annotated[
+        int,
+        _option(
+            NETWORK,
+            "Longest lag that the gates of an LSTM or GRU begin open for; 0: torch's biases.",
+        ),
+    ] = DEFAULTS.chrono,
     optimiser: Annotated[str, _option(LEARNING, _one_of([*OPTIMISERS]))] = DEFAULTS.optimiser,
     lr: Annotated[float, _option(LEARNING, "Learning rate.")] = DEFAULTS.lr,
     clip: Annotated[
@@ -105,7 +112,7 @@ def train(
     try:
         settings = Settings(
             task, cell, hidden_size, layers, directions, dropout, optimiser, lr, clip, epochs,
-            batch, seed, T, size, reading,
+            batch, seed, T, size, reading, chrono,
         )  # fmt: skip
         asked = listed(backend)
         if not asked:

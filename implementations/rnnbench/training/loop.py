@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from rnnbench import interface
 from rnnbench.nn import GRU, LSTM, RNN
+from rnnbench.training.chrono import chrono
 from rnnbench.training.classifier import Classifier
 from rnnbench.training.planted import READINGS
 from rnnbench.training.settings import OPTIMISERS, Settings
@@ -151,6 +152,8 @@ class Run:
                 bidirectional=settings.directions == 2,
                 backend=backend,
             )
+            if settings.chrono:
+                chrono(rnn, settings.chrono)
             self.model = Classifier(
                 rnn, task.classes, settings.dropout, READINGS[settings.reading]
             ).to(getattr(torch, dtype))

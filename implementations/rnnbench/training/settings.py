@@ -32,6 +32,7 @@ class Settings:
     dropout    between layers, and in front of the head
     T, size    of the adding problem: its length, and how many sequences it has to train on
     reading    what is taken of each sequence: its own last step, or one of the planted mistakes
+    chrono     longest lag that an LSTM's or GRU's gates begin with a memory for; 0: torch's biases
     seed       of the initial weights, the batches' order, the dropout masks and the adding problem
     """
 
@@ -50,6 +51,7 @@ class Settings:
     T: int = 100
     size: int = 1000
     reading: str = RIGHT
+    chrono: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -73,6 +75,10 @@ class Settings:
             raise InputError(f"clip must be 0 (no clipping) or a positive number; got {self.clip}")
         if self.reading in TWO_DIRECTIONS and self.directions != 2:
             raise InputError(f"reading {self.reading!r} needs directions=2; got {self.directions}")
+        if self.chrono and self.cell not in ("lstm", "gru"):
+            raise InputError(f"chrono must be 0 for cell {self.cell!r}, which has no such gate")
+        if self.chrono != 0 and self.chrono < 3:
+            raise InputError(f"chrono must be 0 (torch's biases) or at least 3; got {self.chrono}")
         self.spec(1)
 
     def spec(self, input_size: int, dtype: str = "float32") -> Spec:
