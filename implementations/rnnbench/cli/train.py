@@ -61,7 +61,7 @@ def train(
         int,
         _option(
             NETWORK,
-            "Longest lag that the gates of an LSTM or GRU begin open for; 0: torch's biases.",
+            "Longest lag that gated cells begin with a memory for; 0: torch's biases.",
         ),
     ] = DEFAULTS.chrono,
     optimiser: Annotated[str, _option(LEARNING, _one_of([*OPTIMISERS]))] = DEFAULTS.optimiser,
