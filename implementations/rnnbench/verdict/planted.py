@@ -158,7 +158,7 @@ def asv(series: Series) -> list[int]:
 
 def pelt(series: Series) -> list[int]:
     """ruptures' PELT on log values, white noise assumed, penalty 3 σ² log n (BIC for a step)."""
-    import ruptures  # type: ignore[import-untyped]
+    import ruptures
 
     known = [(night, value) for night, value in enumerate(series.values) if value is not None]
     nights, y = [night for night, _ in known], np.log([value for _, value in known])
