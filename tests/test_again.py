@@ -235,6 +235,21 @@ def test_a_tensor_whose_memory_is_gone_is_refused_the_second_time_too():
             net(x)
 
 
+@every_cell
+@pytest.mark.parametrize("called_before", [False, True])
+def test_functional_calls_take_the_weights_that_they_are_given(cell, called_before):
+    net, x = module(cell), torch.randn(T, B, I)
+    others = {name: torch.randn_like(weight) for name, weight in net.named_parameters()}
+    other = module(cell)
+    other.load_state_dict(others)
+    with torch.no_grad():
+        for _ in range(2 * called_before):
+            net(x)
+        for _ in range(2):
+            assert_same(flat(torch.func.functional_call(net, others, (x,))), as_native(other, x))
+            assert_same(flat(net(x)), as_native(net, x))
+
+
 class SeesFunctions(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         return function(*args, **(kwargs or {}))

@@ -97,8 +97,13 @@ class Memory:
             and not torch.is_autocast_enabled("cpu")
             and not torch._C._are_functorch_transforms_active()
             and all(part is None or type(part) is Tensor for part in _parts(hx))
-            and self.calls.get(_kind(x, hx), self) is not None
+            and not self.is_useless(x, hx)
         )
+
+    def is_useless(self, x: Tensor, hx: Any) -> bool:
+        """Whether such a call's backend is known to have no shorter way."""
+        kind = _kind(x, hx)
+        return kind in self.calls and self.calls[kind] is None
 
     def remember(self, module: Any, name: str, spec: Spec, x: Any, hx: Any) -> None:
         """A call that went well by the backend called ``name``, dense, in the weights' dtype."""

@@ -12,10 +12,12 @@ from verdict.calibration.simulated import CASES, Judge, listing, older, side
 
 from rnnbench.errors import InputError
 from rnnbench.verdict import stored
+from rnnbench.verdict.answer import CaseAnswer, Commit, Status, Verdict
 from rnnbench.verdict.calibration import calibrate as calibration
-from rnnbench.verdict.calibration import plant
+from rnnbench.verdict.calibration import count, plant
 from rnnbench.verdict.calibration.calibrate import Calibrated, Plan
-from rnnbench.verdict.card import Card
+from rnnbench.verdict.calibration.trial import Trial
+from rnnbench.verdict.card import Card, Planted
 from rnnbench.verdict.process import Suite
 
 PLAN = Plan(5, 8, instructions=False)
@@ -146,3 +148,22 @@ def test_what_cannot_be_slowed_is_refused_before_any_work(tmp_path: Path) -> Non
         )
     with pytest.raises(InputError, match="folder of its own"):
         plant.copied(replace(installed, path=None), tmp_path / "copy")
+
+
+def test_what_could_not_be_decided_yet_was_not_detectable() -> None:
+    """Before the first look that decides times, a narrow spread promises nothing."""
+    answer = CaseAnswer(
+        "speed.time_it", (), "time", Status.INCONCLUSIVE, 1.05, 1.02, 1.08, 0.03, 0.1, 1.0, 1.05,
+        count.FIRST_LOOK - 1,
+    )  # fmt: skip
+    here = {"host": "here", "cpu": "some", "cpu_id": "1"}
+    sides = Commit("a" * 40, "main"), Commit("a" * 40, "main")
+
+    def row(rounds: int) -> Planted:
+        cases = (replace(answer, rounds=rounds),)
+        verdict = Verdict("2026-11-22T03:15:00+00:00", here, *sides, 0.05, 0.01, 7, 9.0, cases)
+        (found,) = count.card([Trial(verdict, {}, {answer.name: 0.05}, {})]).planted
+        return found
+
+    assert row(count.FIRST_LOOK - 1).detectable == 0
+    assert row(count.FIRST_LOOK).detectable == 1

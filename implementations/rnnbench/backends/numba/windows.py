@@ -234,20 +234,9 @@ def _layer_back(
                 dh + g * rows * s_slot * size, layer[SUM_DH],
             )  # fmt: skip
         multiply_panels(
-            like,
-            inside,
-            slot // width,
-            width,
-            dh,
-            s_slot,
-            layer[W_HR],
-            zeros,
+            like, inside, slot // width, width, dh, s_slot, layer[W_HR], zeros, SAME, dm, slot, S,
             SAME,
-            dm,
-            slot,
-            S,
-            SAME,
-        )
+        )  # fmt: skip
     for g in range(groups):
         i = g * rows
         _cell_back(
