@@ -79,7 +79,7 @@ def test_counts_are_known_by_their_unit_and_measured_when_asked_for() -> None:
 
 def measured(*counts: float, **rest: object):  # type: ignore[no-untyped-def]
     drawn = iter(counts)
-    return lambda *_: Measured(samples={COUNT: [next(drawn)]} if counts else {}, **rest)
+    return lambda *_: [Measured(samples={COUNT: [next(drawn)]} if counts else {}, **rest)]
 
 
 def spread_of(measuring, index=None):  # type: ignore[no-untyped-def]

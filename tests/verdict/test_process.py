@@ -74,17 +74,23 @@ class Wrong:
 """
 
 
+def measured(side, places, suite, folder: Path, sampling=planted.QUICK) -> Measured:
+    """One side alone."""
+    (found,) = measure([(side, places)], suite, folder, sampling)
+    return found
+
+
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> tuple[Measured, float]:
     folder = tmp_path_factory.mktemp("ways")
     suite, side = planted.suite(folder, WAYS), planted.side(folder, "head", planted.package())
     index = listed(side, suite, folder).index
     started = time.monotonic()
-    return measure(side, suite, index, folder, planted.QUICK), time.monotonic() - started
+    return measured(side, index, suite, folder), time.monotonic() - started
 
 
-def reason(measured: Measured, name: str) -> str:
-    (found,) = [f for case, f in measured.failed.items() if case.benchmark == f"work.{name}"]
+def reason(of: Measured, name: str) -> str:
+    (found,) = [f for case, f in of.failed.items() if case.benchmark == f"work.{name}"]
     return found.reason
 
 
@@ -93,8 +99,8 @@ def names(cases) -> set[str]:
 
 
 def test_all_others_are_measured(ways):
-    measured, _ = ways
-    assert names(measured.samples) == {
+    found, _ = ways
+    assert names(found.samples) == {
         "time_good()", "track_bytes()", "peakmem_much()", "Cached.time_cached(1)",
         "Cached.time_cached(2)",
     }  # fmt: skip
@@ -152,7 +158,7 @@ def test_the_hanging_process_is_killed_with_its_children(tmp_path: Path):
     )
     suite, side = planted.suite(tmp_path, text), planted.side(tmp_path, "head", "")
     cases = listed(side, suite, tmp_path).index
-    found = measure(side, suite, cases, tmp_path, replace(planted.QUICK, limit=2.0))
+    found = measured(side, cases, suite, tmp_path, replace(planted.QUICK, limit=2.0))
     assert [one.kind for one in found.failed.values()] == ["hang"]
     assert _ended(int((tmp_path / "pid").read_text()))
 
@@ -186,7 +192,7 @@ def test_the_worker_imports_nothing_of_this_package(tmp_path: Path):
         "('rnnbench', 'answer', 'sides', 'judge')])\ntrack_seen.unit = 'bytes'\n"
     )
     suite, side = planted.suite(tmp_path, text), planted.side(tmp_path, "head", "")
-    found = measure(side, suite, listed(side, suite, tmp_path).index, tmp_path, planted.QUICK)
+    found = measured(side, listed(side, suite, tmp_path).index, suite, tmp_path)
     assert list(found.samples.values()) == [[0.0]]
 
 
@@ -208,8 +214,8 @@ def test_the_suites_own_control_is_found_and_is_no_case(tmp_path: Path):
     assert len(found.index) == 6
     suite = Suite(suite.folder, found.control)
     (case,) = [c for c in found.index if c.name == "work.Spin.time_spin(a)"]
-    measured = measure(side, suite, {case: found.index[case]}, tmp_path, planted.QUICK)
-    assert 0 < min(measured.control) < 1e-3
+    control = measured(side, {case: found.index[case]}, suite, tmp_path).control
+    assert 0 < min(control) < 1e-3
 
 
 def test_a_python_without_asv_runner_is_an_error_with_its_words(tmp_path: Path):

@@ -2,8 +2,8 @@
 
 prepare   both sides once, not counted: what compiles, compiles; what fails is known; what is
           the same number each time (parity) is known, too
-rounds    base and head in a fresh process each, right after one another; in each two rounds
-          one has base first and one head, drawn with a seed
+rounds    base and head in a fresh process each, which sweep over the cases by turns on the same
+          processor; in each two rounds one has base first and one head, drawn with a seed
 looks     after the rounds that the rule names: cases that are decided are measured no more
 """
 
@@ -14,7 +14,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,6 @@ from rnnbench.verdict.decision import (
 from rnnbench.verdict.numbers import count_answer, parity_answer
 from rnnbench.verdict.process import (
     Failure,
-    Listed,
     Measured,
     Sampling,
     Suite,
@@ -128,6 +127,7 @@ class _Work:
             for side, name in ((base, "base"), (head, "head"))
         )
         self.suite = suite
+        self.cores = processors() if self.sampling.threads == 1 else []
         self.rounds: list[Round] = []
         self.answers: dict[Case, CaseAnswer] = {}
         self.decided: dict[Case, Decision] = {}
@@ -147,8 +147,7 @@ class _Work:
         if not self.cases:
             raise InputError(f"no case is chosen out of {len(every)} in {self.suite.folder}")
         once = replace(self.sampling, sweeps=1, samples=1)
-        base = self._measured(self.base, self.of_base, self.cases, once)
-        head = self._measured(self.head, self.of_head, self.cases, once)
+        base, head = self._measured(self.cases, once)
         for case in self.cases:
             answer = _without_rounds(case, base, head, self)
             if answer is None:
@@ -158,10 +157,22 @@ class _Work:
         self.active = list(self.timed)
 
     def _measured(
-        self, side: Side, has: Listed, cases: Iterable[Case], sampling: Sampling
-    ) -> Measured:
-        places = {case: has.index[case] for case in cases if case in has.index}
-        return measure(side, self.suite, places, self.scratch, sampling)
+        self,
+        cases: Sequence[Case],
+        sampling: Sampling,
+        *,
+        base_first: bool = True,
+        core: int | None = None,
+    ) -> tuple[Measured, Measured]:
+        """Base and head, measured by turns."""
+        sides = [
+            (side, {case: has.index[case] for case in cases if case in has.index})
+            for side, has in ((self.base, self.of_base), (self.head, self.of_head))
+        ]
+        order = 1 if base_first else -1
+        found = measure(sides[::order], self.suite, self.scratch, sampling, core)
+        base, head = found[::order]
+        return base, head
 
     def run(self, budget: float, drawn: random.Random, told: Callable[[Stand], None]) -> None:
         """Rounds until all is decided, the last look is done, or the time is spent."""
@@ -190,12 +201,9 @@ class _Work:
                 look = next(looks, last)
 
     def _round(self, base_first: bool) -> None:
-        sides = [(self.base, self.of_base), (self.head, self.of_head)]
-        both = [
-            self._measured(side, has, self.active, self.sampling)
-            for side, has in (sides if base_first else sides[::-1])
-        ]
-        base, head = both if base_first else both[::-1]
+        # by twos, so that each has both orders; threads of more than one need more than one
+        core = self.cores[len(self.rounds) // 2 % len(self.cores)] if self.cores else None
+        base, head = self._measured(self.active, self.sampling, base_first=base_first, core=core)
         self.rounds.append(Round(base, head, base_first))
         for case in list(self.active):
             answer = _without_rounds(case, base, head, self)
@@ -293,6 +301,11 @@ class _Work:
             rounds=decision.rounds,
             quarantined=of_case - decision.rounds,
         )
+
+
+def processors() -> list[int]:
+    """Those that this process may use; none where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _variables(kept: Path) -> dict[str, str]:

@@ -1,7 +1,10 @@
-"""One measuring process of one side: started, listened to, and outlived.
+"""The measuring processes of one round: started, given their turns, listened to, and outlived.
 
-A case that brings its process down or never ends costs that case: the others are measured in a
-process of their own. A process has an end: it is killed, with all that it started, when a step
+The sides live at the same time and sweep over the cases by turns, A B B A A B …: what is slow for
+longer than a sweep is slow for both. They start and set up side by side, where nothing is measured.
+
+A case that brings its process down or never ends costs that case: the others are measured in
+processes of their own. A process has an end: it is killed, with all that it started, when a step
 takes longer than its limit.
 """
 
@@ -16,10 +19,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from rnnbench.comparison.threads import VARIABLES
 from rnnbench.machine import DISTRIBUTIONS
@@ -37,8 +40,8 @@ class WorkerError(RuntimeError):
 class Sampling:
     """How one process samples a case; `rnnbench.verdict.worker` has the meaning of a sweep."""
 
-    sweeps: int = 3
-    samples: int = 3
+    sweeps: int = 6
+    samples: int = 2
     """Most samples of a case in a sweep."""
     sample_time: float = 0.005
     sweep_time: float = 0.06
@@ -89,7 +92,8 @@ class Listed:
 def listed(side: Side, suite: Suite, scratch: Path) -> Listed:
     """All cases that a verdict knows a rule for; raises WorkerError."""
     order = {"list": True, "versions": [*DISTRIBUTIONS, "asv_runner"]}
-    (found,) = _Process(side, suite, order, scratch, Sampling()).messages(LISTING_LIMIT)
+    with _Process(side, suite, order, scratch, Sampling()) as process:
+        (found,) = process.turn(LISTING_LIMIT)
     index: dict[Case, int] = {}
     control = None
     for one in found["benchmarks"]:
@@ -110,61 +114,88 @@ def _plain(value: str) -> str:
     return value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
 
 
+Places = Mapping[Case, int]
+"""Cases, each with its place in asv's grid."""
+
+
 def measure(
-    side: Side,
+    sides: Sequence[tuple[Side, Places]],
     suite: Suite,
-    cases: Mapping[Case, int],
     scratch: Path,
     sampling: Sampling,
-) -> Measured:
-    """Measure cases (with their place in asv's grid) once; raises WorkerError."""
-    found = Measured()
+    core: int | None = None,
+) -> list[Measured]:
+    """Measure each side's cases once, the sides by turns; raises WorkerError.
+
+    ``core`` is the processor on which all samples are taken, whose turn it may be; None leaves that
+    to the system.
+    """
+    found = [Measured() for _ in sides]
     started = time.monotonic()
-    together = [case for case in cases if not case.alone]
-    for group in ([together] if together else []) + [[case] for case in cases if case.alone]:
-        _measure_group(side, suite, {case: cases[case] for case in group}, scratch, sampling, found)
-    found.seconds = time.monotonic() - started
+    every = dict.fromkeys(case for _, places in sides for case in places)
+    together = [case for case in every if not case.alone]
+    for group in ([together] if together else []) + [[case] for case in every if case.alone]:
+        _measure_group(group, sides, suite, scratch, sampling, core, found)
+    for one in found:
+        one.seconds = time.monotonic() - started
     return found
 
 
 def _measure_group(
-    side: Side,
+    group: Sequence[Case],
+    sides: Sequence[tuple[Side, Places]],
     suite: Suite,
-    cases: Mapping[Case, int],
     scratch: Path,
     sampling: Sampling,
-    found: Measured,
+    core: int | None,
+    found: Sequence[Measured],
 ) -> None:
-    left = dict(cases)
-    while left:
-        order = {
-            "cases": [[case.benchmark, place] for case, place in left.items()],
-            "control": suite.control,
-            "sweeps": sampling.sweeps,
-            "samples": sampling.samples,
-            "sample_time": sampling.sample_time,
-            "sweep_time": sampling.sweep_time,
-            "limit": sampling.limit,
-        }
-        process = _Process(side, suite, order, scratch, sampling)
-        part, names = Measured(), list(left)
-        try:
-            for message in process.messages(sampling.limit):
-                _take(message, names, part)
-        except _EndedError as end:
-            if end.at is None:
-                raise WorkerError(str(end)) from end
-            culprit = names[end.at]
-            found.failed[culprit] = Failure(str(end), end.kind)
-            del left[culprit]
-            continue
-        for case in part.failed:
-            part.samples.pop(case, None)
-        found.samples |= part.samples
-        found.skipped |= part.skipped
-        found.failed |= part.failed
-        found.control += part.control
+    left = [{case: places[case] for case in group if case in places} for _, places in sides]
+    while any(left):
+        have = [n for n, places in enumerate(left) if places]
+        parts = {n: Measured() for n in have}
+        with ExitStack() as running:
+            processes = {
+                n: running.enter_context(
+                    _Process(sides[n][0], suite, _order(left[n], suite, sampling, core),
+                             scratch, sampling)
+                )
+                for n in have
+            }  # fmt: skip
+            at = have[0]
+            try:
+                for turn in range(sampling.sweeps + 2):  # set up, sweeps, tear down
+                    for at in have if turn % 2 else have[::-1]:
+                        for message in processes[at].turn(sampling.limit):
+                            _take(message, list(left[at]), parts[at])
+            except _EndedError as end:
+                if end.at is None:
+                    raise WorkerError(str(end)) from end
+                culprit = list(left[at])[end.at]
+                found[at].failed[culprit] = Failure(str(end), end.kind)
+                del left[at][culprit]
+                continue
+        for n, part in parts.items():
+            for case in part.failed:
+                part.samples.pop(case, None)
+            found[n].samples |= part.samples
+            found[n].skipped |= part.skipped
+            found[n].failed |= part.failed
+            found[n].control += part.control
         return
+
+
+def _order(places: Places, suite: Suite, sampling: Sampling, core: int | None) -> dict[str, Any]:
+    return {
+        "cases": [[case.benchmark, place] for case, place in places.items()],
+        "control": suite.control,
+        "core": core,
+        "sweeps": sampling.sweeps,
+        "samples": sampling.samples,
+        "sample_time": sampling.sample_time,
+        "sweep_time": sampling.sweep_time,
+        "limit": sampling.limit,
+    }
 
 
 def _take(message: Mapping[str, Any], names: Sequence[Case], part: Measured) -> None:
@@ -190,7 +221,7 @@ class _EndedError(WorkerError):
 
 
 class _Process:
-    """A worker with its order."""
+    """A worker with its order, from its start to its end."""
 
     def __init__(
         self,
@@ -201,53 +232,73 @@ class _Process:
         sampling: Sampling,
     ) -> None:
         self.command = [side.python, str(WORKER)]
-        self.order = json.dumps(dict(order) | {"suite": str(side.suite or suite.folder)})
+        self.order = dict(order) | {"suite": str(side.suite or suite.folder)}
         self.scratch = scratch
         self.environment = dict(os.environ) | dict.fromkeys(VARIABLES, str(sampling.threads))
         self.environment |= {"ASV": "true", "ASV_COMMIT": side.commit.hash, **side.environment}
         self.environment.pop("PYTHONPATH", None)  # asv drops it, too: it would hide the side's own
         if side.path is not None:
             self.environment["PYTHONPATH"] = str(side.path)
+        self.at: int | None = None
+        self.begun = False
 
-    def messages(self, limit: float) -> Iterator[dict[str, Any]]:
-        """What it says, but for its place and its last word; raises _EndedError."""
-        at: int | None = None
-        with (
-            tempfile.TemporaryDirectory(dir=self.scratch) as folder,
-            tempfile.TemporaryFile() as words,
-            subprocess.Popen(  # noqa: S603
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=words,
-                cwd=folder,
-                env=self.environment,
-                start_new_session=True,
-            ) as process,
-        ):
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                with suppress(BrokenPipeError):  # its last words say why
-                    process.stdin.write(self.order.encode())
-                    process.stdin.close()
-                lines = _Lines(process.stdout)
-                while (line := lines.next(limit)) is not None:
-                    message = json.loads(line)
-                    if "done" in message:
-                        return
-                    if "at" in message:
-                        at, limit = message["at"], message["limit"]
-                    else:
-                        yield message
-                code = process.wait()
-                raise _EndedError(f"{_end(code)}: {_last(words)}", at, "crash")
-            except TimeoutError as error:
-                sentence = f"did not end within {limit:.0f} s"
-                raise _EndedError(sentence, at, "hang") from error
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(dir=self.scratch))
+            self.words = opened.enter_context(tempfile.TemporaryFile())
+            self.process = opened.enter_context(
+                subprocess.Popen(  # noqa: S603
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self.words,
+                    cwd=folder,
+                    env=self.environment,
+                    start_new_session=True,
+                )
+            )
+            assert self.process.stdout is not None
+            self.lines = _Lines(self.process.stdout)
+            opened.callback(self._kill)
+            self._tell(self.order)
+            self.opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def _tell(self, message: Any) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # its last words say why
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def turn(self, limit: float) -> Iterator[dict[str, Any]]:
+        """What it says in its next turn, but for its place; raises _EndedError."""
+        if self.begun:
+            self._tell("go")
+        self.begun = True
+        try:
+            while (line := self.lines.next(limit)) is not None:
+                message = json.loads(line)
+                if "turn" in message:
+                    return
+                if "at" in message:
+                    self.at, limit = message["at"], message["limit"]
+                else:
+                    yield message
+        except TimeoutError as error:
+            sentence = f"did not end within {limit:.0f} s"
+            raise _EndedError(sentence, self.at, "hang") from error
+        code = self.process.wait()
+        raise _EndedError(f"{_end(code)}: {_last(self.words)}", self.at, "crash")
 
 
 def _end(code: int) -> str:

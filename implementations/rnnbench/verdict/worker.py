@@ -1,20 +1,25 @@
 """The process that measures one side once: run by path, in that side's Python.
 
 It imports nothing of rnnbench, so that what it measures is what the side has installed; the
-benchmarks are found and sampled by asv_runner, as asv does it. One JSON object on stdin, one a line
-on stdout; what benchmarks print goes to stderr.
+benchmarks are found and sampled by asv_runner, as asv does it. One JSON value a line: an order on
+stdin, what was found on stdout; what benchmarks print goes to stderr.
 
     {"list": true, "suite", "versions": [distribution, …]}
         → {"benchmarks": [{name, type, unit, param_names, params}, …], "versions": {…}}
-    {"suite", "cases": [[benchmark, index], …], "control", "sweeps", "samples", "sample_time",
-     "sweep_time", "limit"}
+    {"suite", "cases": [[benchmark, index], …], "control", "core", "sweeps", "samples",
+     "sample_time", "sweep_time", "limit"}
         → {"at": case, "limit": seconds} before each step, then of each case one or more of
           {"case", "samples": [seconds, …]}  {"case", "value"}
           {"case", "skipped": reason}  {"case", "failed": reason, "type": class of the exception}
           and {"control": [seconds, …]} before the first sweep, between two, and after the last
 
+Work is done in turns, each ended by {"turn": number}; a line on stdin begins the next one. Turn 0
+sets up what is timed; in each of the next ones is a sweep, in the last what was set up is torn
+down. What gives one number is set up and run in turn 1.
+
 A sweep goes once over all cases and takes a few samples of each: what disturbs the machine for a
-second falls on few samples of many cases instead of on all samples of one.
+second falls on few samples of many cases instead of on all samples of one. Samples are taken on the
+processor ``core``, if one is named: two processes that are compared must not compare processors.
 
 Seconds are those of asv's clock, less those in which the thread was ready and another process had
 the processor (run_delay, the second number of Linux's schedstat): no commit can be blamed for them.
@@ -33,7 +38,8 @@ import platform
 import signal
 import sys
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 CONTROL_LOOPS = 20000
@@ -78,12 +84,12 @@ def main() -> None:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
-    given = json.load(sys.stdin)
-    if given.get("list"):
-        say(**_listed(given))
-    else:
-        _measure(given, say)
-    say(done=True)
+    given = json.loads(sys.stdin.readline())
+    turns = _listing(given, say) if given.get("list") else _measuring(given, say)
+    for number, _ in enumerate(turns):
+        say(turn=number)
+        if not sys.stdin.readline():
+            break
     out.close()
     sys.stderr.flush()
     os._exit(0)  # threads and exit handlers of benchmarks are not waited for
@@ -95,6 +101,11 @@ def _die_with_parent() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _listing(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None]:
+    say(**_listed(given))
+    yield
 
 
 def _listed(given: dict[str, Any]) -> dict[str, Any]:
@@ -124,24 +135,24 @@ class Running:
 
     def __init__(self, benchmark: Any, given: dict[str, Any]) -> None:
         self.benchmark, self.given = benchmark, given
-        self.timed = hasattr(benchmark, "benchmark_timing")
+        self.number: int = benchmark.number if timed(benchmark) else 1
 
     def sample(self) -> list[float]:
-        """Seconds of a few samples, by asv_runner's own timing."""
+        """Seconds of a few samples, by asv_runner's own timing; it counts the calls but once."""
         own, given = self.benchmark, self.given
         own.sample_time = min(own.sample_time, given["sample_time"])
         if own.timer is timeit.default_timer:
             own.timer = CLOCK
-        samples, number = own.benchmark_timing(
+        samples, self.number = own.benchmark_timing(
             own._get_timer(*own._build_params()),
             1,
             given["samples"],
             max_time=given["sweep_time"],
             warmup_time=given["sample_time"],
-            number=own.number,
+            number=self.number,
             min_run_count=1,
         )
-        return [seconds / number for seconds in samples]
+        return [seconds / self.number for seconds in samples]
 
     def value(self) -> float:
         found = float(self.benchmark.do_run())
@@ -150,49 +161,91 @@ class Running:
         return found
 
 
-def _measure(given: dict[str, Any], say: Callable[..., None]) -> None:
-    say(at=None, limit=given["limit"])
-    control = _control(given)
+def _measuring(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None]:
+    """Yields at the end of each turn."""
+    limit = given["limit"]
     running: dict[int, Running] = {}
     caches: dict[str, Any] = {}
-    say(control=control())
-    for sweep in range(given["sweeps"]):
-        for case, (name, index) in enumerate(given["cases"]):
-            if sweep and case not in running:
-                continue
-            say(at=case, limit=given["limit"])
-            try:
-                if not sweep:
-                    running[case] = _set_up(f"{name}-{index}", given, caches)
-                if running[case].timed:
-                    say(case=case, samples=running[case].sample())
-                else:
-                    say(case=case, value=running.pop(case).value())
-            except SkippedError as skip:
-                running.pop(case, None)
-                say(case=case, skipped=str(skip))
-            except (Exception, SystemExit) as error:  # noqa: BLE001
-                running.pop(case, None)
-                say(case=case, failed=_sentence(error), type=type(error).__name__)
-        say(at=None, limit=given["limit"])
-        say(control=control())
-    for case, one in running.items():
-        say(at=case, limit=given["limit"])
+
+    def step(case: int, does: Callable[[], dict[str, Any] | None]) -> None:
+        say(at=case, limit=limit)
         try:
-            one.benchmark.do_teardown()
+            found = does()
+        except SkippedError as skip:
+            running.pop(case, None)
+            say(case=case, skipped=str(skip))
         except (Exception, SystemExit) as error:  # noqa: BLE001
+            running.pop(case, None)
             say(case=case, failed=_sentence(error), type=type(error).__name__)
+        else:
+            if found:
+                say(case=case, **found)
+
+    def set_up(case: int, benchmark: Any) -> None:
+        running[case] = Running(_set_up(benchmark, caches), given)
+
+    def value(case: int, benchmark: Any) -> dict[str, Any]:
+        set_up(case, benchmark)
+        return {"value": running.pop(case).value()}
+
+    say(at=None, limit=limit)
+    control, values = _control(given), {}
+    for case, (name, index) in enumerate(given["cases"]):
+        benchmark = _benchmark(f"{name}-{index}", given)
+        if timed(benchmark):
+            step(case, partial(set_up, case, benchmark))
+        else:
+            values[case] = benchmark
+    yield
+    for case, benchmark in values.items():
+        step(case, partial(value, case, benchmark))
+    for sweep in range(given["sweeps"]):
+        with _on(given["core"]):
+            say(at=None, limit=limit)
+            if not sweep:
+                say(control=control())
+            for case, one in list(running.items()):
+                step(case, lambda one=one: {"samples": one.sample()})
+            say(at=None, limit=limit)
+            say(control=control())
+        yield
+    for case, one in list(running.items()):
+        step(case, one.benchmark.do_teardown)
+    yield
+
+
+@contextlib.contextmanager
+def _on(core: int | None) -> Iterator[None]:
+    """This thread on one processor."""
+    if core is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class SkippedError(Exception):
     """asv's word for it is NotImplementedError in a set-up."""
 
 
-def _set_up(identifier: str, given: dict[str, Any], caches: dict[str, Any]) -> Running:
-    from asv_runner.benchmarks.mark import SkipNotImplemented
+def timed(benchmark: Any) -> bool:
+    """Whether it is sampled; else it gives one number."""
+    return hasattr(benchmark, "benchmark_timing")
+
+
+def _benchmark(identifier: str, given: dict[str, Any]) -> Any:
     from asv_runner.discovery import get_benchmark_from_name
 
-    benchmark = get_benchmark_from_name(given["suite"], identifier)
+    return get_benchmark_from_name(given["suite"], identifier)
+
+
+def _set_up(benchmark: Any, caches: dict[str, Any]) -> Any:
+    from asv_runner.benchmarks.mark import SkipNotImplemented
+
     key = benchmark.setup_cache_key
     if key is not None and key not in caches:
         caches[key] = benchmark.do_setup_cache()
@@ -208,13 +261,13 @@ def _set_up(identifier: str, given: dict[str, Any], caches: dict[str, Any]) -> R
         raise SkippedError(
             said[-1].partition("skipped: ")[2] if said else "skipped for these params"
         )
-    return Running(benchmark, given)
+    return benchmark
 
 
 def _control(given: dict[str, Any]) -> Callable[[], list[float]]:
     """The suite's own control benchmark, or else a loop of the interpreter."""
     if given["control"]:
-        own = _set_up(f"{given['control']}-0", given, {})
+        own = Running(_set_up(_benchmark(f"{given['control']}-0", given), {}), given)
 
         def sample() -> list[float]:
             try:

@@ -26,7 +26,7 @@ def spread(
     side: Side,
     suite: Suite,
     scratch: Path,
-    measured: Callable[..., Measured] = measure,
+    measured: Callable[..., list[Measured]] = measure,
     listing: Callable[..., Listed] = listed,
 ) -> dict[str, Any]:
     """``available``, ``reason`` if not, and ``spread``: the widest of all cases."""
@@ -37,7 +37,7 @@ def spread(
         return _absent("the suite counts no instructions")
     counts: dict[Case, list[float]] = {case: [] for case in places}
     for _ in range(RUNS):
-        found = measured(side, suite, places, scratch, ONCE)
+        (found,) = measured([(side, places)], suite, scratch, ONCE)
         reasons = [*found.skipped.values(), *(one.reason for one in found.failed.values())]
         if reasons:
             return _absent(reasons[0])
