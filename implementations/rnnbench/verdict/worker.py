@@ -205,13 +205,17 @@ def _measuring(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None
             if not sweep:
                 say(control=control())
             for case, one in list(running.items()):
-                step(case, lambda one=one: {"samples": one.sample()})
+                step(case, partial(_sampled, one))
             say(at=None, limit=limit)
             say(control=control())
         yield
     for case, one in list(running.items()):
         step(case, one.benchmark.do_teardown)
     yield
+
+
+def _sampled(one: Running) -> dict[str, Any]:
+    return {"samples": one.sample()}
 
 
 @contextlib.contextmanager
