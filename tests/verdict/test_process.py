@@ -148,6 +148,58 @@ def test_samples_come_from_all_sweeps_and_the_control_from_between(ways):
     assert len(ways[0].control) >= 3 * 2  # before, between, after; two samples each
 
 
+LOGGING = """
+import os
+import planted
+
+def note(text):
+    with open(planted.LOG, "a") as log:
+        log.write(f"{planted.NAME}{text} ")
+
+def time_sample():
+    note(f":{sorted(os.sched_getaffinity(0))}")
+def track_value():
+    note(f"={len(os.sched_getaffinity(0))}")
+    return 1
+track_value.unit = "bytes"
+"""
+
+
+def logging_sides(folder: Path, text: str, **own: str):
+    """Two sides that differ by a name and by ``own``, and their suite."""
+    suite = planted.suite(folder, text)
+    places = []
+    for name in "ab":
+        source = f"NAME, LOG = {name!r}, {str(folder / 'log')!r}\n{own.get(name, '')}"
+        side = planted.side(folder, name, source)
+        places.append((side, listed(side, suite, folder).index))
+    return places, suite
+
+
+def test_the_sides_sweep_by_turns_on_one_processor(tmp_path: Path):
+    sides, suite = logging_sides(tmp_path, LOGGING)
+    core = max(os.sched_getaffinity(0))
+    measure(sides, suite, tmp_path, replace(planted.QUICK, sweeps=3), core)
+    said = (tmp_path / "log").read_text().replace(", ", ",").split()
+    values = [one for one in said if "=" in one]
+    assert values == [f"{side}={len(os.sched_getaffinity(0))}" for side in "ab"]
+    samples = [one for one in said if ":" in one]
+    assert {one[1:] for one in samples} == {f":[{core}]"}
+    changes = [side[0] for n, side in enumerate(samples) if n == 0 or side[0] != samples[n - 1][0]]
+    assert changes == ["a", "b", "a", "b"]  # a b, b a, a b
+
+
+def test_what_brings_down_one_side_costs_that_side_only(tmp_path: Path):
+    text = LOGGING + "def time_end():\n    planted.end()\n"
+    end = {"a": "import os\ndef end():\n    os.abort()\n", "b": "def end():\n    pass\n"}
+    sides, suite = logging_sides(tmp_path, text, **end)
+    a, b = measure(sides, suite, tmp_path, planted.QUICK)
+    assert names(a.failed) == {"time_end()"}
+    assert names(a.samples) == {"time_sample()", "track_value()"}
+    assert not b.failed
+    assert names(b.samples) == {"time_sample()", "track_value()", "time_end()"}
+
+
 def test_the_hanging_process_is_killed_with_its_children(tmp_path: Path):
     text = (
         "import subprocess, sys, time\n"

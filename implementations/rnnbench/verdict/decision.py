@@ -1,7 +1,6 @@
 r"""From rounds of pairs to a verdict on each case.
 
-**Effect.** Round r measures a case at base and at head, each in a process of its own, one right
-after the other. With b_r and h_r what is typical of the two processes, d_r = ln(h_r / b_r). Memory
+**Effect.** Round r measures a case at base and at head, each in a process of its own. With b_r and h_r what is typical of the two processes, d_r = ln(h_r / b_r). Memory
 layout, hash seed and the machine's mood are drawn anew for each process, so a round is *one*
 observation, however many samples its processes took. The effect is the trimmed mean of d over the
 n rounds that count, g = ⌊n/10⌋ cut off at either end, and its standard error is that of Tukey and
@@ -13,12 +12,14 @@ On heavy tails (t₃; one round in ten with ten times the spread) it keeps the p
 mean loses; trimming a fifth as is customary raises too many alarms where d has two modes
 (`tests/verdict/test_decision.py` has the simulation).
 
-**Drift.** What slows a whole process (clock, steal, a neighbour) slows the control kernel c_r in it
-too, which no commit changes, so that E c_r = 0. It serves as a control variate: d_r − β c_r has the
-same mean and less variance, with β the slope of the median case on the control over the rounds,
-held within [0, 1] (`without_drift`; Deng et al. 2013). On a virtual machine with two cores it took
-the spread of a round from 3.4 to 2.1 %; taking the mean of a process's lower half of samples
-(`typical`), as noise only adds time, from 2.6 to 2.1 %. (36 cases, 13 rounds, 18 samples of 2 ms.)
+**Drift.** The two processes of a round sweep over the cases by turns (`process`), so that what is
+slow for longer than a sweep is slow for both: on a virtual machine with two cores it took the
+spread of a round from 3.4 to 2.1 % (36 cases, 13 to 15 rounds, some 18 samples in a process). What
+still slows one process as a whole slows the control kernel c_r in it too, which no commit changes,
+so that E c_r = 0. It serves as a control variate: d_r − β c_r has the same mean and less variance,
+with β the slope of the median case on the control over the rounds, held within [0, 1]
+(`without_drift`; Deng et al. 2013). As noise only adds time, what is `typical` of a process is the
+mean of the lower half of its samples.
 
 **Variance.** After eight rounds s_w alone knows its own size badly: t quantiles are large, and a
 case whose rounds agree by chance looks certain. The cases of a verdict run in the same processes on
