@@ -1,10 +1,11 @@
 r"""From rounds of pairs to a verdict on each case.
 
-**Effect.** Round r measures a case at base and at head, each in a process of its own. With b_r and h_r what is typical of the two processes, d_r = ln(h_r / b_r). Memory
-layout, hash seed and the machine's mood are drawn anew for each process, so a round is *one*
-observation, however many samples its processes took. The effect is the trimmed mean of d over the
-n rounds that count, g = ⌊n/10⌋ cut off at either end, and its standard error is that of Tukey and
-McLaughlin (1963; Yuen 1974), with h = n − 2g and s_w the Winsorised standard deviation:
+**Effect.** Round r measures a case at base and at head, each in a process of its own. With b_r and
+h_r what is typical of the two processes, d_r = ln(h_r / b_r). Memory layout, hash seed and the
+machine's mood are drawn anew for each process, so a round is *one* observation, however many
+samples its processes took. The effect is the trimmed mean of d over the n rounds that count, g =
+⌊n/10⌋ cut off at either end, and its standard error is that of Tukey and McLaughlin (1963; Yuen
+1974), with h = n − 2g and s_w the Winsorised standard deviation:
 
     se² = (n − 1) s_w² / (h (h − 1)),   h − 1 degrees of freedom.
 
