@@ -44,6 +44,8 @@ class Tonight:
     cases: list[tuple[CaseAnswer, list[Figure]]] = field(default_factory=list)
     more: int = 0
     """Cases of note that the table leaves out."""
+    channels: list[tuple[str, str]] = field(default_factory=list)
+    """Cases of which seconds and instructions say different things, and what that means."""
 
 
 def tonight(host: Host, now: datetime) -> Tonight:
@@ -64,6 +66,7 @@ def tonight(host: Host, now: datetime) -> Tonight:
         noted += verdict.of(Status.BROKEN) + verdict.of(Status.INCONCLUSIVE)
         found.more = max(len(noted) - SHOWN, 0)
         found.cases = [(case, figures(case)) for case in noted[:SHOWN]]
+        found.channels = words.channel_labels(verdict)
     return found
 
 

@@ -91,6 +91,20 @@ def test_every_trouble_of_the_night_is_on_the_overview(project: Project) -> None
         assert words in page
 
 
+def test_where_seconds_and_instructions_disagree_the_overview_says_so(project: Project) -> None:
+    project.measure()
+    project.write()
+    count = case(benchmark="instructions.Inference.track_instructions", quantity="instructions")
+    agreed = verdict(BASE, HEAD, case(), count)
+    write(project.results, agreed)
+    assert "disagree" not in overview.render(project.load())
+    later = verdict(BASE, HEAD, slower(), count, at="2026-11-22T04:15:00+00:00")
+    write(project.results, later)
+    page = overview.render(project.load())
+    assert "Seconds and instructions disagree" in page
+    assert "slower with the same instructions" in page
+
+
 def test_without_any_verdict_the_overview_says_so_and_is_not_green(project: Project) -> None:
     project.measure()
     project.write()
