@@ -21,6 +21,9 @@ import planted
 
 def time_good():
     planted.spin()
+def time_reading():
+    assert sys.stdin.read() == ""
+    subprocess.run(["cat"], check=True)
 def time_abort():
     os.abort()
 def time_segfault():
@@ -101,7 +104,7 @@ def names(cases) -> set[str]:
 def test_all_others_are_measured(ways):
     found, _ = ways
     assert names(found.samples) == {
-        "time_good()", "track_bytes()", "peakmem_much()", "Cached.time_cached(1)",
+        "time_good()", "time_reading()", "track_bytes()", "peakmem_much()", "Cached.time_cached(1)",
         "Cached.time_cached(2)",
     }  # fmt: skip
 

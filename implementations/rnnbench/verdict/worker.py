@@ -79,16 +79,19 @@ def main() -> None:
     _die_with_parent()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    orders = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    with open(os.devnull, encoding="utf-8") as nothing:  # no benchmark, nor its child, reads these
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
 
     def say(**message: Any) -> None:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
-    given = json.loads(sys.stdin.readline())
+    given = json.loads(orders.readline())
     turns = _listing(given, say) if given.get("list") else _measuring(given, say)
     for number, _ in enumerate(turns):
         say(turn=number)
-        if not sys.stdin.readline():
+        if not orders.readline():
             break
     out.close()
     sys.stderr.flush()
