@@ -43,6 +43,8 @@ class Sampling:
     sweeps: int = 6
     samples: int = 2
     """Most samples of a case in a sweep."""
+    least: int = 1
+    """Samples that even a slow case gets."""
     sample_time: float = 0.005
     sweep_time: float = 0.06
     """Seconds after which a case gets no further sample in this sweep."""
@@ -192,6 +194,7 @@ def _order(places: Places, suite: Suite, sampling: Sampling, core: int | None) -
         "core": core,
         "sweeps": sampling.sweeps,
         "samples": sampling.samples,
+        "least": sampling.least,
         "sample_time": sampling.sample_time,
         "sweep_time": sampling.sweep_time,
         "limit": sampling.limit,

@@ -7,7 +7,7 @@ stdin, what was found on stdout; what benchmarks print goes to stderr.
     {"list": true, "suite", "versions": [distribution, …]}
         → {"benchmarks": [{name, type, unit, param_names, params}, …], "versions": {…}}
     {"suite", "cases": [[benchmark, index], …], "control", "core", "sweeps", "samples",
-     "sample_time", "sweep_time", "limit"}
+     "least", "sample_time", "sweep_time", "limit"}
         → {"at": case, "limit": seconds} before each step, then of each case one or more of
           {"case", "samples": [seconds, …]}  {"case", "value"}
           {"case", "skipped": reason}  {"case", "failed": reason, "type": class of the exception}
@@ -148,7 +148,7 @@ class Running:
             own.timer = CLOCK
         samples, self.number = own.benchmark_timing(
             own._get_timer(*own._build_params()),
-            1,
+            given["least"],
             given["samples"],
             max_time=given["sweep_time"],
             warmup_time=given["sample_time"],

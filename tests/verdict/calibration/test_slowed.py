@@ -84,6 +84,27 @@ def test_a_slow_first_step_is_not_taken_for_the_usual_one(clock: Clock) -> None:
     assert clock.now - begun == pytest.approx(1.1, abs=0.01)
 
 
+def test_in_short_series_neither_the_pause_nor_the_cold_first_step_counts(clock: Clock) -> None:
+    cold_and_warm = [2.0, 1.0, 1.0]
+    durations = iter(cold_and_warm * 20)
+
+    def kernel(*_: object) -> tuple[object, ...]:
+        clock.now += next(durations)
+        return ()
+
+    run = slowed.slowing(kernel, {KEY: 0.1})
+    x = torch.zeros(16, 2, 3)
+    spun = []
+    with torch.no_grad():
+        for _ in range(20):
+            begun = clock.now
+            for _ in cold_and_warm:
+                run(MODULE, x)
+            spun.append((clock.now - begun - sum(cold_and_warm)) / len(cold_and_warm))
+            clock.now += 300.0
+    assert spun[1:] == pytest.approx([0.1] * 19, abs=0.01)
+
+
 def test_other_cases_and_packed_sequences_are_left_alone(clock: Clock) -> None:
     plain = steps(clock, {}, 20)
     others = dict.fromkeys(("training/numba/gru/16/1/1", "inference/manual/gru/16/1/1"), 0.5)

@@ -27,7 +27,7 @@ from rnnbench.verdict.judge import Judgement, judge
 from rnnbench.verdict.process import Listed, Sampling, Suite, listed
 from rnnbench.verdict.sides import TIME, Case, Side
 
-QUICK = Sampling(sweeps=8, samples=4, sample_time=0.001, sweep_time=0.005)
+QUICK = Sampling(sweeps=8, samples=4, least=2, sample_time=0.001, sweep_time=0.005)
 """Less than a verdict takes of each case: error rates need many verdicts."""
 OLDEST = 30.0
 """Days after which a trial no longer counts."""

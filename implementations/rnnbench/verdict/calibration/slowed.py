@@ -5,9 +5,10 @@
 A step is all that a benchmark times: the module's own work, the backend's forward pass, and in
 training the backward pass, which begins after the module has returned. So a step's duration is
 taken from the beginning of one forward to that of the next, less what was spun in
-between; benchmarks make one step after another. Each call then spins for the planted share of the
-median of the last few durations, pauses between two series of steps left out, and what the clock
-makes it overrun is taken off the next. A copy with share 0 does all of this but the
+between; benchmarks make one step after another. Each call then spins for the planted share of what a
+step takes when little disturbs it, the lower quartile of the last durations, and what the clock
+makes it overrun is taken off the next. What lies between two series of steps is no step, and the
+first of a series, with cold caches, is not counted. A copy with share 0 does all of this but the
 spinning. The clock is the thread's own: the spinning stretches as the work does, where other
 programs take the processor away.
 """
@@ -28,9 +29,10 @@ SIZES: dict[str, float] = {}
 _PLANTED = Path(__file__).with_name("planted.json")
 if _PLANTED.is_file():
     SIZES |= json.loads(_PLANTED.read_text(encoding="utf-8"))
-STEPS = 9
-PAUSE = 2.0
-"""What took so many times the shortest of the last steps was a pause, or a first step."""
+STEPS = 33
+"""Durations that are remembered."""
+PAUSE = 8.0
+"""What took so many times its forward pass was a step and a pause."""
 
 Forward = Callable[..., Any]
 """The forward of rnnbench's modules: module, input, initial state."""
@@ -41,28 +43,29 @@ class Steps:
 
     def __init__(self, share: float) -> None:
         self.share = share
-        self.begun: float | None = None
-        self.spun = self.owed = 0.0
+        self.begun = self.forward = self.spun = self.owed = 0.0
+        self.first = True
         self.last: deque[float] = deque(maxlen=STEPS)
 
     def begin(self) -> None:
         now = thread_time()
-        if self.begun is not None:
-            self.last.append(now - self.begun - self.spun)
+        took = now - self.begun - self.spun
+        paused = took > PAUSE * self.forward
+        if not paused and not self.first:
+            self.last.append(took)
+        self.first = paused
         self.begun, self.spun = now, 0.0
 
     def spin(self) -> None:
-        if not self.last:
-            return
-        longest = PAUSE * min(self.last)
-        usual = sorted(last for last in self.last if last < longest)
-        self.owed += self.share * usual[(len(usual) - 1) // 2]
         begun = now = thread_time()
+        self.forward = begun - self.begun
+        if not self.last or not self.share:
+            return
+        self.owed += self.share * sorted(self.last)[len(self.last) // 4]
         while now - begun < self.owed:
             now = thread_time()
-        if self.share:
-            self.spun = now - begun
-            self.owed -= self.spun
+        self.spun = now - begun
+        self.owed -= self.spun
 
 
 def slowing(forward: Forward, sizes: dict[str, float] = SIZES) -> Forward:
