@@ -4,13 +4,13 @@
 
 A step is all that a benchmark times: the module's own work, the backend's forward pass, and in
 training the backward pass, which begins after the module has returned. So a step's duration is
-taken from the beginning of one forward to that of the next, less what was spun in
-between; benchmarks make one step after another. Each call then spins for the planted share of what a
-step takes when little disturbs it, the lower quartile of the last durations, and what the clock
-makes it overrun is taken off the next. What lies between two series of steps is no step, and the
-first of a series, with cold caches, is not counted. A copy with share 0 does all of this but the
-spinning. The clock is the thread's own: the spinning stretches as the work does, where other
-programs take the processor away.
+taken from the beginning of one forward to that of the next, less what was spun in between;
+benchmarks make one step after another. Each call then spins for the planted share of what a step
+takes when little disturbs it, the lower quartile of the last durations, and what the clock makes it
+overrun is taken off the next. What lies between two series of steps is no step, and the first of a
+series, with cold caches, is not counted. A copy with share 0 does all of this but the spinning. The
+clock is the thread's own: the spinning stretches as the work does, where other programs take the
+processor away.
 """
 
 from __future__ import annotations
