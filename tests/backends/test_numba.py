@@ -1,6 +1,5 @@
 """The vector kernels, piece by piece; parity over all options is tested for all backends."""
 
-import os
 import subprocess
 import sys
 
@@ -14,7 +13,7 @@ from numba import njit
 
 import rnnbench
 from rnnbench.backends.manual import ManualRecurrence
-from rnnbench.backends.numba import activations, compiling, gate_order, products
+from rnnbench.backends.numba import activations, gate_order, products
 from rnnbench.backends.numba.backend import Numba, NumbaRecurrence
 from rnnbench.backends.numba.product import MOST_ROWS, product
 from rnnbench.backends.numba.row_order import row_order
@@ -352,55 +351,6 @@ def test_the_blocking_follows_the_registers():
 )
 def test_supports_gives_its_reason(dtype, conditions, reason):
     assert Numba().supports(Spec("gru", 3, 4, dtype=dtype), conditions) == reason
-
-
-IDENTITY = """
-import torch
-from rnnbench import interface
-from rnnbench.spec import Spec
-spec = Spec("rnn_tanh", 3, 4)
-weights = [torch.ones(p.shape) for p in spec.parameters]
-inputs = interface.check_inputs(spec, torch.ones(2, 1, 3), None, weights)
-found = interface.get_backend("numba").identity(spec, inputs)
-print(found["cache hits"], found["cache misses"], found["cache path"])
-"""
-
-
-def identity_in_a_process(folder):
-    return subprocess.Popen(
-        [sys.executable, "-c", IDENTITY], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=os.environ | {"NUMBA_CACHE_DIR": str(folder)},
-    )  # fmt: skip
-
-
-def test_two_processes_compile_at_once_and_a_third_loads_from_the_disk(tmp_path):
-    both = [identity_in_a_process(tmp_path) for _ in range(2)]
-    for process in both:
-        out, err = process.communicate()
-        assert process.returncode == 0, err
-    out, err = identity_in_a_process(tmp_path).communicate()
-    assert out.split()[:2] == ["1", "0"], err
-    assert out.split()[2].startswith(str(tmp_path))
-
-
-def test_a_changed_source_file_is_compiled_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiling, "SOURCES", tmp_path)
-    digests = []
-    for text in ("a = 1", "a = 2"):
-        (tmp_path / "cells.py").write_text(text)
-        compiling._digest.cache_clear()
-        digests.append(compiling._digest())
-    compiling._digest.cache_clear()
-    assert digests[0] != digests[1]
-
-
-def test_a_cache_folder_that_cannot_be_written_is_said_and_does_no_harm(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    process = identity_in_a_process(tmp_path / "file")
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    assert "compiled anew in every process" in err
-    assert err.count("RuntimeWarning") == 1
 
 
 def test_numba_is_imported_only_when_the_backend_is_built():

@@ -1,15 +1,20 @@
 """How kernels are compiled: Numba's options, and a disk cache that notices every source file.
 
 Numba's own cache looks at the file of the compiled function alone. Kernels stand in several files
-that call one another, so ours is one folder for each state of them all, named by a digest.
+that call one another, so ours is one folder for each state of them all, named by a digest. Who
+makes a new one clears away those that nobody has used for `UNUSED_DAYS`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,9 @@ from numba.core.caching import CompileResultCacheImpl, _CacheLocator
 from platformdirs import user_cache_path
 
 SOURCES = Path(__file__).parent
+
+UNUSED_DAYS = 30
+_NAME = re.compile("kernels-[0-9a-f]{16}")
 
 # Only "contract" (fused multiply-add): the wider flags gave NaN for large arguments, and no speed.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
@@ -40,7 +48,9 @@ def folder() -> Path | None:
     parent = os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("rnnbench")
     path = Path(parent) / f"kernels-{_digest()}"
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            _clear_unused(path)
         probe = path / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -53,6 +63,16 @@ def folder() -> Path | None:
         )
         return None
     return path
+
+
+def _clear_unused(own: Path) -> None:
+    """Remove the folders beside ``own`` that were not looked into for long: to look leaves a time,
+    as `folder` makes a file in it."""
+    oldest = time.time() - 86400 * UNUSED_DAYS
+    for other in own.parent.iterdir():
+        with suppress(OSError):  # another process may be clearing, too
+            if _NAME.fullmatch(other.name) and other.stat().st_mtime < oldest:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 class _Folder(_CacheLocator):
