@@ -1,4 +1,4 @@
-"""The kernels' disk cache: shared by processes, new with each source file, cleared of the unused."""
+"""The disk cache of kernels: shared, new with each source file, cleared of the unused."""
 
 from __future__ import annotations
 
