@@ -157,13 +157,11 @@ def _measure_group(
         have = [n for n, places in enumerate(left) if places]
         parts = {n: Measured() for n in have}
         with ExitStack() as running:
-            processes = {
-                n: running.enter_context(
-                    _Process(sides[n][0], suite, _order(left[n], suite, sampling, core),
-                             scratch, sampling)
-                )
-                for n in have
-            }  # fmt: skip
+            processes = {}
+            for n in have:
+                order = _order(left[n], suite, sampling, core)
+                process = _Process(sides[n][0], suite, order, scratch, sampling)
+                processes[n] = running.enter_context(process)
             at = have[0]
             try:
                 for turn in range(sampling.sweeps + 2):  # set up, sweeps, tear down
