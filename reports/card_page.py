@@ -74,6 +74,9 @@ def _alarms(card: Card) -> list[tuple[str, str]]:
         ("verdicts with a false alarm", f"{card.alarmed_verdicts} of {card.aa_verdicts}"),
         ("inconclusive", f"{card.aa_inconclusive} of {card.aa_verdicts * card.aa_cases} cases"),
     ]
+    if card.spared:
+        beside = f"{card.spared_alarms} among {text.plural(card.spared, 'case')}"
+        known.append(("false alarms beside planted slowdowns", beside))
     other = card.other or {}
     if "false_alarms" in other:
         alarmed = other.get("alarmed_verdicts", "?")

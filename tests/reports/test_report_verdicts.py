@@ -195,10 +195,12 @@ def test_two_nights_with_one_regression_are_one_entry(project: Project) -> None:
 
 
 def test_the_card_shows_every_count(tmp_path: Path) -> None:
-    write(tmp_path, card(), card(at="2026-10-01T00:00:00+00:00", false_alarms=9))
+    older = card(at="2026-10-01T00:00:00+00:00", false_alarms=9)
+    write(tmp_path, card(spared=144, spared_alarms=2), older)
     page = card_page.render(judged.read(tmp_path), "p")
     for words in (
         "1 in 40 verdicts of 30 cases each",
+        "2 among 144 cases",
         "148 of 150",
         "139 of 140",
         "130 of 150",

@@ -193,6 +193,8 @@ def _sentences(card: Card, run: Calibrated) -> list[str]:
     lines = [
         f"{card.aa_verdicts} A/A verdicts over {card.aa_cases} cases: {card.false_alarms} false "
         f"alarms, in {card.alarmed_verdicts} of the verdicts",
+        f"{card.spared_alarms} false alarms among the {card.spared} cases that planted verdicts "
+        "left as they were",
         f"minimum detectable effect: {least} in the median case",
         "found: called a regression. if detectable: of the cases whose verdict said that it would "
         "show that size. open: inconclusive. denied: called no change, that size excluded. "

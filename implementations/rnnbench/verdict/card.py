@@ -58,6 +58,10 @@ class Card:
     "alarmed_verdicts", "planted": [{"size", "cases", "found"}]}``."""
     instructions: Mapping[str, Any] | None = None
     """The deterministic channel: ``{"available", "reason", "spread"}``, spread over ten runs."""
+    spared: int = 0
+    """Cases that were left as they were in planted verdicts."""
+    spared_alarms: int = 0
+    """How many of them were called a regression or an improvement."""
 
     def as_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA} | asdict(self)

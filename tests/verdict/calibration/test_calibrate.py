@@ -59,6 +59,12 @@ def test_false_alarms_are_counted(run) -> None:
     card = run(Judge(bias=0.2)).card
     assert card.false_alarms == 5 * len(CASES)
     assert card.alarmed_verdicts == 5
+    assert card.spared == card.spared_alarms == 4 * len(CASES)  # half of the cases of eight
+
+
+def test_where_nothing_was_planted_a_planted_verdict_is_quiet(run) -> None:
+    card = run(Judge()).card
+    assert (card.spared, card.spared_alarms) == (4 * len(CASES), 0)
 
 
 def test_a_slowdown_that_was_not_there_is_a_wrong_interval_and_a_denial(run) -> None:

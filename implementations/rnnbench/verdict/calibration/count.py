@@ -25,6 +25,13 @@ def card(trials: Sequence[Trial], instructions: Mapping[str, Any] | None = None)
     aa = [trial for trial in trials if trial.planted is None]
     latest = max((trial.verdict for trial in trials), key=lambda verdict: verdict.at)
     alarms = _alarms(aa, _ours)
+    spared = [
+        case
+        for trial in trials
+        if trial.planted is not None
+        for case in trial.measured
+        if case.name not in trial.planted
+    ]
     return Card(
         at=latest.at,
         machine=latest.machine,
@@ -40,6 +47,8 @@ def card(trials: Sequence[Trial], instructions: Mapping[str, Any] | None = None)
         detectable=_detectable(aa),
         seconds=round(sum(trial.verdict.seconds for trial in trials), 1),
         other=_other(trials, aa),
+        spared=len(spared),
+        spared_alarms=sum(case.status in CHANGED for case in spared),
         instructions=instructions,
     )
 
