@@ -203,6 +203,44 @@ def test_what_brings_down_one_side_costs_that_side_only(tmp_path: Path):
     assert names(b.samples) == {"time_sample()", "track_value()", "time_end()"}
 
 
+def test_a_module_that_breaks_when_it_is_measured_costs_its_own_cases_only(tmp_path: Path):
+    suite, side = planted.suite(tmp_path, WAYS), planted.side(tmp_path, "head", planted.package())
+    (suite.folder / "once.py").write_text(
+        "import pathlib\n"
+        f"seen = pathlib.Path({str(tmp_path / 'seen')!r})\n"
+        "if seen.exists():\n    raise RuntimeError('imported twice')\n"
+        "seen.touch()\n"
+        "def time_once():\n    pass\n"
+    )
+    index = listed(side, suite, tmp_path).index
+    wanted = ("time_good()", "time_once()")
+    chosen = {case: at for case, at in index.items() if case.name.split(".")[1] in wanted}
+    assert len(chosen) == 2
+    found = measured(side, chosen, suite, tmp_path)
+    ((failed, why),) = found.failed.items()
+    assert failed.name == "once.time_once()"
+    assert "imported twice" in why.reason
+    assert names(found.samples) == {"time_good()"}
+
+
+def test_a_process_that_dies_while_it_waits_is_begun_once_more(tmp_path: Path):
+    text = (
+        "import os, pathlib, threading, time\n"
+        "import planted\n"
+        "def end():\n    time.sleep(0.3)\n    os.abort()\n"
+        "def time_sample():\n"
+        "    ended = pathlib.Path(planted.LOG)\n"
+        "    if planted.NAME == 'a' and not ended.exists():\n"
+        "        ended.touch()\n        threading.Thread(target=end).start()\n"
+        "    time.sleep(0.3 if planted.NAME == 'b' else 0)\n"
+    )
+    sides, suite = logging_sides(tmp_path, text)
+    a, b = measure(sides, suite, tmp_path, replace(planted.QUICK, sweeps=3))
+    assert (tmp_path / "log").exists()
+    assert names(a.samples) == names(b.samples) == {"time_sample()"}
+    assert not a.failed
+
+
 def test_the_hanging_process_is_killed_with_its_children(tmp_path: Path):
     text = (
         "import subprocess, sys, time\n"

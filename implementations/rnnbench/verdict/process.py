@@ -49,7 +49,7 @@ class Sampling:
     sweep_time: float = 0.06
     """Seconds after which a case gets no further sample in this sweep."""
     limit: float = 120.0
-    """Seconds that a set-up with the first samples may take."""
+    """Seconds that a step may take: a set-up, the samples of a case in a sweep, a tear-down."""
     threads: int = 1
 
 
@@ -153,6 +153,7 @@ def _measure_group(
     found: Sequence[Measured],
 ) -> None:
     left = [{case: places[case] for case in group if case in places} for _, places in sides]
+    repeated = False
     while any(left):
         have = [n for n, places in enumerate(left) if places]
         parts = {n: Measured() for n in have}
@@ -170,7 +171,10 @@ def _measure_group(
                             _take(message, list(left[at]), parts[at])
             except _EndedError as end:
                 if end.at is None:
-                    raise WorkerError(str(end)) from end
+                    if turn == 0 or repeated:
+                        raise WorkerError(str(end)) from end
+                    repeated = True  # while it waited: the other one may have taken all the memory
+                    continue
                 culprit = list(left[at])[end.at]
                 found[at].failed[culprit] = Failure(str(end), end.kind)
                 del left[at][culprit]
@@ -236,6 +240,7 @@ class _Process:
         self.order = dict(order) | {"suite": str(side.suite or suite.folder)}
         self.scratch = scratch
         self.environment = dict(os.environ) | dict.fromkeys(VARIABLES, str(sampling.threads))
+        self.environment["RNNBENCH_THREADS"] = str(sampling.threads)
         self.environment |= {"ASV": "true", "ASV_COMMIT": side.commit.hash, **side.environment}
         self.environment.pop("PYTHONPATH", None)  # asv drops it, too: it would hide the side's own
         if side.path is not None:

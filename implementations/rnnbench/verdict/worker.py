@@ -168,6 +168,7 @@ def _measuring(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None
     """Yields at the end of each turn."""
     limit = given["limit"]
     running: dict[int, Running] = {}
+    values: dict[int, Any] = {}
     caches: dict[str, Any] = {}
 
     def step(case: int, does: Callable[[], dict[str, Any] | None]) -> None:
@@ -191,14 +192,18 @@ def _measuring(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None
         set_up(case, benchmark)
         return {"value": running.pop(case).value()}
 
-    say(at=None, limit=limit)
-    control, values = _control(given), {}
-    for case, (name, index) in enumerate(given["cases"]):
-        benchmark = _benchmark(f"{name}-{index}", given)
+    def load(case: int, identifier: str) -> None:
+        benchmark = _benchmark(identifier, given)
         if timed(benchmark):
-            step(case, partial(set_up, case, benchmark))
+            set_up(case, benchmark)
         else:
             values[case] = benchmark
+
+    say(at=None, limit=limit)
+    control = _control(given)
+    for case, (name, index) in enumerate(given["cases"]):
+        step(case, partial(load, case, f"{name}-{index}"))
+    say(at=None, limit=limit)
     yield
     for case, benchmark in values.items():
         step(case, partial(value, case, benchmark))
@@ -223,7 +228,7 @@ def _sampled(one: Running) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _on(core: int | None) -> Iterator[None]:
-    """This thread on one processor."""
+    """This thread on one processor, and whatever it starts meanwhile."""
     if core is None or not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -57,13 +57,15 @@ class Steps:
         self.begun, self.spun = now, 0.0
 
     def spin(self) -> None:
-        begun = now = thread_time()
+        begun = thread_time()
         self.forward = begun - self.begun
-        if not self.last or not self.share:
+        if not self.last:
             return
         self.owed += self.share * sorted(self.last)[len(self.last) // 4]
-        while now - begun < self.owed:
-            now = thread_time()
+        if not self.share:
+            return
+        while (now := thread_time()) - begun < self.owed:
+            pass
         self.spun = now - begun
         self.owed -= self.spun
 
