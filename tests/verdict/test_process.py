@@ -227,7 +227,7 @@ def test_a_process_that_dies_while_it_waits_is_begun_once_more(tmp_path: Path):
     text = (
         "import os, pathlib, threading, time\n"
         "import planted\n"
-        "def end():\n    time.sleep(0.3)\n    os.abort()\n"
+        "def end():\n    time.sleep(0.8)\n    os.abort()\n"
         "def time_sample():\n"
         "    ended = pathlib.Path(planted.LOG)\n"
         "    if planted.NAME == 'a' and not ended.exists():\n"
