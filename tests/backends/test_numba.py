@@ -89,7 +89,7 @@ def _one_block(like, rows, vectors, a, b, c0, c, width):
     K = a.shape[1]
     product(
         like, rows, vectors, a.ctypes.data, K, 1, b.ctypes.data, c0.ctypes.data, 0, width,
-        c.ctypes.data, vectors * width, width, K,
+        c.ctypes.data, vectors * width, width, K, b.ctypes.data,
     )  # fmt: skip
 
 

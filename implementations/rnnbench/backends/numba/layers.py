@@ -69,9 +69,11 @@ def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates)
         return
     vectors = 3 if cell == GRU else 4
     for j in range(0, slot, width):
+        w = w_ih + j * vectors * I * size
+        after = w + width * vectors * I * size if j + width < slot else w
         multiply(
-            like, rows, vectors, x, I, NEXT, w_ih + j * vectors * I * size, bias + j * size, SAME,
-            slot, gates + j * size, 4 * slot, slot, I,
+            like, rows, vectors, x, I, NEXT, w, bias + j * size, SAME, slot, gates + j * size,
+            4 * slot, slot, I, after,
         )  # fmt: skip
     if cell == GRU:
         for i in range(rows):
@@ -127,7 +129,10 @@ def _forward_rows(
     for n in range(parts):
         j = (parts - 1 - n if turn else n) * width
         at, w = gates + (hidden + j) * size, w_hh + vectors * j * S * size
-        multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S)
+        after = w
+        if n + 1 < parts:
+            after += (-width if turn else width) * vectors * S * size
+        multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S, after)
         for i in range(rows):
             own = gates + (i * row + j) * size
             if cell == GRU:

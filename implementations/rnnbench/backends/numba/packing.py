@@ -27,16 +27,24 @@ def _turn_tile(
     """
     builder, width = e.builder, e.lanes.width
     nothing, full = (I64(n) for n in (0, width))
-    read = []
-    for r in range(width):
-        exists = builder.icmp_signed("<", I64(r), rows)
-        mask = e.first(builder.select(exists, columns, nothing))
-        read.append(e.load_masked(e.offset(source, distance, r), mask))
-    for k, vector in enumerate(e.transpose(read)):
-        exists = builder.icmp_signed("<", I64(k), columns)
-        e.store_masked(
-            vector, e.offset(out, out_row, k), e.first(builder.select(exists, full, nothing))
-        )
+    whole = builder.and_(
+        builder.icmp_signed(">=", rows, full), builder.icmp_signed(">=", columns, full)
+    )
+    with builder.if_else(whole) as (without_masks, with_masks):
+        with without_masks:
+            read = [e.load(e.offset(source, distance, r)) for r in range(width)]
+            for k, vector in enumerate(e.transpose(read)):
+                e.store(vector, e.offset(out, out_row, k))
+        with with_masks:
+            read = []
+            for r in range(width):
+                exists = builder.icmp_signed("<", I64(r), rows)
+                mask = e.first(builder.select(exists, columns, nothing))
+                read.append(e.load_masked(e.offset(source, distance, r), mask))
+            for k, vector in enumerate(e.transpose(read)):
+                exists = builder.icmp_signed("<", I64(k), columns)
+                mask = e.first(builder.select(exists, full, nothing))
+                e.store_masked(vector, e.offset(out, out_row, k), mask)
 
 
 def _copy_vector(e: Emitter, source: Any, count: Any, out: Any) -> None:

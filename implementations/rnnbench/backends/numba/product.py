@@ -47,17 +47,17 @@ def _chains(rows: int, vectors: int) -> int:
 
 def _product(
     e: Emitter, rows: Any, vectors: Any, a: Any, a_row: Any, a_k: Any, b: Any,
-    c0: Any, c0_row: Any, c0_vector: Any, c: Any, c_row: Any, c_vector: Any, K: Any,
+    c0: Any, c0_row: Any, c0_vector: Any, c: Any, c_row: Any, c_vector: Any, K: Any, ahead: Any,
 ) -> None:  # fmt: skip
     """One block of C; sizes and distances are in numbers, a, b, c0 and c are addresses.
 
     rows ≤ MOST_ROWS[vectors], and vectors 1 to 4, choose among the blocks that are emitted. Element
     (r, k) of A is at a + r·a_row + k·a_k, vector v of row r of C at c + r·c_row + v·c_vector, of C₀
-    likewise.
+    likewise. Of what lies at ``ahead``, the first K vectors are asked for; see `_loop`.
     """
 
     def store(n_rows: int, n_vectors: int) -> None:
-        sums = block_sums(e, n_rows, n_vectors, a, a_row, a_k, b, K)
+        sums = block_sums(e, n_rows, n_vectors, a, a_row, a_k, b, K, ahead)
         for r in range(n_rows):
             for v in range(n_vectors):
                 first = e.load(e.offset(e.offset(c0, c0_row, r), c0_vector, v))
@@ -69,6 +69,8 @@ def _product(
 
 product = emitted(_product)
 
+REUSED = 4
+"""Rows of a block from which on a load more in each step of k costs nothing."""
 PANEL = 4
 """Vectors of a panel of B where no cell's slots ask for another number."""
 
@@ -94,7 +96,7 @@ def choose_block(e: Emitter, rows: Any, vectors: Any, body: Callable[[int, int],
 
 
 def block_sums(
-    e: Emitter, rows: int, vectors: int, a: Any, a_row: Any, a_k: Any, b: Any, K: Any
+    e: Emitter, rows: int, vectors: int, a: Any, a_row: Any, a_k: Any, b: Any, K: Any, ahead: Any
 ) -> list[Vector]:
     """A B of one block, row by row; the arguments are `_product`'s."""
     builder = e.builder
@@ -106,12 +108,13 @@ def block_sums(
     whole = nothing
     if chains > 1:
         whole = builder.and_(K, ir.Constant(I64, -chains))
-        parts = _loop(e, starts, step, b, nothing, whole, vectors, chains, sums * chains)
+        parts = _loop(e, starts, step, b, nothing, whole, vectors, chains, sums * chains, None)
         while len(parts) > rows * vectors:
             half = len(parts) // 2
             parts = [x + y for x, y in zip(parts[:half], parts[half:], strict=True)]
         sums = parts
-    return _loop(e, starts, step, b, whole, K, vectors, 1, sums)
+    ahead = ahead if rows >= REUSED else None
+    return _loop(e, starts, step, b, whole, K, vectors, 1, sums, ahead)
 
 
 def _loop(
@@ -124,10 +127,14 @@ def _loop(
     vectors: int,
     chains: int,
     sums: list[Vector],
+    ahead: Any,
 ) -> list[Vector]:
     """Sums over k from ``first`` to ``last``, ``chains`` of them for each of C's vectors.
 
-    step: bytes from one k of A to the next; last − first is a multiple of chains
+    step    bytes from one k of A to the next; last − first is a multiple of chains
+    ahead   None, or where to ask for one vector in every step of k, which the second-level cache
+            will have when it is needed: of matrices larger than it, the first block of rows would
+            wait for each line of each panel
     """
     builder, lanes = e.builder, e.lanes
     row_of_b = ir.Constant(I64, vectors * lanes.bytes)
@@ -142,6 +149,7 @@ def _loop(
 
     builder.position_at_end(loop)
     k, a_now, b_now = (builder.phi(I64) for _ in range(3))
+    ahead_now = None if ahead is None else builder.phi(I64)
     running = [builder.phi(lanes.vector) for _ in sums]
     a_next, b_next, new = a_now, b_now, []
     for chain in range(chains):
@@ -152,6 +160,10 @@ def _loop(
                 n = (chain * len(starts) + r) * vectors + v
                 new.append(factor.fma(row[v], Vector(e, running[n])))
         a_next, b_next = builder.add(a_next, step), builder.add(b_next, row_of_b)
+    if ahead_now is not None:
+        e.prefetch(ahead_now)
+        ahead_now.add_incoming(ahead, before)
+        ahead_now.add_incoming(builder.add(ahead_now, ir.Constant(I64, lanes.bytes)), loop)
     k_next = builder.add(k, ir.Constant(I64, chains))
     builder.cbranch(builder.icmp_signed("<", k_next, last), loop, after)
     for phi, start, again in (

@@ -27,8 +27,13 @@ BLOCK = 256
 
 
 @jit
-def multiply(like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K):
+def multiply(
+    like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K, ahead
+):  # fmt: skip
     """C ← C₀ + A B for one panel of B and any number of rows; the arguments are `product`'s.
+
+    ahead   the panel that is multiplied next, of as many vectors; the blocks of rows ask for it in
+            turn, and for the next DEPTH rows of this one as long as there are more
 
     Sums of more than DEPTH terms are made of partial sums: one of all K = 1536 terms of a GRU with
     512 units rounded so often in a row that dx missed its budget.
@@ -36,19 +41,25 @@ def multiply(like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_
     size = like.itemsize
     row_of_b = vectors * LANES[size]
     if rows <= MOST[vectors] and K <= DEPTH:  # of one row's time dividing would be a fifth
-        product(like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K)
+        product(
+            like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K,
+            ahead,
+        )  # fmt: skip
         return
     blocks = (rows + MOST[vectors] - 1) // MOST[vectors]
     for k in range(0, K, DEPTH):
         if k > 0:
             c0, c0_row, c0_vector = c, c_row, c_vector
+        terms = min(DEPTH, K - k)
+        following = b + (k + terms) * row_of_b * size if k + terms < K else ahead
         done = 0
         for block in range(1, blocks + 1):
             now = rows * block // blocks - done
             product(
                 like, now, vectors, a + (done * a_row + k * a_k) * size, a_row, a_k,
                 b + k * row_of_b * size, c0 + done * c0_row * size, c0_row, c0_vector,
-                c + done * c_row * size, c_row, c_vector, min(DEPTH, K - k),
+                c + done * c_row * size, c_row, c_vector, terms,
+                following + (block - 1) % vectors * terms * LANES[size] * size,
             )  # fmt: skip
             done += now
 
@@ -66,6 +77,8 @@ def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_ro
         start = (panels - 1 - n if turn else n) * PANEL
         panel = min(PANEL, vectors - start)
         first = start * width * size
+        after = n + 1 if n + 1 < panels else n
+        next_start = (panels - 1 - after if turn else after) * PANEL
         multiply(
             like,
             rows,
@@ -81,6 +94,7 @@ def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_ro
             c_row,
             width,
             K,
+            b + K * next_start * width * size,
         )
 
 
@@ -138,7 +152,7 @@ def add_outer(
                     multiply(
                         like, min(width, H - j), panel, a, NEXT, width,
                         b + n * panel * width * size, c0, c0_row, c0_vector, c, out_row, width,
-                        terms,
+                        terms, b + n * panel * width * size,
                     )  # fmt: skip
 
 

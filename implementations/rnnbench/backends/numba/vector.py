@@ -109,6 +109,18 @@ class Emitter:
         stored = self.builder.store(vector.value, self._pointer(address, self.lanes.vector))
         stored.align = self.lanes.size
 
+    def prefetch(self, address: Any) -> None:
+        """Ask for the cache line at ``address``, which need not exist, in the second level."""
+        byte = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            self.builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]),
+            "llvm.prefetch.p0",
+        )
+        to_read, second_level, data = (ir.Constant(I32, n) for n in (0, 2, 1))
+        pointer = self.builder.inttoptr(address, byte)
+        self.builder.call(function, [pointer, to_read, second_level, data])
+
     def broadcast(self, address: Any) -> Vector:
         """The one number at ``address`` in every lane."""
         number = self.builder.load(self._pointer(address, self.lanes.scalar))

@@ -110,7 +110,7 @@ def _rnn_product(
     width = e.lanes.width
 
     def finish(n_rows: int, n_vectors: int) -> None:
-        sums = block_sums(e, n_rows, n_vectors, delta, delta_row, I64(1), w, K)
+        sums = block_sums(e, n_rows, n_vectors, delta, delta_row, I64(1), w, K, None)
         masks = [e.first(e.builder.sub(count, I64(v * width))) for v in range(n_vectors)]
         for r in range(n_rows):
             for v, mask in enumerate(masks):
