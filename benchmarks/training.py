@@ -37,12 +37,14 @@ class Training:
             raise package.UnsupportedCaseError(str(error)) from error
 
     def run(self) -> Any:
-        """A new run, its first step behind it."""
+        """A new run, its first step and its first look at the test part behind it: what compiles,
+        compiles here."""
         try:
             found = self.package.Run(self.settings, self.backend, self.task)
         except package.public("UnsupportedError") as error:
             raise package.UnsupportedCaseError(str(error)) from error
         found.warm_up()
+        found.look()
         return found
 
     def to_target(self) -> float:
