@@ -119,7 +119,7 @@ def test_packing_a_transposed_weight_pads_with_zeros_and_writes_no_further(dtype
     out = aligned(units * gates * K * width + 99, dtype=dtype)
     out[:] = 7
     gate_order.pack_transposed(
-        weight, weight.ctypes.data, K, np.array(order), H, width, out.ctypes.data
+        weight, weight.ctypes.data, K, np.array(order), H, width, 0, H, out.ctypes.data
     )
     vectors = np.zeros((units, gates, width, K), dtype)
     for unit in range(units):

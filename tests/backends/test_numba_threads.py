@@ -1,5 +1,6 @@
 """Several threads at one pass: the results of one thread, and no harm to the process."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,10 @@ import pytest
 import torch
 from backends.recurrences import make_inputs
 
-from rnnbench.backends.numba import threads
+from rnnbench.backends.numba import meeting, threads
 from rnnbench.backends.numba.backend import Numba
+from rnnbench.backends.numba.product import PANEL
+from rnnbench.backends.numba.vector import Lanes
 from rnnbench.spec import CELLS, Spec
 
 
@@ -50,6 +53,91 @@ def test_two_threads_give_the_results_of_one(two_threads, cell, directions, pack
     torch.set_num_threads(1)
     for got, want in zip(two, results_of(spec, inputs), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture
+def teams(two_threads, monkeypatch):
+    """A team for every sequence alone, on two processors even where there is but one."""
+    monkeypatch.setattr(threads, "TEAM_WORTH", 0.1)
+    monkeypatch.setattr(threads, "processors", lambda: 2)
+    met = []
+    real = threads.team
+    monkeypatch.setattr(
+        threads, "team", lambda size, member: met.append(size) or real(size, member)
+    )
+    return met
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
+def test_a_team_gives_one_sequence_the_bits_of_one_thread(teams, cell, dtype, packed):
+    H = 5 * units_of_a_panel(dtype) // 2 + 3
+    spec = Spec(cell, 3, H, layers=2, directions=1, dtype=dtype)
+    inputs = make_inputs(spec, T=21, B=1, training=True)
+    if packed:
+        rows = inputs.x.detach().reshape(-1, 3).requires_grad_()
+        inputs = inputs._replace(x=rows, batch_sizes=torch.ones(21, dtype=torch.int64))
+    two = results_of(spec, inputs)
+    assert teams == [2] * 4  # two layers, forward and backward
+    torch.set_num_threads(1)
+    for got, want in zip(two, results_of(spec, inputs), strict=True):
+        assert torch.equal(got, want)
+    assert teams == [2] * 4
+
+
+def units_of_a_panel(dtype):
+    return PANEL * Lanes.of(dtype).width
+
+
+def tame(inputs):
+    """With weights whose gradients do not overflow after so many steps."""
+    weights = tuple([(0.05 * w).detach().requires_grad_() for w in inputs.weights])
+    return inputs._replace(weights=weights)
+
+
+def test_a_second_team_is_not_begun_beside_the_first(teams):
+    spec = Spec("lstm", 3, 200)
+    cases = [tame(make_inputs(spec, T=300, B=1, training=True)) for _ in range(3)]
+    want = [results_of(spec, inputs) for inputs in cases]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(10):
+            for got, expected in zip(pool.map(partial(results_of, spec), cases), want, strict=True):
+                assert all(map(torch.equal, got, expected))
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_member_that_fails_holds_nobody_up(failing):
+    waited = []
+
+    def member(who, counters):
+        if who == failing:
+            raise ZeroDivisionError
+        meeting.meet(counters, who, 2, 1)
+        waited.append(who)
+
+    with pytest.raises(ZeroDivisionError):
+        threads.team(2, member)
+    assert waited == [1 - failing]
+    assert threads.team(2, lambda who, counters: meeting.meet(counters, who, 2, 1))
+
+
+def test_members_meet_at_every_step_on_one_processor_too():
+    """Whoever waits for long gives its processor away."""
+    before = os.sched_getaffinity(0)
+    seen = []
+
+    def member(who, counters):
+        os.sched_setaffinity(0, {min(before)})
+        for step in range(1, 201):
+            seen.append((step, who))
+            meeting.meet(counters, who, 2, step)
+
+    try:
+        assert threads.team(2, member)
+    finally:
+        os.sched_setaffinity(0, before)
+    assert [step for step, _ in seen] == sorted(step for step, _ in seen)
 
 
 def test_two_threads_give_the_same_bits_every_time(two_threads):
@@ -97,7 +185,7 @@ def test_an_error_in_a_part_is_raised_when_all_parts_are_over():
 
 FORKED = """
 import os, torch
-from rnnbench.backends.numba import threads
+from rnnbench.backends.numba import meeting, threads
 import rnnbench
 threads.WORTH_IT = 0.1
 torch.set_num_threads(2)

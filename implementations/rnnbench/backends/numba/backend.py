@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rnnbench.backends.numba import gate_order, layers, passes, products, threads
 from rnnbench.backends.numba.memory import Room, empty
+from rnnbench.backends.numba.product import PANEL
 from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import Lanes, processor
 from rnnbench.errors import InputError
@@ -33,6 +34,8 @@ from rnnbench.recurrence import (
 )
 from rnnbench.spec import Spec
 
+ALONE = (0, 0, 1)
+"""Of a team's arguments, no counters; the first of one."""
 CHUNK_BYTES = 1 << 20
 """Of gates whose input products are made at a time: they stay in the second-level cache."""
 
@@ -114,6 +117,23 @@ def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
     return max(1, min(threads.available(), most, int(work // threads.WORTH_IT)))
 
 
+def _members(spec: Spec, layout: Layout, plan: _Plan, inputs: int) -> int:
+    """Threads that share the units of each step: several where the batch is one row."""
+    if layout.B > 1 or spec.proj_size or threads.available() == 1:
+        return 1
+    work = layout.N * spec.gates * spec.hidden_size * (inputs + spec.state_size)
+    panels = -(-plan.slot // (PANEL * plan.width))
+    most = min(threads.available(), threads.processors(), panels)
+    return max(1, min(most, int(work // threads.TEAM_WORTH)))
+
+
+def _units(plan: _Plan, members: int) -> list[tuple[int, int]]:
+    """Each member's units: whole panels, the last ones to the end of the slot."""
+    panel = PANEL * plan.width
+    shares = threads.ranges(-(-plan.slot // panel), members)
+    return [(low * panel, min(high * panel, plan.slot)) for low, high in shares]
+
+
 def _rows_of(steps: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
     """The steps of the batch's rows from ``low`` to ``high`` alone."""
     starts, sizes = steps[:, 0] + low, np.clip(steps[:, 1] - low, 0, high - low)
@@ -123,8 +143,9 @@ def _rows_of(steps: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]
 class NumbaRecurrence(Recurrence):
     """One layer in one direction on the vector kernels.
 
-    Several threads share a pass by rows of the batch, and the products behind it by rows of dx and
-    by rows of the weights' gradients, so that each number is summed by one thread.
+    Several threads share a pass by rows of the batch, or the units where there is but one row; and
+    the products behind it by rows of dx and by rows of the weights' gradients. Each number is
+    summed by one thread, in the same order however many they are.
     """
 
     def directions(
@@ -157,33 +178,47 @@ class NumbaRecurrence(Recurrence):
         kept_c = empty(x, N, plan.slot) if keep and has_c else None
         size = x.element_size()
 
-        def part(steps: NDArray[np.int64], chunk: int, low: int, high: int) -> None:
-            rows = high - low
-            room = Room(
+        def room(chunk: int, rows: int) -> Room:
+            return Room(
                 x, *plan.forward, 0 if kept_gates is not None else min(N, chunk * rows) * plan.row,
                 rows * plan.slot * (has_c and not keep), rows * plan.slot * P,
                 rows * plan.s_slot * P,
             )  # fmt: skip
-            *packed, gates, c, m, p = room.addresses
+
+        def part(
+            steps: NDArray[np.int64], chunk: int, low: int, own: Room, units: tuple[int, int],
+            *team: int,
+        ) -> None:  # fmt: skip
+            *packed, gates, c, m, p = own.addresses
             from_h, from_c = low * S * size, low * H * size
             passes.forward(
                 plan.like, steps, chunk, keep and gated, keep, plan.code, x.shape[1], H, S,
                 plan.width, *plan.gates, x.data_ptr(), h0.data_ptr() + from_h,
                 _address(c0, from_c), *_addresses(weights), *packed, plan.at_zeros,
                 _address(kept_gates) or gates, _address(kept_c) or c, m, p, y.data_ptr(), S,
-                h_n.data_ptr() + from_h, _address(c_n, from_c),
+                h_n.data_ptr() + from_h, _address(c_n, from_c), *units, *team,
             )  # fmt: skip
 
-        parts = _parts(spec, layout, x.shape[1], B)
-        if parts == 1:
-            part(order.steps, max(1, CHUNK_BYTES // max(1, B * plan.row * size)), 0, B)
-        else:
-            threads.run(
-                [
-                    partial(part, _rows_of(order.steps, low, high), 1, low, high)
-                    for low, high in threads.ranges(B, parts)
-                ]
+        def rows(steps: NDArray[np.int64], chunk: int, low: int, high: int) -> None:
+            part(steps, chunk, low, room(chunk, high - low), (0, plan.slot), *ALONE)
+
+        def as_team(members: int) -> bool:
+            units, own = _units(plan, members), room(chunk, B)
+            return threads.team(
+                members,
+                lambda who, counters: part(
+                    order.steps, chunk, 0, own, units[who], counters, who, members
+                ),
             )
+
+        chunk = max(1, CHUNK_BYTES // max(1, B * plan.row * size))
+        parts = _parts(spec, layout, x.shape[1], B)
+        members = _members(spec, layout, plan, x.shape[1])
+        if parts > 1:
+            batch = threads.ranges(B, parts)
+            threads.run([partial(rows, _rows_of(order.steps, *own), 1, *own) for own in batch])
+        elif members == 1 or not as_team(members):
+            rows(order.steps, chunk, 0, B)
         saved = (h0, y, kept_gates, c0, kept_c) if keep else ()
         return LayerResult(y, h_n, c_n, tuple([part for part in saved if part is not None]))
 
@@ -226,16 +261,29 @@ class NumbaRecurrence(Recurrence):
             gate_order.columns(one, slot) for one in (plan.input_order, plan.hidden_order)
         )
 
-        def time_loop(steps: NDArray[np.int64], low: int) -> None:
-            own = Room(x, *plan.backward[1:])
+        def time_loop(
+            steps: NDArray[np.int64], low: int, own: Room, units: tuple[int, int], *team: int
+        ) -> None:
             passes.backward_steps(
                 plan.like, steps, plan.code, H, S, plan.width,
                 gate_order.rows(plan.hidden_order, H, slot), h0.data_ptr() + low * S * size,
                 _address(c0, low * H * size), w_hh, w_hr, *own.addresses, zeros, _address(gates),
                 _address(c), y.data_ptr(), S, dy.data_ptr(), dy_row,
                 dh.data_ptr() + low * s_slot * size, _address(dc, low * slot * size), delta,
-                dm + low * slot * size if P else 0, dh_all,
+                dm + low * slot * size if P else 0, dh_all, *units, *team,
             )  # fmt: skip
+
+        def rows(steps: NDArray[np.int64], low: int) -> None:
+            time_loop(steps, low, Room(x, *plan.backward[1:]), (0, slot), *ALONE)
+
+        def as_team(members: int) -> bool:
+            units, own = _units(plan, members), Room(x, *plan.backward[1:])
+            return threads.team(
+                members,
+                lambda who, counters: time_loop(
+                    order.steps, 0, own, units[who], counters, who, members
+                ),
+            )
 
         def products_of(rows: tuple[int, int], vectors: tuple[int, int]) -> None:
             own = Room(x, plan.backward[0], products.BLOCK * (plan.row + x_slot + s_slot))
@@ -247,18 +295,15 @@ class NumbaRecurrence(Recurrence):
                 *(n * plan.width for n in vectors),
             )  # fmt: skip
 
-        parts = _parts(spec, layout, inputs, B)
-        threads.run(
-            [
-                partial(
-                    time_loop, order.steps if parts == 1 else _rows_of(order.steps, *both), both[0]
-                )
-                for both in threads.ranges(B, parts)
-            ]
-        )
-        shares = zip(
-            threads.ranges(N, parts), threads.ranges(plan.row // plan.width, parts), strict=True
-        )
+        parts, members = _parts(spec, layout, inputs, B), _members(spec, layout, plan, inputs)
+        if parts > 1:
+            batch = threads.ranges(B, parts)
+            threads.run([partial(rows, _rows_of(order.steps, *own), own[0]) for own in batch])
+        elif members == 1 or not as_team(members):
+            rows(order.steps, 0)
+        parts = _parts(spec, layout, inputs, N)
+        halves = (threads.ranges(n, parts) for n in (N, plan.row // plan.width))
+        shares = zip(*halves, strict=True)
         threads.run([partial(products_of, *share) for share in shares])
         db_ih, db_hh = biases or (None, None)
         if spec.bias:

@@ -57,16 +57,18 @@ def columns(order: Order, slot: int) -> Integers:
 
 
 @jit
-def pack_transposed(like, source, K, gates, H, width, out):
+def pack_transposed(like, source, K, gates, H, width, low, high, out):
     """B = sourceᵀ for a product whose epilogue is the cell: source (gates·H, K).
 
-    All gates of one vector of units make a panel; of a single gate, four vectors of units do.
+    All gates of one vector of units make a panel; of a single gate, four vectors of units do. Only
+    the panels of the units from low to high are written.
     """
     size = like.itemsize
     group = 4 if len(gates) == 1 else len(gates)
-    vectors = (H + width - 1) // width * len(gates)
-    for start in range(0, vectors, group):
-        panel = min(group, vectors - start)
+    first, last = low // width * len(gates), (high + width - 1) // width * len(gates)
+    out += K * first * width * size
+    for start in range(first, last, group):
+        panel = min(group, last - start)
         for v in range(panel):
             unit = (start + v) // len(gates) * width
             row = gates[v % len(gates)] * H + unit
@@ -79,12 +81,15 @@ def pack_transposed(like, source, K, gates, H, width, out):
 
 
 @jit
-def pack_biases(like, width, H, gru, input_gates, b_ih, b_hh, to, to_u):
-    """Both biases of each slot added up, but the GRU's b_hn, which stands behind the reset gate."""
+def pack_biases(like, width, H, gru, input_gates, b_ih, b_hh, low, high, to, to_u):
+    """Both biases of each slot added up, but the GRU's b_hn, which stands behind the reset gate.
+
+    Of the units from low to high.
+    """
     size = like.itemsize
     slot = (H + width - 1) // width * width
     for s in range(len(input_gates)):
-        for j in range(0, H, width):
+        for j in range(low, min(high, H), width):
             first = (input_gates[s] * H + j) * size
             alone = gru and s == 0
             add_parts(

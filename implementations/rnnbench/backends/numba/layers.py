@@ -17,6 +17,12 @@ with projection), ``width`` the numbers of a vector; `slot_of` rounds sizes up t
     w_ih, w_hh, w_hr                 packed: forward transposed, backward as they are (`passes`)
     bias (slots·slot), bias_u (slot) in the order of the slots; the GRU's b_hn
 
+low, high                        the units that this call computes, whole panels; all but in a team
+
+Of a team of ``members`` each has its own units and follows the same steps, and in each they meet
+once: forward when h is whole, backward when δ is. ``team`` is the address of the counters, 0 for a
+thread alone (`meeting`). A team has no projection.
+
 steps (T, 2): first row and number of rows of each step, in the order of the forward loop; a reverse
 direction is the same loop over the other order. Of step t's rows, the first `_carried` follow on
 the rows of the step before; the others begin with h0.
@@ -26,6 +32,7 @@ from __future__ import annotations
 
 from rnnbench.backends.numba import cells
 from rnnbench.backends.numba.compiling import inlined, jit
+from rnnbench.backends.numba.meeting import meet
 from rnnbench.backends.numba.packing import copy_part, copy_vector
 from rnnbench.backends.numba.product import NEXT, SAME
 from rnnbench.backends.numba.products import multiply, multiply_panels
@@ -59,25 +66,26 @@ def _carried(steps, t):
 
 
 @inlined
-def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates):
+def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates, low, high):
     """gates ← x W_ihᵀ + bias for a chunk, and the GRU's b_hn where its u begins."""
     size, slot = like.itemsize, slot_of(H, width)
     if cell <= RNN_RELU:
         multiply_panels(
-            like, rows, slot // width, width, x, I, w_ih, bias, SAME, gates, slot, I, SAME
-        )
+            like, rows, (high - low) // width, width, x, I, w_ih + I * low * size,
+            bias + low * size, SAME, gates + low * size, slot, I, SAME,
+        )  # fmt: skip
         return
     vectors = 3 if cell == GRU else 4
-    for j in range(0, slot, width):
+    for j in range(low, high, width):
         w = w_ih + j * vectors * I * size
-        after = w + width * vectors * I * size if j + width < slot else w
+        after = w + width * vectors * I * size if j + width < high else w
         multiply(
             like, rows, vectors, x, I, NEXT, w, bias + j * size, SAME, slot, gates + j * size,
             4 * slot, slot, I, after,
         )  # fmt: skip
     if cell == GRU:
         for i in range(rows):
-            for j in range(0, slot, width):
+            for j in range(low, high, width):
                 at = gates + (i * 4 * slot + 3 * slot + j) * size
                 copy_vector(like, bias_u + j * size, width, at)
 
@@ -104,6 +112,8 @@ def _forward_rows(
     h_row,
     y_row,
     turn,
+    low,
+    high,
 ):
     """Rows of one step whose states of the step before lie at ``h`` and ``c_before``.
 
@@ -111,11 +121,13 @@ def _forward_rows(
     """
     size, slot = like.itemsize, slot_of(H, width)
     if cell <= RNN_RELU:
+        own = gates + low * size
         multiply_panels(
-            like, rows, slot // width, width, h, h_row, w_hh, gates, slot, gates, slot, S, turn
-        )
+            like, rows, (high - low) // width, width, h, h_row, w_hh + S * low * size, own, slot,
+            own, slot, S, turn,
+        )  # fmt: skip
         for i in range(rows):
-            for j in range(0, H, width):
+            for j in range(low, min(high, H), width):
                 a, out = gates + (i * slot + j) * size, y + (i * y_row + j) * size
                 if cell == RNN_TANH:
                     cells.rnn_tanh(like, a, out, H - j)
@@ -125,9 +137,9 @@ def _forward_rows(
     row, vectors = 4 * slot, 3 if cell == GRU else 4
     hidden = slot if cell == GRU else 0  # the first slot that h's weights see
     out, out_row = (m, slot) if m else (y, y_row)
-    parts = (H + width - 1) // width
+    parts = (high - low) // width
     for n in range(parts):
-        j = (parts - 1 - n if turn else n) * width
+        j = low + (parts - 1 - n if turn else n) * width
         at, w = gates + (hidden + j) * size, w_hh + vectors * j * S * size
         after = w
         if n + 1 < parts:
@@ -181,6 +193,11 @@ def forward(
     zeros,
     y,
     y_row,
+    low,
+    high,
+    team,
+    who,
+    members,
 ):
     """All steps.
 
@@ -193,12 +210,12 @@ def forward(
     T = len(steps)
     for first in range(0, T, chunk):
         last = min(T, first + chunk)
-        low = min(steps[first, 0], steps[last - 1, 0])
-        high = max(steps[first, 0] + steps[first, 1], steps[last - 1, 0] + steps[last - 1, 1])
-        base = gates if keep_gates else gates - low * row * size
+        start_row = min(steps[first, 0], steps[last - 1, 0])
+        end_row = max(steps[first, 0] + steps[first, 1], steps[last - 1, 0] + steps[last - 1, 1])
+        base = gates if keep_gates else gates - start_row * row * size
         _project_inputs(
-            like, cell, high - low, I, H, width, x + low * I * size, w_ih, bias, bias_u,
-            base + low * row * size,
+            like, cell, end_row - start_row, I, H, width, x + start_row * I * size, w_ih, bias,
+            bias_u, base + start_row * row * size, low, high,
         )  # fmt: skip
         for t in range(first, last):
             start, b = steps[t, 0], steps[t, 1]
@@ -211,7 +228,7 @@ def forward(
                 _forward_rows(
                     like, cell, carried, H, S, width, y + before * y_row * size, c_then, slot,
                     w_hh, w_hr, base + start * row * size, c_now, m, p, zeros,
-                    y + start * y_row * size, y_row, y_row, t & 1,
+                    y + start * y_row * size, y_row, y_row, t & 1, low, high,
                 )  # fmt: skip
             if carried < b:
                 i = start + carried
@@ -219,8 +236,10 @@ def forward(
                     like, cell, b - carried, H, S, width, h0 + carried * S * size,
                     c0 + carried * H * size, H, w_hh, w_hr, base + i * row * size,
                     c + (i if keep_c else carried) * slot * size, m, p, zeros,
-                    y + i * y_row * size, S, y_row, t & 1,
+                    y + i * y_row * size, S, y_row, t & 1, low, high,
                 )  # fmt: skip
+            if team:
+                meet(team, who, members, t + 1)
 
 
 @jit
@@ -244,12 +263,14 @@ def _backward_rows(
     dh_row,
     dc,
     delta,
+    low,
+    high,
 ):
     """δ of rows of one step, from the gradients of h and c."""
     size, slot = like.itemsize, slot_of(H, width)
     row = row_of(cell, slot)
     for i in range(rows):
-        for j in range(0, H, width):
+        for j in range(low, min(high, H), width):
             at = gates + (i * row + j) * size
             to = delta + (i * row + j) * size
             up = dy + (i * dy_row + (j if dy_row else 0)) * size
@@ -291,6 +312,11 @@ def backward(
     dh_all,
     delta,
     zeros,
+    low,
+    high,
+    team,
+    who,
+    members,
 ):
     """All steps, last to first.
 
@@ -330,12 +356,16 @@ def backward(
                     h, y_row if part == 0 else S, c_then, slot if part == 0 else H,
                     gates + (start + i) * row * size, c + (start + i) * slot * size,
                     up + i * up_row * size, up_row, down + i * down_row * size, down_row,
-                    dc + i * slot * size, delta + (start + i) * row * size,
+                    dc + i * slot * size, delta + (start + i) * row * size, low, high,
                 )  # fmt: skip
-        first, first_row = (dh, s_slot) if cell == GRU else (zeros, SAME)
+        columns, to = s_slot // width, dh
+        if team:
+            meet(team, who, members, len(steps) - t)
+            columns, to = (high - low) // width, dh + low * size
+        first, first_row = (to, s_slot) if cell == GRU else (zeros, SAME)
         multiply_panels(
-            like, b, s_slot // width, width, delta + (start * row + hidden) * size, row, w_hh,
-            first, first_row, dh, s_slot, K, t & 1,
+            like, b, columns, width, delta + (start * row + hidden) * size, row, w_hh, first,
+            first_row, to, s_slot, K, t & 1,
         )  # fmt: skip
 
 

@@ -30,25 +30,30 @@ def _copy_last(like, steps, t, source, source_row, out, n, width):
 def forward(
     like, steps, chunk, keep_gates, keep_c, cell, I, H, S, width, input_gates, hidden_gates,
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, to_ih, to_hh, to_hr, bias, bias_u, zeros,
-    gates, c, m, p, y, y_row, h_n, c_n,
+    gates, c, m, p, y, y_row, h_n, c_n, low, high, team, who, members,
 ):  # fmt: skip
     """Output and final state.
 
     to_ih, to_hh, to_hr, bias, bias_u   room for the packed weights
     """
     size, slot = like.itemsize, layers.slot_of(H, width)
-    pack_transposed(like, w_ih, I, input_gates, H, width, to_ih)
-    pack_transposed(like, w_hh, S, hidden_gates, H, width, to_hh)
+    pack_transposed(like, w_ih, I, input_gates, H, width, low, high, to_ih)
+    pack_transposed(like, w_hh, S, hidden_gates, H, width, low, high, to_hh)
     if w_hr:
-        pack_transposed(like, w_hr, H, input_gates[:1], S, width, to_hr)  # the gate 0 of an LSTM
+        gate = input_gates[:1]  # the gate 0 of an LSTM
+        pack_transposed(like, w_hr, H, gate, S, width, SAME, layers.slot_of(S, width), to_hr)
     if b_ih:
-        pack_biases(like, width, H, cell == layers.GRU, input_gates, b_ih, b_hh, bias, bias_u)
+        pack_biases(
+            like, width, H, cell == layers.GRU, input_gates, b_ih, b_hh, low, high, bias, bias_u
+        )
     else:
         bias = bias_u = zeros
     layers.forward(
         like, steps, chunk, keep_gates, keep_c, cell, I, H, S, width, x, h0, c0, to_ih, to_hh,
-        to_hr, bias, bias_u, gates, c, m, p, zeros, y, y_row,
+        to_hr, bias, bias_u, gates, c, m, p, zeros, y, y_row, low, high, team, who, members,
     )  # fmt: skip
+    if who > 0:
+        return
     for t in range(len(steps)):
         _copy_last(like, steps, t, y, y_row, h_n, S, width)
         if c0 and keep_c:
@@ -63,19 +68,25 @@ def forward(
 @jit
 def backward_steps(
     like, steps, cell, H, S, width, hidden_rows, h0, c0, w_hh, w_hr, to_hh, to_hr, zeros, gates, c,
-    y, y_row, dy, dy_row, dh, dc, delta, dm, dh_all,
+    y, y_row, dy, dy_row, dh, dc, delta, dm, dh_all, low, high, team, who, members,
 ):  # fmt: skip
     """The time loop: δ of all rows of ``steps``, and the initial state's gradients in dh and dc.
 
     to_hh, to_hr   room for the packed weights
     zeros          a row of zeros as long as any of the arrays' rows
     """
-    pack_rows(like, w_hh, S, zeros, SAME, hidden_rows, S, width, to_hh)
+    size = like.itemsize
+    if team:
+        to_hh += low * len(hidden_rows) * size
+        own = min(high, S) - low
+        pack_rows(like, w_hh + low * size, S, zeros, SAME, hidden_rows, own, width, to_hh)
+    else:
+        pack_rows(like, w_hh, S, zeros, SAME, hidden_rows, S, width, to_hh)
     if w_hr:
         pack_rows(like, w_hr, H, zeros, SAME, np.arange(S), H, width, to_hr)
     layers.backward(
         like, steps, cell, H, S, width, h0, c0, to_hh, to_hr, gates, c, y, y_row, dy, dy_row,
-        dh, dc, dm, dh_all, delta, zeros,
+        dh, dc, dm, dh_all, delta, zeros, low, high, team, who, members,
     )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Several threads at one pass, on parts that share nothing: directions, or rows of the batch.
+"""Several threads at one pass: on parts that share nothing (directions, rows of the batch), or as a
+team that shares each step of a recurrence by its units, where the batch is one row.
 
 As many as torch has been told to use (`torch.set_num_threads`), which is one in the workers of a
 DataLoader. The kernels let go of Python's lock, so plain threads do; they take no part of torch's
@@ -13,13 +14,18 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import torch
 
+from rnnbench.backends.numba import meeting
+
 WORTH_IT = 2e7
 """Multiply-adds of one part below which it is not worth a thread: some 0.3 ms."""
+
+TEAM_WORTH = 5e6
+"""The same of a team's member, whose work is on one row and so takes longer."""
 
 Result = TypeVar("Result")
 
@@ -31,14 +37,61 @@ def available() -> int:
     return 1 if getattr(_here, "is_part", False) else torch.get_num_threads()
 
 
+def processors() -> int:
+    """How many threads can run at the same moment."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     """This process's threads: those of the parent do not exist after a fork."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="rnnbench-numba")
 
 
-def run(parts: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Results of all parts, the first of which runs in the calling thread."""
+@lru_cache(maxsize=1)
+def _one_team(process: int) -> threading.Lock:
+    """Held by the team of this process: of two that begin at once, each could have all the threads
+    that the other waits for."""
+    return threading.Lock()
+
+
+def team(size: int, member: Callable[[int, int], None]) -> bool:
+    """``member(who, counters)`` of each of them at the same time; see `meeting`.
+
+    Whether it was done: not while another team is at work. ``size`` must not be above `processors`.
+    """
+    lock = _one_team(os.getpid())
+    if not lock.acquire(blocking=False):
+        return False
+    try:
+        counters = meeting.counters(size)
+
+        def begin(who: int) -> None:
+            try:
+                member(who, counters.ctypes.data)
+            except BaseException:
+                meeting.fail(counters)
+                raise
+
+        run([partial(begin, who) for who in range(size)], lambda: meeting.fail(counters))
+    finally:
+        lock.release()
+    return True
+
+
+def _nothing() -> None:
+    pass
+
+
+def run(
+    parts: Sequence[Callable[[], Result]], failed: Callable[[], None] = _nothing
+) -> list[Result]:
+    """Results of all parts, the first of which runs in the calling thread.
+
+    ``failed`` is called before the others are waited for, if not all could begin.
+    """
     if len(parts) == 1:
         return [parts[0]()]
     inference = torch.is_inference_mode_enabled()
@@ -57,6 +110,9 @@ def run(parts: Sequence[Callable[[], Result]]) -> list[Result]:
         for part in parts[1:]:
             others.append(_pool(os.getpid()).submit(as_part, part))
         first = as_part(parts[0])
+    except BaseException:
+        failed()
+        raise
     finally:
         _wait_for_all(others)
     return [first, *(other.result() for other in others)]
