@@ -57,7 +57,9 @@ def test_two_threads_give_the_results_of_one(two_threads, cell, directions, pack
 
 @pytest.fixture
 def teams(two_threads, monkeypatch):
-    """A team for every sequence alone, on two processors even where there is but one."""
+    """A team for every sequence alone, on two processors even where there is but one, and all else
+    on one thread."""
+    monkeypatch.setattr(threads, "WORTH_IT", float("inf"))
     monkeypatch.setattr(threads, "TEAM_WORTH", 0.1)
     monkeypatch.setattr(threads, "processors", lambda: 2)
     met = []
@@ -129,14 +131,14 @@ def test_members_meet_at_every_step_on_one_processor_too():
 
     def member(who, counters):
         os.sched_setaffinity(0, {min(before)})
-        for step in range(1, 201):
-            seen.append((step, who))
-            meeting.meet(counters, who, 2, step)
+        try:
+            for step in range(1, 201):
+                seen.append((step, who))
+                meeting.meet(counters, who, 2, step)
+        finally:
+            os.sched_setaffinity(0, before)
 
-    try:
-        assert threads.team(2, member)
-    finally:
-        os.sched_setaffinity(0, before)
+    assert threads.team(2, member)
     assert [step for step, _ in seen] == sorted(step for step, _ in seen)
 
 
@@ -187,14 +189,17 @@ FORKED = """
 import os, torch
 from rnnbench.backends.numba import meeting, threads
 import rnnbench
-threads.WORTH_IT = 0.1
+threads.WORTH_IT = threads.TEAM_WORTH = 0.1
+threads.processors = lambda: 2
 torch.set_num_threads(2)
-module, x = rnnbench.GRU(3, 20, backend="numba"), torch.randn(5, 8, 3)
+module = rnnbench.GRU(3, 200, backend="numba")
+batch, alone = torch.randn(5, 8, 3), torch.randn(5, 1, 3)
 with torch.no_grad():
-    want = module(x)[0]
+    want = module(batch)[0], module(alone)[0]
     child = os.fork()
     if child == 0:
-        os._exit(0 if torch.equal(module(x)[0], want) else 1)
+        found = module(batch)[0], module(alone)[0]
+        os._exit(0 if all(map(torch.equal, found, want)) else 1)
     _, status = os.waitpid(child, 0)
 print(os.waitstatus_to_exitcode(status))
 """

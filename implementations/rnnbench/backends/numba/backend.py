@@ -119,12 +119,14 @@ def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
 
 def _members(spec: Spec, layout: Layout, plan: _Plan, inputs: int) -> int:
     """Threads that share the units of each step: several where the batch is one row."""
-    if layout.B > 1 or spec.proj_size or threads.available() == 1:
+    if layout.B > 1 or spec.proj_size:
         return 1
     work = layout.N * spec.gates * spec.hidden_size * (inputs + spec.state_size)
     panels = -(-plan.slot // (PANEL * plan.width))
-    most = min(threads.available(), threads.processors(), panels)
-    return max(1, min(most, int(work // threads.TEAM_WORTH)))
+    most = min(panels, int(work // threads.TEAM_WORTH))
+    if most < 2 or threads.available() == 1:  # the system is asked last: it takes the longest
+        return 1
+    return min(most, threads.available(), threads.processors())
 
 
 def _units(plan: _Plan, members: int) -> list[tuple[int, int]]:
@@ -145,7 +147,9 @@ class NumbaRecurrence(Recurrence):
 
     Several threads share a pass by rows of the batch, or the units where there is but one row; and
     the products behind it by rows of dx and by rows of the weights' gradients. Each number is
-    summed by one thread, in the same order however many they are.
+    summed by one thread: in a team, in the order of a thread alone; of rows, blocks are cut anew
+    for each share, and a block's size says in how many parts a sum is made (`product`), so that
+    another number of threads may round it otherwise.
     """
 
     def directions(

@@ -53,7 +53,8 @@ def _product(
 
     rows ≤ MOST_ROWS[vectors], and vectors 1 to 4, choose among the blocks that are emitted. Element
     (r, k) of A is at a + r·a_row + k·a_k, vector v of row r of C at c + r·c_row + v·c_vector, of C₀
-    likewise. Of what lies at ``ahead``, the first K vectors are asked for; see `_loop`.
+    likewise. What lies at ``ahead`` is asked for, a vector in each step of k, by blocks of
+    `REUSED` rows or more.
     """
 
     def store(n_rows: int, n_vectors: int) -> None:
@@ -69,7 +70,7 @@ def _product(
 
 product = emitted(_product)
 
-REUSED = 4
+REUSED = {32: 4, 16: 2}[processor().registers]
 """Rows of a block from which on a load more in each step of k costs nothing."""
 PANEL = 4
 """Vectors of a panel of B where no cell's slots ask for another number."""

@@ -29,6 +29,9 @@ TEAM_WORTH = 5e6
 
 Result = TypeVar("Result")
 
+WORKERS = os.cpu_count() or 1
+"""Threads of the pool."""
+
 _here = threading.local()
 
 
@@ -38,23 +41,21 @@ def available() -> int:
 
 
 def processors() -> int:
-    """How many threads can run at the same moment."""
+    """How many threads can run at the same moment, all of them in the pool."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(WORKERS, len(os.sched_getaffinity(0)))
+    return WORKERS
 
 
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     """This process's threads: those of the parent do not exist after a fork."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="rnnbench-numba")
+    return ThreadPoolExecutor(WORKERS, thread_name_prefix="rnnbench-numba")
 
 
-@lru_cache(maxsize=1)
-def _one_team(process: int) -> threading.Lock:
-    """Held by the team of this process: of two that begin at once, each could have all the threads
-    that the other waits for."""
-    return threading.Lock()
+_one_team: dict[int, threading.Lock] = {}
+"""Process → what its team holds: of two that begin at once, each could have all the threads that
+the other waits for."""
 
 
 def team(size: int, member: Callable[[int, int], None]) -> bool:
@@ -62,7 +63,7 @@ def team(size: int, member: Callable[[int, int], None]) -> bool:
 
     Whether it was done: not while another team is at work. ``size`` must not be above `processors`.
     """
-    lock = _one_team(os.getpid())
+    lock = _one_team.setdefault(os.getpid(), threading.Lock())
     if not lock.acquire(blocking=False):
         return False
     try:
