@@ -49,6 +49,7 @@ class _Plan(NamedTuple):
     like                 what tells a kernel the dtype
     zeros, at_zeros      a row of zeros as long as any, and its address
     gates                of both orders
+    shares               panels of units, which a team can share; 1 where it cannot
     forward, backward    packed weights in each pass, see `passes`
     """
 
@@ -64,6 +65,7 @@ class _Plan(NamedTuple):
     input_order: gate_order.Order
     hidden_order: gate_order.Order
     gates: tuple[NDArray[np.int64], NDArray[np.int64]]
+    shares: int
     forward: tuple[int, ...]
     backward: tuple[int, ...]
 
@@ -80,6 +82,7 @@ class _Plan(NamedTuple):
             layers.CODES[spec.cell], width, slot, s_slot, x_slot, row, np.empty(1, spec.dtype),
             zeros, zeros.ctypes.data, *orders,
             (gate_order.gates(orders[0]), gate_order.gates(orders[1])),
+            -(-slot // (PANEL * width)) if gates > 1 and not P else 1,
             (gates * slot * inputs, gates * slot * S, s_slot * H * bool(P), gates * slot, slot),
             (gates * slot * x_slot, gates * slot * s_slot, slot * S * bool(P)),
         )  # fmt: skip
@@ -118,21 +121,23 @@ def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
 
 
 def _members(spec: Spec, layout: Layout, plan: _Plan, inputs: int) -> int:
-    """Threads that share the units of each step: several where the batch is one row."""
-    if layout.B > 1 or spec.proj_size:
+    """Threads that share the units of each step: several where the batch is one row.
+
+    Not of an RNN, whose training took longer with two: its steps are short.
+    """
+    if plan.shares == 1 or layout.B > 1 or threads.available() == 1:
         return 1
     work = layout.N * spec.gates * spec.hidden_size * (inputs + spec.state_size)
-    panels = -(-plan.slot // (PANEL * plan.width))
-    most = min(panels, int(work // threads.TEAM_WORTH))
-    if most < 2 or threads.available() == 1:  # the system is asked last: it takes the longest
-        return 1
+    most = min(plan.shares, int(work // threads.TEAM_WORTH))
+    if most < 2:
+        return 1  # the system is asked last: it takes the longest
     return min(most, threads.available(), threads.processors())
 
 
 def _units(plan: _Plan, members: int) -> list[tuple[int, int]]:
     """Each member's units: whole panels, the last ones to the end of the slot."""
     panel = PANEL * plan.width
-    shares = threads.ranges(-(-plan.slot // panel), members)
+    shares = threads.ranges(plan.shares, members)
     return [(low * panel, min(high * panel, plan.slot)) for low, high in shares]
 
 
@@ -305,7 +310,7 @@ class NumbaRecurrence(Recurrence):
             threads.run([partial(rows, _rows_of(order.steps, *own), own[0]) for own in batch])
         elif members == 1 or not as_team(members):
             rows(order.steps, 0)
-        parts = _parts(spec, layout, inputs, N)
+        parts = _parts(spec, layout, inputs, N if members > 1 else B)
         halves = (threads.ranges(n, parts) for n in (N, plan.row // plan.width))
         shares = zip(*halves, strict=True)
         threads.run([partial(products_of, *share) for share in shares])
