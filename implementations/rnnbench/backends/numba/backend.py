@@ -34,8 +34,6 @@ from rnnbench.recurrence import (
 )
 from rnnbench.spec import Spec
 
-ALONE = (0, 0, 1)
-"""Of a team's arguments, no counters; the first of one."""
 CHUNK_BYTES = 1 << 20
 """Of gates whose input products are made at a time: they stay in the second-level cache."""
 
@@ -50,6 +48,7 @@ class _Plan(NamedTuple):
     zeros, at_zeros      a row of zeros as long as any, and its address
     gates                of both orders
     shares               panels of units, which a team can share; 1 where it cannot
+    alone                the share of a thread alone, see `passes.forward`
     forward, backward    packed weights in each pass, see `passes`
     """
 
@@ -66,6 +65,7 @@ class _Plan(NamedTuple):
     hidden_order: gate_order.Order
     gates: tuple[NDArray[np.int64], NDArray[np.int64]]
     shares: int
+    alone: NDArray[np.int64]
     forward: tuple[int, ...]
     backward: tuple[int, ...]
 
@@ -83,6 +83,7 @@ class _Plan(NamedTuple):
             zeros, zeros.ctypes.data, *orders,
             (gate_order.gates(orders[0]), gate_order.gates(orders[1])),
             -(-slot // (PANEL * width)) if gates > 1 and not P else 1,
+            np.array([0, slot, 0, 0, 1]),
             (gates * slot * inputs, gates * slot * S, s_slot * H * bool(P), gates * slot, slot),
             (gates * slot * x_slot, gates * slot * s_slot, slot * S * bool(P)),
         )  # fmt: skip
@@ -134,11 +135,11 @@ def _members(spec: Spec, layout: Layout, plan: _Plan, inputs: int) -> int:
     return min(most, threads.available(), threads.processors())
 
 
-def _units(plan: _Plan, members: int) -> list[tuple[int, int]]:
-    """Each member's units: whole panels, the last ones to the end of the slot."""
+def _share(plan: _Plan, counters: int, who: int, members: int) -> NDArray[np.int64]:
+    """A member's units, whole panels (the last ones to the end of the slot), and its place."""
     panel = PANEL * plan.width
-    shares = threads.ranges(plan.shares, members)
-    return [(low * panel, min(high * panel, plan.slot)) for low, high in shares]
+    low, high = threads.ranges(plan.shares, members)[who]
+    return np.array([low * panel, min(high * panel, plan.slot), counters, who, members])
 
 
 def _rows_of(steps: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
@@ -195,9 +196,8 @@ class NumbaRecurrence(Recurrence):
             )  # fmt: skip
 
         def part(
-            steps: NDArray[np.int64], chunk: int, low: int, own: Room, units: tuple[int, int],
-            *team: int,
-        ) -> None:  # fmt: skip
+            steps: NDArray[np.int64], chunk: int, low: int, own: Room, share: NDArray[np.int64]
+        ) -> None:
             *packed, gates, c, m, p = own.addresses
             from_h, from_c = low * S * size, low * H * size
             passes.forward(
@@ -205,29 +205,27 @@ class NumbaRecurrence(Recurrence):
                 plan.width, *plan.gates, x.data_ptr(), h0.data_ptr() + from_h,
                 _address(c0, from_c), *_addresses(weights), *packed, plan.at_zeros,
                 _address(kept_gates) or gates, _address(kept_c) or c, m, p, y.data_ptr(), S,
-                h_n.data_ptr() + from_h, _address(c_n, from_c), *units, *team,
+                h_n.data_ptr() + from_h, _address(c_n, from_c), share,
             )  # fmt: skip
-
-        def rows(steps: NDArray[np.int64], chunk: int, low: int, high: int) -> None:
-            part(steps, chunk, low, room(chunk, high - low), (0, plan.slot), *ALONE)
-
-        def as_team(members: int) -> bool:
-            units, own = _units(plan, members), room(chunk, B)
-            return threads.team(
-                members,
-                lambda who, counters: part(
-                    order.steps, chunk, 0, own, units[who], counters, who, members
-                ),
-            )
 
         chunk = max(1, CHUNK_BYTES // max(1, B * plan.row * size))
         parts = _parts(spec, layout, x.shape[1], B)
         members = _members(spec, layout, plan, x.shape[1])
         if parts > 1:
-            batch = threads.ranges(B, parts)
-            threads.run([partial(rows, _rows_of(order.steps, *own), 1, *own) for own in batch])
-        elif members == 1 or not as_team(members):
-            rows(order.steps, chunk, 0, B)
+            threads.run(
+                [
+                    partial(part, _rows_of(order.steps, low, high), 1, low, room(1, high - low),
+                            plan.alone)
+                    for low, high in threads.ranges(B, parts)
+                ]
+            )  # fmt: skip
+        else:
+            own = room(chunk, B)
+            whole = partial(part, order.steps, chunk, 0, own)
+            if members == 1 or not threads.team(
+                members, lambda who, counters: whole(_share(plan, counters, who, members))
+            ):
+                whole(plan.alone)
         saved = (h0, y, kept_gates, c0, kept_c) if keep else ()
         return LayerResult(y, h_n, c_n, tuple([part for part in saved if part is not None]))
 
@@ -271,7 +269,7 @@ class NumbaRecurrence(Recurrence):
         )
 
         def time_loop(
-            steps: NDArray[np.int64], low: int, own: Room, units: tuple[int, int], *team: int
+            steps: NDArray[np.int64], low: int, own: Room, share: NDArray[np.int64]
         ) -> None:
             passes.backward_steps(
                 plan.like, steps, plan.code, H, S, plan.width,
@@ -279,20 +277,8 @@ class NumbaRecurrence(Recurrence):
                 _address(c0, low * H * size), w_hh, w_hr, *own.addresses, zeros, _address(gates),
                 _address(c), y.data_ptr(), S, dy.data_ptr(), dy_row,
                 dh.data_ptr() + low * s_slot * size, _address(dc, low * slot * size), delta,
-                dm + low * slot * size if P else 0, dh_all, *units, *team,
+                dm + low * slot * size if P else 0, dh_all, share,
             )  # fmt: skip
-
-        def rows(steps: NDArray[np.int64], low: int) -> None:
-            time_loop(steps, low, Room(x, *plan.backward[1:]), (0, slot), *ALONE)
-
-        def as_team(members: int) -> bool:
-            units, own = _units(plan, members), Room(x, *plan.backward[1:])
-            return threads.team(
-                members,
-                lambda who, counters: time_loop(
-                    order.steps, 0, own, units[who], counters, who, members
-                ),
-            )
 
         def products_of(rows: tuple[int, int], vectors: tuple[int, int]) -> None:
             own = Room(x, plan.backward[0], products.BLOCK * (plan.row + x_slot + s_slot))
@@ -306,10 +292,19 @@ class NumbaRecurrence(Recurrence):
 
         parts, members = _parts(spec, layout, inputs, B), _members(spec, layout, plan, inputs)
         if parts > 1:
-            batch = threads.ranges(B, parts)
-            threads.run([partial(rows, _rows_of(order.steps, *own), own[0]) for own in batch])
-        elif members == 1 or not as_team(members):
-            rows(order.steps, 0)
+            threads.run(
+                [
+                    partial(time_loop, _rows_of(order.steps, *own), own[0],
+                            Room(x, *plan.backward[1:]), plan.alone)
+                    for own in threads.ranges(B, parts)
+                ]
+            )  # fmt: skip
+        else:
+            whole = partial(time_loop, order.steps, 0, Room(x, *plan.backward[1:]))
+            if members == 1 or not threads.team(
+                members, lambda who, counters: whole(_share(plan, counters, who, members))
+            ):
+                whole(plan.alone)
         parts = _parts(spec, layout, inputs, N if members > 1 else B)
         halves = (threads.ranges(n, parts) for n in (N, plan.row // plan.width))
         shares = zip(*halves, strict=True)

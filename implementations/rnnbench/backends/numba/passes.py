@@ -30,12 +30,15 @@ def _copy_last(like, steps, t, source, source_row, out, n, width):
 def forward(
     like, steps, chunk, keep_gates, keep_c, cell, I, H, S, width, input_gates, hidden_gates,
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, to_ih, to_hh, to_hr, bias, bias_u, zeros,
-    gates, c, m, p, y, y_row, h_n, c_n, low, high, team, who, members,
+    gates, c, m, p, y, y_row, h_n, c_n, share,
 ):  # fmt: skip
     """Output and final state.
 
     to_ih, to_hh, to_hr, bias, bias_u   room for the packed weights
+    share                               low, high, team, who and members of `layers`: as one array,
+                                        since each number takes time to hand over
     """
+    low, high, team, who, members = share[0], share[1], share[2], share[3], share[4]
     size, slot = like.itemsize, layers.slot_of(H, width)
     pack_transposed(like, w_ih, I, input_gates, H, width, low, high, to_ih)
     pack_transposed(like, w_hh, S, hidden_gates, H, width, low, high, to_hh)
@@ -68,13 +71,15 @@ def forward(
 @jit
 def backward_steps(
     like, steps, cell, H, S, width, hidden_rows, h0, c0, w_hh, w_hr, to_hh, to_hr, zeros, gates, c,
-    y, y_row, dy, dy_row, dh, dc, delta, dm, dh_all, low, high, team, who, members,
+    y, y_row, dy, dy_row, dh, dc, delta, dm, dh_all, share,
 ):  # fmt: skip
     """The time loop: δ of all rows of ``steps``, and the initial state's gradients in dh and dc.
 
     to_hh, to_hr   room for the packed weights
     zeros          a row of zeros as long as any of the arrays' rows
+    share          as in `forward`
     """
+    low, high, team, who, members = share[0], share[1], share[2], share[3], share[4]
     size = like.itemsize
     if team:
         to_hh += low * len(hidden_rows) * size
