@@ -20,6 +20,18 @@ def short(monkeypatch):
     monkeypatch.setattr(training, "CALLS", 1)
 
 
+def test_a_run_has_looked_at_the_test_part_before_it_is_timed(monkeypatch):
+    """`compile` makes a graph of it, which a time would contain."""
+    from rnnbench.training.loop import Run
+
+    looks = []
+    real = Run.look
+    monkeypatch.setattr(Run, "look", lambda run: looks.append(run) or real(run))
+    run = training.Training("manual", "gru", 1).run()
+    assert looks == [run]
+    assert run.epochs == 0
+
+
 def test_each_figure_is_measured_and_the_band_once(suite, monkeypatch):
     from rnnbench.training import band
 

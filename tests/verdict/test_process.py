@@ -192,15 +192,17 @@ def test_the_sides_sweep_by_turns_on_one_processor(tmp_path: Path):
     assert changes == ["a", "b", "a", "b"]  # a b, b a, a b
 
 
-def test_what_brings_down_one_side_costs_that_side_only(tmp_path: Path):
+@pytest.mark.parametrize("bad", ["a", "b"])
+def test_what_brings_down_one_side_costs_that_side_only(tmp_path: Path, bad: str):
     text = LOGGING + "def time_end():\n    planted.end()\n"
-    end = {"a": "import os\ndef end():\n    os.abort()\n", "b": "def end():\n    pass\n"}
+    good = "b" if bad == "a" else "a"
+    end = {bad: "import os\ndef end():\n    os.abort()\n", good: "def end():\n    pass\n"}
     sides, suite = logging_sides(tmp_path, text, **end)
-    a, b = measure(sides, suite, tmp_path, planted.QUICK)
-    assert names(a.failed) == {"time_end()"}
-    assert names(a.samples) == {"time_sample()", "track_value()"}
-    assert not b.failed
-    assert names(b.samples) == {"time_sample()", "track_value()", "time_end()"}
+    found = dict(zip("ab", measure(sides, suite, tmp_path, planted.QUICK), strict=True))
+    assert names(found[bad].failed) == {"time_end()"}
+    assert names(found[bad].samples) == {"time_sample()", "track_value()"}
+    assert not found[good].failed
+    assert names(found[good].samples) == {"time_sample()", "track_value()", "time_end()"}
 
 
 def test_a_module_that_breaks_when_it_is_measured_costs_its_own_cases_only(tmp_path: Path):

@@ -105,6 +105,24 @@ def test_in_short_series_neither_the_pause_nor_the_cold_first_step_counts(clock:
     assert spun[1:] == pytest.approx([0.1] * 19, abs=0.01)
 
 
+def test_steps_that_were_disturbed_make_the_share_no_larger(clock: Clock) -> None:
+    durations = iter([1.0, 1.0, 2.0] * 20)
+
+    def kernel(*_: object) -> tuple[object, ...]:
+        clock.now += next(durations)
+        return ()
+
+    run = slowed.slowing(kernel, {KEY: 0.1})
+    x = torch.zeros(16, 2, 3)
+    with torch.no_grad():
+        for _ in range(30):
+            run(MODULE, x)
+        begun = clock.now
+        for _ in range(30):
+            run(MODULE, x)
+    assert clock.now - begun - 40.0 == pytest.approx(30 * 0.1, abs=0.3)
+
+
 def test_other_cases_and_packed_sequences_are_left_alone(clock: Clock) -> None:
     plain = steps(clock, {}, 20)
     others = dict.fromkeys(("training/numba/gru/16/1/1", "inference/manual/gru/16/1/1"), 0.5)
