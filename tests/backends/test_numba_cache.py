@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
+
+from backends.caching import identity_in_a_process
 
 from rnnbench.backends.numba import compiling
 
-IDENTITY = """
-import torch
-from rnnbench import interface
-from rnnbench.spec import Spec
-spec = Spec("rnn_tanh", 3, 4)
-weights = [torch.ones(p.shape) for p in spec.parameters]
-inputs = interface.check_inputs(spec, torch.ones(2, 1, 3), None, weights)
-found = interface.get_backend("numba").identity(spec, inputs)
-print(found["cache hits"], found["cache misses"], found["cache path"])
-"""
-
-
-def identity_in_a_process(folder):
-    return subprocess.Popen(
-        [sys.executable, "-c", IDENTITY], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=os.environ | {"NUMBA_CACHE_DIR": str(folder)},
-    )  # fmt: skip
-
 
 def test_two_processes_compile_at_once_and_a_third_loads_from_the_disk(tmp_path):
-    both = [identity_in_a_process(tmp_path) for _ in range(2)]
+    both = [identity_in_a_process("numba", tmp_path) for _ in range(2)]
     for process in both:
         out, err = process.communicate()
         assert process.returncode == 0, err
-    out, err = identity_in_a_process(tmp_path).communicate()
+    out, err = identity_in_a_process("numba", tmp_path).communicate()
     assert out.split()[:2] == ["1", "0"], err
     assert out.split()[2].startswith(str(tmp_path))
 
@@ -51,7 +33,7 @@ def test_a_changed_source_file_is_compiled_anew(tmp_path, monkeypatch):
 
 def test_a_cache_folder_that_cannot_be_written_is_said_and_does_no_harm(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    process = identity_in_a_process(tmp_path / "file")
+    process = identity_in_a_process("numba", tmp_path / "file")
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert "compiled anew in every process" in err

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from backends.caching import identity_in_a_process
 from backends.recurrences import assert_same_results, layers, make_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -176,26 +177,12 @@ def test_supports_gives_its_reason(dtype, conditions, reason):
     assert NumbaPlain().supports(Spec("gru", 3, 4, dtype=dtype), conditions) == reason
 
 
-IDENTITY = """
-import torch
-from rnnbench import interface
-from rnnbench.spec import Spec
-spec = Spec("rnn_tanh", 3, 4)
-weights = [torch.ones(p.shape) for p in spec.parameters]
-inputs = interface.check_inputs(spec, torch.ones(2, 1, 3), None, weights)
-found = interface.get_backend("numba-plain").identity(spec, inputs)
-print(found["cache hits"], found["cache misses"], found["cache path"])
-"""
-
-
-def test_the_second_process_loads_from_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", IDENTITY], capture_output=True, text=True, check=True
-        ).stdout.split()
-        for _ in range(2)
-    ]
+def test_the_second_process_loads_from_the_disk(tmp_path):
+    runs = []
+    for _ in range(2):
+        out, err = identity_in_a_process("numba-plain", tmp_path).communicate()
+        assert out, err
+        runs.append(out.split())
     assert [run[:2] for run in runs] == [["0", "1"], ["1", "0"]]
     assert runs[0][2].startswith(str(tmp_path))
 
