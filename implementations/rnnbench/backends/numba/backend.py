@@ -43,7 +43,8 @@ class _Plan(NamedTuple):
 
     width                of a vector
     slot, s_slot, x_slot the sizes of c, h and x in whole vectors
-    row                  a row of gates: the cell's slots
+    columns              the numbers in a row of gates: the cell's slots
+    row, c_row           from one row of gates, or of c, to the next
     like                 what tells a kernel the dtype
     zeros, at_zeros      a row of zeros as long as any, and its address
     gates                of both orders
@@ -57,7 +58,9 @@ class _Plan(NamedTuple):
     slot: int
     s_slot: int
     x_slot: int
+    columns: int
     row: int
+    c_row: int
     like: NDArray[Any]
     zeros: NDArray[Any]
     at_zeros: int
@@ -75,12 +78,14 @@ class _Plan(NamedTuple):
         width = Lanes.of(spec.dtype).width
         H, S, P = spec.hidden_size, spec.state_size, spec.proj_size
         slot, s_slot, x_slot = (-(-n // width) * width for n in (H, S, inputs))
-        row, gates = layers.SLOTS[spec.cell] * slot, spec.gates
-        zeros = np.zeros(max(row, s_slot, x_slot), spec.dtype)
+        columns, gates = layers.SLOTS[spec.cell] * slot, spec.gates
+        size = np.dtype(spec.dtype).itemsize
+        row, c_row = (layers.apart.py_func(n, size) for n in (columns, slot))
+        zeros = np.zeros(max(columns, s_slot, x_slot), spec.dtype)
         orders = gate_order.INPUT[spec.cell], gate_order.HIDDEN[spec.cell]
         return cls(
-            layers.CODES[spec.cell], width, slot, s_slot, x_slot, row, np.empty(1, spec.dtype),
-            zeros, zeros.ctypes.data, *orders,
+            layers.CODES[spec.cell], width, slot, s_slot, x_slot, columns, row, c_row,
+            np.empty(1, spec.dtype), zeros, zeros.ctypes.data, *orders,
             (gate_order.gates(orders[0]), gate_order.gates(orders[1])),
             -(-slot // (PANEL * width)) if gates > 1 and not P else 1,
             np.array([0, slot, 0, 0, 1]),
@@ -179,19 +184,19 @@ class NumbaRecurrence(Recurrence):
     ) -> LayerResult:
         plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
-        gated, has_c, P = plan.row > plan.slot, c0 is not None, bool(spec.proj_size)
+        gated, has_c, P = plan.columns > plan.slot, c0 is not None, bool(spec.proj_size)
         x, h0, weights = _solid(x), _solid(h0), _solid_weights(weights)
         c0 = None if c0 is None else _solid(c0)
         y, h_n = empty(x, N, S), x.new_empty(B, S)
         c_n = x.new_empty(B, H) if has_c else None
         kept_gates = empty(x, N, plan.row) if keep and gated else None
-        kept_c = empty(x, N, plan.slot) if keep and has_c else None
+        kept_c = empty(x, N, plan.c_row) if keep and has_c else None
         size = x.element_size()
 
         def room(chunk: int, rows: int) -> Room:
             return Room(
                 x, *plan.forward, 0 if kept_gates is not None else min(N, chunk * rows) * plan.row,
-                rows * plan.slot * (has_c and not keep), rows * plan.slot * P,
+                rows * plan.c_row * (has_c and not keep), rows * plan.slot * P,
                 rows * plan.s_slot * P,
             )  # fmt: skip
 
@@ -260,7 +265,7 @@ class NumbaRecurrence(Recurrence):
         dw_ih, dw_hh = empty(x, len(weights.ih), x_slot), empty(x, len(weights.hh), s_slot)
         biases = [x.new_empty(len(weights.ih)) for _ in range(2 * spec.bias)]
         dw_hr = empty(x, S, slot) if P else None
-        room = Room(x, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P, plan.row)
+        room = Room(x, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P, plan.columns)
         delta, dm, dh_all, m, sums = room.addresses
         zeros, size = plan.at_zeros, x.element_size()
         w_ih, w_hh, _, _, w_hr = _addresses(weights)
@@ -306,7 +311,7 @@ class NumbaRecurrence(Recurrence):
             ):
                 whole(plan.alone)
         parts = _parts(spec, layout, inputs, N if members > 1 else B)
-        halves = (threads.ranges(n, parts) for n in (N, plan.row // plan.width))
+        halves = (threads.ranges(n, parts) for n in (N, plan.columns // plan.width))
         shares = zip(*halves, strict=True)
         threads.run([partial(products_of, *share) for share in shares])
         db_ih, db_hh = biases or (None, None)

@@ -10,8 +10,8 @@ with projection), ``width`` the numbers of a vector; `slot_of` rounds sizes up t
 
     x (N, I)  h0 (B, S)  c0 (B, H)   the user's, of that shape exactly
     y (N, S)  dy (N, S)              likewise, with ``y_row`` and ``dy_row`` from row to row
-    gates, delta (N, slots·slot)     see `cells`; a chunk of them in inference
-    c (N, slot)                      (B, slot) where nothing is kept
+    gates, delta (N, slots·slot)     see `cells`; a chunk of them in inference; rows are `apart`
+    c (N, slot)                      (B, slot) where nothing is kept; rows are `apart`, too
     m (B, slot), p (B, slot of S)    with projection: o tanh c, and W_hr m in whole vectors
     dh (B, slot of S), dc (B, slot)  on entry of the final, on return of the initial state
     w_ih, w_hh, w_hr                 packed: forward transposed, backward as they are (`passes`)
@@ -33,6 +33,7 @@ from __future__ import annotations
 from rnnbench.backends.numba import cells
 from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.meeting import meet
+from rnnbench.backends.numba.memory import LINE
 from rnnbench.backends.numba.packing import copy_part, copy_vector
 from rnnbench.backends.numba.product import NEXT, SAME
 from rnnbench.backends.numba.products import multiply, multiply_panels
@@ -41,6 +42,8 @@ RNN_TANH, RNN_RELU, GRU, LSTM = range(4)
 CODES = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
 SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 4, "lstm": 4}
 """Cell → slots in a row of gates."""
+ALIASED = 2048
+"""Bytes of which rows' distances are not made multiples: half of a first-level cache's way."""
 
 
 @inlined
@@ -49,15 +52,29 @@ def slot_of(n, width):
 
 
 @inlined
-def row_of(cell, slot):
+def columns_of(cell, slot):
     """Numbers in a row of gates."""
     return slot if cell <= RNN_RELU else 4 * slot
 
 
 @inlined
+def apart(n, size):
+    """Numbers from the start of a row of ``n`` to the next: two lines more than they fill where
+    many rows would share a few sets of the first-level cache, which took an LSTM of 512 units a
+    tenth of its time."""
+    return n + (2 * LINE // size if n * size % ALIASED == 0 else 0)
+
+
+@inlined
+def row_of(cell, slot, size):
+    """Numbers from a row of gates to the next."""
+    return apart(columns_of(cell, slot), size)
+
+
+@inlined
 def hidden_columns(cell, slot):
     """How many numbers of a row of δ h's weights see: all but the GRU's first slot."""
-    return 3 * slot if cell == GRU else row_of(cell, slot)
+    return 3 * slot if cell == GRU else columns_of(cell, slot)
 
 
 @inlined
@@ -69,10 +86,11 @@ def _carried(steps, t):
 def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates, low, high):
     """gates ← x W_ihᵀ + bias for a chunk, and the GRU's b_hn where its u begins."""
     size, slot = like.itemsize, slot_of(H, width)
+    row = row_of(cell, slot, size)
     if cell <= RNN_RELU:
         multiply_panels(
             like, rows, (high - low) // width, width, x, I, w_ih + I * low * size,
-            bias + low * size, SAME, gates + low * size, slot, I, SAME,
+            bias + low * size, SAME, gates + low * size, row, I, SAME,
         )  # fmt: skip
         return
     vectors = 3 if cell == GRU else 4
@@ -81,12 +99,12 @@ def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates,
         after = w + width * vectors * I * size if j + width < high else w
         multiply(
             like, rows, vectors, x, I, NEXT, w, bias + j * size, SAME, slot, gates + j * size,
-            4 * slot, slot, I, after,
+            row, slot, I, after,
         )  # fmt: skip
     if cell == GRU:
         for i in range(rows):
             for j in range(low, high, width):
-                at = gates + (i * 4 * slot + 3 * slot + j) * size
+                at = gates + (i * row + 3 * slot + j) * size
                 copy_vector(like, bias_u + j * size, width, at)
 
 
@@ -120,21 +138,22 @@ def _forward_rows(
     turn   as in `products.multiply_panels`
     """
     size, slot = like.itemsize, slot_of(H, width)
+    row, c_row = row_of(cell, slot, size), apart(slot, size)
     if cell <= RNN_RELU:
         own = gates + low * size
         multiply_panels(
-            like, rows, (high - low) // width, width, h, h_row, w_hh + S * low * size, own, slot,
-            own, slot, S, turn,
+            like, rows, (high - low) // width, width, h, h_row, w_hh + S * low * size, own, row,
+            own, row, S, turn,
         )  # fmt: skip
         for i in range(rows):
             for j in range(low, min(high, H), width):
-                a, out = gates + (i * slot + j) * size, y + (i * y_row + j) * size
+                a, out = gates + (i * row + j) * size, y + (i * y_row + j) * size
                 if cell == RNN_TANH:
                     cells.rnn_tanh(like, a, out, H - j)
                 else:
                     cells.rnn_relu(like, a, out, H - j)
         return
-    row, vectors = 4 * slot, 3 if cell == GRU else 4
+    vectors = 3 if cell == GRU else 4
     hidden = slot if cell == GRU else 0  # the first slot that h's weights see
     out, out_row = (m, slot) if m else (y, y_row)
     parts = (high - low) // width
@@ -154,7 +173,7 @@ def _forward_rows(
             else:
                 cells.lstm(
                     like, own, slot, c_before + (i * c_before_row + j) * size,
-                    c + (i * slot + j) * size, out + (i * out_row + j) * size, H - j,
+                    c + (i * c_row + j) * size, out + (i * out_row + j) * size, H - j,
                 )  # fmt: skip
     if m:
         p_slot = slot_of(S, width)
@@ -206,7 +225,7 @@ def forward(
     zeros   one row of zeros, as long as a slot
     """
     size, slot = like.itemsize, slot_of(H, width)
-    row = row_of(cell, slot)
+    row, c_row = row_of(cell, slot, size), apart(slot, size)
     T = len(steps)
     for first in range(0, T, chunk):
         last = min(T, first + chunk)
@@ -223,10 +242,10 @@ def forward(
             if carried > 0:
                 before = steps[t - 1, 0]
                 c_now, c_then = (
-                    (c + start * slot * size, c + before * slot * size) if keep_c else (c, c)
+                    (c + start * c_row * size, c + before * c_row * size) if keep_c else (c, c)
                 )
                 _forward_rows(
-                    like, cell, carried, H, S, width, y + before * y_row * size, c_then, slot,
+                    like, cell, carried, H, S, width, y + before * y_row * size, c_then, c_row,
                     w_hh, w_hr, base + start * row * size, c_now, m, p, zeros,
                     y + start * y_row * size, y_row, y_row, t & 1, low, high,
                 )  # fmt: skip
@@ -235,7 +254,7 @@ def forward(
                 _forward_rows(
                     like, cell, b - carried, H, S, width, h0 + carried * S * size,
                     c0 + carried * H * size, H, w_hh, w_hr, base + i * row * size,
-                    c + (i if keep_c else carried) * slot * size, m, p, zeros,
+                    c + (i if keep_c else carried) * c_row * size, m, p, zeros,
                     y + i * y_row * size, S, y_row, t & 1, low, high,
                 )  # fmt: skip
             if team:
@@ -268,7 +287,7 @@ def _backward_rows(
 ):
     """δ of rows of one step, from the gradients of h and c."""
     size, slot = like.itemsize, slot_of(H, width)
-    row = row_of(cell, slot)
+    row, c_row = row_of(cell, slot, size), apart(slot, size)
     for i in range(rows):
         for j in range(low, min(high, H), width):
             at = gates + (i * row + j) * size
@@ -280,7 +299,7 @@ def _backward_rows(
             elif cell == LSTM:
                 cells.lstm_backward(
                     like, at, slot, c_before + (i * c_before_row + j) * size,
-                    c + (i * slot + j) * size, up, down, dc + (i * slot + j) * size, to, H - j,
+                    c + (i * c_row + j) * size, up, down, dc + (i * slot + j) * size, to, H - j,
                 )  # fmt: skip
             elif cell == RNN_TANH:
                 cells.rnn_tanh_backward(like, y + (i * y_row + j) * size, up, down, to, H - j)
@@ -326,7 +345,7 @@ def backward(
     zeros        as in `forward`
     """
     size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
-    row = row_of(cell, slot)
+    row, c_row = row_of(cell, slot, size), apart(slot, size)
     hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
     K = hidden_columns(cell, slot)
     for t in range(len(steps) - 1, -1, -1):
@@ -350,11 +369,11 @@ def backward(
             i, rows = (0, carried) if part == 0 else (carried, b - carried)
             if rows > 0:
                 h = y + before * y_row * size if part == 0 else h0 + carried * S * size
-                c_then = c + before * slot * size if part == 0 else c0 + carried * H * size
+                c_then = c + before * c_row * size if part == 0 else c0 + carried * H * size
                 _backward_rows(
                     like, cell, rows, H, width, y + (start + i) * y_row * size, y_row,
-                    h, y_row if part == 0 else S, c_then, slot if part == 0 else H,
-                    gates + (start + i) * row * size, c + (start + i) * slot * size,
+                    h, y_row if part == 0 else S, c_then, c_row if part == 0 else H,
+                    gates + (start + i) * row * size, c + (start + i) * c_row * size,
                     up + i * up_row * size, up_row, down + i * down_row * size, down_row,
                     dc + i * slot * size, delta + (start + i) * row * size, low, high,
                 )  # fmt: skip
@@ -371,9 +390,10 @@ def backward(
 
 @jit
 def hidden_rows(like, N, slot, width, gates, c, m):
-    """m = o ⊙ tanh c of all rows of an LSTM: what its projection multiplies."""
+    """m (N, slot) = o ⊙ tanh c of all rows of an LSTM: what its projection multiplies."""
     size = like.itemsize
+    row, c_row = row_of(LSTM, slot, size), apart(slot, size)
     for n in range(N):
         for j in range(0, slot, width):
-            at = (n * slot + j) * size
-            cells.lstm_hidden(like, gates + (n * 4 * slot + j) * size, slot, c + at, m + at)
+            own = gates + (n * row + j) * size
+            cells.lstm_hidden(like, own, slot, c + (n * c_row + j) * size, m + (n * slot + j) * size)

@@ -60,12 +60,13 @@ def forward(
     for t in range(len(steps)):
         _copy_last(like, steps, t, y, y_row, h_n, S, width)
         if c0 and keep_c:
-            _copy_last(like, steps, t, c, slot, c_n, H, width)
+            _copy_last(like, steps, t, c, layers.apart(slot, size), c_n, H, width)
     if c0 and not keep_c:
         B = max(steps[0, 1], steps[len(steps) - 1, 1])
+        c_row = layers.apart(slot, size)
         for i in range(B):
             for j in range(0, H, width):
-                copy_part(like, c + (i * slot + j) * size, H - j, c_n + (i * H + j) * size)
+                copy_part(like, c + (i * c_row + j) * size, H - j, c_n + (i * H + j) * size)
 
 
 @jit
@@ -107,13 +108,15 @@ def backward_products(
     """
     size, slot = like.itemsize, layers.slot_of(H, width)
     s_slot, x_slot = layers.slot_of(S, width), layers.slot_of(I, width)
-    row = layers.row_of(cell, slot)
+    row = layers.row_of(cell, slot, size)
     if dx:
         pack_rows(like, w_ih, I, zeros, SAME, input_rows, I, width, to_ih)
-        multiply_panels(
-            like, last - first, x_slot // width, width, delta + first * row * size, row, to_ih,
-            zeros, SAME, dx + first * x_slot * size, x_slot, len(input_rows), SAME,
-        )  # fmt: skip
+        at_once = max(1, products.ROWS_BYTES // (row * size))
+        for n in range(first, last, at_once):
+            multiply_panels(
+                like, min(at_once, last - n), x_slot // width, width, delta + n * row * size, row,
+                to_ih, zeros, SAME, dx + n * x_slot * size, x_slot, len(input_rows), SAME,
+            )  # fmt: skip
     products.weight_gradients(
         like, delta, row, H, width, before, input_columns, hidden_columns, x, I, y, y_row, h0, S,
         packed, dw_ih, x_slot, dw_hh, s_slot, sums, zeros, low, high,

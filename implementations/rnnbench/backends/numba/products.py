@@ -24,6 +24,11 @@ PARTIAL = 64
 """Terms of a sum over rows that are added up before they join the total."""
 BLOCK = 256
 """Rows that are packed at a time for such a sum."""
+COLUMNS = 256
+"""Of them, columns of δ that go past all of the other factor before the next do: δ's part and that
+of the result stay in the second-level cache, which a whole block of 2048 columns would fill."""
+ROWS_BYTES = 1 << 19
+"""Of δ, how much goes past all panels at a time: it stays in the second-level cache, too."""
 
 
 @jit
@@ -127,7 +132,6 @@ def add_outer(
 
     The first block begins the sums: out need not be set before.
 
-
     delta        packed by `pack_delta`; source, the rows r_n, by `packing.pack_rows` in fours
     columns, H   the column of δ where each of the weight's gates begins, and how many it has; gate
                  g gives rows g·H … (g+1)·H of ``out``
@@ -137,23 +141,24 @@ def add_outer(
     in the first-level cache while all of δ goes past it.
     """
     size = like.itemsize
-    for start in range(0, vectors, PANEL):
-        panel = min(PANEL, vectors - start)
-        b = source + start * rows * width * size
-        for n in range(0, rows, PARTIAL):
-            terms = min(PARTIAL, rows - n)
-            for g in range(len(columns)):
-                for j in range(max(0, low - columns[g]), min(H, high - columns[g]), width):
-                    a = delta + ((columns[g] + j) * rows + n * width) * size
-                    c = out + ((g * H + j) * out_row + start * width) * size
-                    c0, c0_row, c0_vector = c, out_row, width
-                    if first + n == 0:
-                        c0, c0_row, c0_vector = zeros, SAME, SAME
-                    multiply(
-                        like, min(width, H - j), panel, a, NEXT, width,
-                        b + n * panel * width * size, c0, c0_row, c0_vector, c, out_row, width,
-                        terms, b + n * panel * width * size,
-                    )  # fmt: skip
+    for g in range(len(columns)):
+        begin, end = max(0, low - columns[g]), min(H, high - columns[g])
+        for part in range(begin, end, COLUMNS):
+            for start in range(0, vectors, PANEL):
+                panel = min(PANEL, vectors - start)
+                to_b = source + start * rows * width * size
+                for n in range(0, rows, PARTIAL):
+                    terms, b = min(PARTIAL, rows - n), to_b + n * panel * width * size
+                    for j in range(part, min(end, part + COLUMNS), width):
+                        a = delta + ((columns[g] + j) * rows + n * width) * size
+                        c = out + ((g * H + j) * out_row + start * width) * size
+                        c0, c0_row, c0_vector = c, out_row, width
+                        if first + n == 0:
+                            c0, c0_row, c0_vector = zeros, SAME, SAME
+                        multiply(
+                            like, min(width, H - j), panel, a, NEXT, width, b, c0, c0_row,
+                            c0_vector, c, out_row, width, terms, b,
+                        )  # fmt: skip
 
 
 @inlined
@@ -187,7 +192,7 @@ def weight_gradients(
     before      (N,): the row of y that holds h_{t−1}, or ~i for row i of h0
     low, high   the columns of δ whose share is added, in whole vectors
     packed      room for BLOCK rows of δ, of x and of h in whole vectors
-    sums        (distance,)
+    sums        one for each column of δ
     zeros       a vector of them
     """
     size = like.itemsize

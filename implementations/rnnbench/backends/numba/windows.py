@@ -35,8 +35,8 @@ from rnnbench.backends.numba.layers import (
     LSTM,
     RNN_RELU,
     SLOTS,
+    columns_of,
     hidden_columns,
-    row_of,
     slot_of,
 )
 from rnnbench.backends.numba.memory import Room
@@ -219,7 +219,7 @@ def _layer_back(
     step, distance    as in `_cell_back`; leap, from a group's to the next one's
     """
     size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
-    row = row_of(cell, slot)
+    row = columns_of(cell, slot)
     K = hidden_columns(cell, slot)
     hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
     inside = groups * rows
