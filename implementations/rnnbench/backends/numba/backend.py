@@ -34,8 +34,11 @@ from rnnbench.recurrence import (
 )
 from rnnbench.spec import Spec
 
-CHUNK_BYTES = 1 << 20
-"""Of gates whose input products are made at a time: they stay in the second-level cache."""
+CHUNK_BYTES = 1 << 17
+"""Of gates whose input products are made at a time, at least: they, their inputs and the weights
+stay in the second-level cache."""
+CHUNK_SHARE = 4
+"""A chunk is no smaller than W_ih divided by that, which is read once more for each chunk."""
 
 
 class _Plan(NamedTuple):
@@ -213,7 +216,8 @@ class NumbaRecurrence(Recurrence):
                 h_n.data_ptr() + from_h, _address(c_n, from_c), share,
             )  # fmt: skip
 
-        chunk = max(1, CHUNK_BYTES // max(1, B * plan.row * size))
+        chunk_bytes = max(CHUNK_BYTES, plan.forward[0] * size // CHUNK_SHARE)
+        chunk = max(1, chunk_bytes // max(1, B * plan.row * size))
         parts = _parts(spec, layout, x.shape[1], B)
         members = _members(spec, layout, plan, x.shape[1])
         if parts > 1:
