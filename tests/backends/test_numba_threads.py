@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -10,15 +11,24 @@ import pytest
 import torch
 from backends.recurrences import make_inputs
 
-from rnnbench.backends.numba import meeting, threads
+from rnnbench.backends.numba import meeting, openmp, threads
 from rnnbench.backends.numba.backend import Numba
 from rnnbench.backends.numba.product import PANEL
 from rnnbench.backends.numba.vector import Lanes
 from rnnbench.spec import CELLS, Spec
 
 
+@pytest.fixture(params=["openmp", "pool"])
+def route(request, monkeypatch):
+    """Torch's threads, or the pool of a forked process."""
+    if request.param == "pool":
+        monkeypatch.setattr(openmp, "usable", lambda: False)
+    elif not openmp.usable():
+        pytest.skip("torch has no OpenMP here whose threads could be lent")
+
+
 @pytest.fixture
-def two_threads(monkeypatch):
+def two_threads(route, monkeypatch):
     """Two threads, and every part worth one."""
     monkeypatch.setattr(threads, "WORTH_IT", 0.1)
     before = torch.get_num_threads()
@@ -115,7 +125,7 @@ def test_a_second_team_is_not_begun_beside_the_first(teams):
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_a_member_that_fails_holds_nobody_up(failing):
+def test_a_member_that_fails_holds_nobody_up(route, failing):
     waited = []
 
     def member(who, counters):
@@ -130,7 +140,7 @@ def test_a_member_that_fails_holds_nobody_up(failing):
     assert threads.team(2, lambda who, counters: meeting.meet(counters, who, 2, 1))
 
 
-def test_members_meet_at_every_step_on_one_processor_too():
+def test_members_meet_at_every_step_on_one_processor_too(route):
     """Whoever waits for long gives its processor away."""
     before = os.sched_getaffinity(0)
     seen = []
@@ -176,7 +186,7 @@ def test_inference_mode_and_no_grad_reach_the_parts(two_threads):
         assert y.is_inference() == (mode is torch.inference_mode)
 
 
-def test_an_error_in_a_part_is_raised_when_all_parts_are_over():
+def test_an_error_in_a_part_is_raised_when_all_parts_are_over(route):
     over = []
 
     def fails():
@@ -189,6 +199,91 @@ def test_an_error_in_a_part_is_raised_when_all_parts_are_over():
         with pytest.raises(ZeroDivisionError):
             threads.run(parts)
     assert len(over) == 2
+
+
+def test_torchs_threads_are_lent_on_linux():
+    """GCC's OpenMP comes with torch's wheels."""
+    if sys.platform != "linux":
+        pytest.skip(f"{sys.platform}'s torch may have another OpenMP")
+    seen = set()
+    openmp.each(2, lambda who, count: seen.add((who, count, threading.get_ident())))
+    assert openmp.usable()
+    assert {(who, count) for who, count, _ in seen} == {(0, 2), (1, 2)}
+    assert len({thread for *_, thread in seen}) == 2
+
+
+@pytest.fixture
+def lend(monkeypatch):
+    """Put another ``each`` in the place of OpenMP's."""
+
+    def put(each):
+        monkeypatch.setattr(openmp, "usable", lambda: True)
+        monkeypatch.setattr(openmp, "each", each)
+
+    return put
+
+
+def test_fewer_threads_than_parts_do_all_parts_but_no_team(lend):
+    lend(lambda asked, work: work(0, 1))
+    assert threads.run([lambda n=n: n for n in range(3)]) == [0, 1, 2]
+    assert not threads.team(2, lambda who, counters: pytest.fail("a lone member began"))
+
+
+def test_an_interrupt_before_the_first_part_is_raised_and_holds_nobody_up(lend, monkeypatch):
+    """Python looks for signals at the very start of a function, where none can be caught."""
+    monkeypatch.setattr(threads, "BEGIN_WITHIN", 0.05)
+    lend(lambda asked, work: work(1, 2))
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        threads.run([lambda: done.append(0), lambda: done.append(1)])
+    assert done == [1]
+    with pytest.raises(KeyboardInterrupt):
+        threads.team(2, lambda who, counters: done.append("in a team"))
+    assert done == [1]
+
+
+INTERRUPTED = """
+import os, signal, threading, time, torch
+import rnnbench
+torch.set_num_threads(2)
+modules = [rnnbench.LSTM(256, 256, backend="numba"), rnnbench.GRU(64, 64, backend="numba")]
+inputs = [torch.randn(64, 1, 256), torch.randn(64, 64, 64)]
+with torch.no_grad():
+    want = [module(x)[0] for module, x in zip(modules, inputs)]
+
+    def interrupt():
+        while not over:
+            time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    over, caught, whole = [], 0, 0
+    other = threading.Thread(target=interrupt)
+    other.start()
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        try:
+            for module, x, y in zip(modules, inputs, want):
+                assert torch.equal(module(x)[0], y)
+            whole += 1
+        except KeyboardInterrupt:
+            caught += 1
+    while other.is_alive():
+        try:
+            over.append(1)
+            other.join()
+        except KeyboardInterrupt:
+            pass
+print(caught, whole)
+"""
+
+
+def test_ctrl_c_at_any_moment_stops_a_call_and_nothing_else():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=True
+    )
+    caught, whole = map(int, done.stdout.split())
+    assert caught > 5
+    assert whole > 0
 
 
 FORKED = """

@@ -395,5 +395,5 @@ def hidden_rows(like, N, slot, width, gates, c, m):
     row, c_row = row_of(LSTM, slot, size), apart(slot, size)
     for n in range(N):
         for j in range(0, slot, width):
-            own = gates + (n * row + j) * size
-            cells.lstm_hidden(like, own, slot, c + (n * c_row + j) * size, m + (n * slot + j) * size)
+            own, c_now = gates + (n * row + j) * size, c + (n * c_row + j) * size
+            cells.lstm_hidden(like, own, slot, c_now, m + (n * slot + j) * size)

@@ -2,10 +2,9 @@
 team that shares each step of a recurrence by its units, where the batch is one row.
 
 As many as torch has been told to use (`torch.set_num_threads`), which is one in the workers of a
-DataLoader. The kernels let go of Python's lock, so plain threads do; they take no part of torch's
-own pool and no threading layer of Numba's, none of which survives a fork, while this pool is made
-anew in every process that comes to need it. Handing over a part costs some 50 µs, so there is one
-thread below `WORTH_IT`.
+DataLoader. The kernels let go of Python's lock, so plain threads do: torch's own (`openmp`), and in
+a forked process, which has none of those, a pool of ours that is made anew in every process that
+comes to need it. Handing over a part costs some 50 µs, so there is one thread below `WORTH_IT`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import TypeVar
 
 import torch
 
-from rnnbench.backends.numba import meeting
+from rnnbench.backends.numba import meeting, openmp
 
 WORTH_IT = 2e7
 """Multiply-adds of one part below which it is not worth a thread: some 0.3 ms."""
@@ -27,7 +26,15 @@ WORTH_IT = 2e7
 TEAM_WORTH = 5e6
 """The same of a team's member, whose work is on one row and so takes longer."""
 
+BEGIN_WITHIN = 0.2
+"""Seconds after which a team is given up whose first member has not begun."""
+
 Result = TypeVar("Result")
+
+
+class TooFewThreadsError(Exception):
+    """They could not all run at the same time."""
+
 
 WORKERS = os.cpu_count() or 1
 """Threads of the pool."""
@@ -61,7 +68,8 @@ the other waits for."""
 def team(size: int, member: Callable[[int, int], None]) -> bool:
     """``member(who, counters)`` of each of them at the same time; see `meeting`.
 
-    Whether it was done: not while another team is at work. ``size`` must not be above `processors`.
+    Whether it was done: not while another team is at work, nor without threads for all. ``size``
+    must not be above `processors`.
     """
     lock = _one_team.setdefault(os.getpid(), threading.Lock())
     if not lock.acquire(blocking=False):
@@ -77,21 +85,20 @@ def team(size: int, member: Callable[[int, int], None]) -> bool:
                 raise
 
         run([partial(begin, who) for who in range(size)], lambda: meeting.fail(counters))
+    except TooFewThreadsError:
+        return False
     finally:
         lock.release()
     return True
 
 
-def _nothing() -> None:
-    pass
-
-
 def run(
-    parts: Sequence[Callable[[], Result]], failed: Callable[[], None] = _nothing
+    parts: Sequence[Callable[[], Result]], failed: Callable[[], None] | None = None
 ) -> list[Result]:
     """Results of all parts, the first of which runs in the calling thread.
 
-    ``failed`` is called before the others are waited for, if not all could begin.
+    Given ``failed``, all run at the same time, or none: then TooFewThreadsError is raised. It is
+    called, before the others are waited for, if one could not begin.
     """
     if len(parts) == 1:
         return [parts[0]()]
@@ -106,13 +113,68 @@ def run(
         finally:
             _here.is_part = before
 
+    own = [partial(as_part, part) for part in parts]
+    return _on_openmp(own, failed) if openmp.usable() else _on_pool(own, failed)
+
+
+class _Start:
+    """Whether a team begins: its first member says so, unless another has waited for too long."""
+
+    def __init__(self) -> None:
+        self._decided = threading.Event()
+        self._lock = threading.Lock()
+        self._begins: bool | None = None
+
+    def begins(self, who: int) -> bool:
+        if who == 0 or not self._decided.wait(BEGIN_WITHIN):
+            with self._lock:
+                if self._begins is None:
+                    self._begins = who == 0
+                self._decided.set()
+        return bool(self._begins)
+
+
+def _on_openmp(
+    parts: Sequence[Callable[[], Result]], failed: Callable[[], None] | None
+) -> list[Result]:
+    """Ctrl-C may come in the calling thread's function before it can be caught there; OpenMP would
+    then wait for the others, and they for it."""
+    results: dict[int, Result] = {}
+    errors: dict[int, BaseException] = {}
+    begun: list[int] = []
+    start = _Start() if failed else None
+
+    def work(who: int, count: int) -> None:
+        try:
+            begun.append(who)
+            if start and (count < len(parts) or not start.begins(who)):
+                return
+            for index in range(who, len(parts), count):
+                results[index] = parts[index]()
+        except BaseException as error:  # noqa: BLE001 (raised below)
+            errors[who] = error
+
+    openmp.each(len(parts), work)
+    if 0 not in begun:
+        raise KeyboardInterrupt
+    if errors:
+        raise errors[min(errors)]
+    if len(results) < len(parts):
+        raise TooFewThreadsError
+    return [results[index] for index in range(len(parts))]
+
+
+def _on_pool(
+    parts: Sequence[Callable[[], Result]], failed: Callable[[], None] | None
+) -> list[Result]:
     others: list[Future[Result]] = []
     try:
         for part in parts[1:]:
-            others.append(_pool(os.getpid()).submit(as_part, part))
-        first = as_part(parts[0])
+            others.append(_pool(os.getpid()).submit(part))
+        first = parts[0]()
     except BaseException:
-        failed()
+        if failed:
+            failed()
         raise
     finally:
         _wait_for_all(others)
