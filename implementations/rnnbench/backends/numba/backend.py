@@ -170,7 +170,7 @@ class NumbaRecurrence(Recurrence):
         self, spec: Spec, layout: Layout, calls: Sequence[Callable[[], Result]]
     ) -> Sequence[Result]:
         if len(calls) > 1 and _parts(spec, layout, spec.input_size, len(calls)) > 1:
-            return threads.run(calls)
+            return threads.run_as_here(calls)
         return super().directions(spec, layout, calls)
 
     def forward(

@@ -99,9 +99,17 @@ def run(
 
     Given ``failed``, all run at the same time, or none: then TooFewThreadsError is raised. It is
     called, before the others are waited for, if one could not begin.
+
+    Torch's modes are not set in the other threads, which would take longer than all else here: what
+    needs them is for `run_as_here`.
     """
     if len(parts) == 1:
         return [parts[0]()]
+    return _on_openmp(parts, failed) if openmp.usable() else _on_pool(parts, failed)
+
+
+def run_as_here(parts: Sequence[Callable[[], Result]]) -> list[Result]:
+    """`run`, under this thread's inference mode and without gradients; one thread for each part."""
     inference = torch.is_inference_mode_enabled()
 
     def as_part(part: Callable[[], Result]) -> Result:
@@ -113,8 +121,7 @@ def run(
         finally:
             _here.is_part = before
 
-    own = [partial(as_part, part) for part in parts]
-    return _on_openmp(own, failed) if openmp.usable() else _on_pool(own, failed)
+    return run([partial(as_part, part) for part in parts])
 
 
 class _Start:
