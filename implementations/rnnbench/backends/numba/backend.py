@@ -64,7 +64,7 @@ class _Plan(NamedTuple):
     columns: int
     row: int
     c_row: int
-    like: NDArray[Any]
+    like: np.floating[Any]
     zeros: NDArray[Any]
     at_zeros: int
     input_order: gate_order.Order
@@ -88,7 +88,7 @@ class _Plan(NamedTuple):
         orders = gate_order.INPUT[spec.cell], gate_order.HIDDEN[spec.cell]
         return cls(
             layers.CODES[spec.cell], width, slot, s_slot, x_slot, columns, row, c_row,
-            np.empty(1, spec.dtype), zeros, zeros.ctypes.data, *orders,
+            np.dtype(spec.dtype).type(0), zeros, zeros.ctypes.data, *orders,
             (gate_order.gates(orders[0]), gate_order.gates(orders[1])),
             -(-slot // (PANEL * width)) if gates > 1 and not P else 1,
             np.array([0, slot, 0, 0, 1]),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rnnbench.backends.numba.compiling import jit
 from rnnbench.backends.numba.packing import add_parts, copy_part, turn_tile
+from rnnbench.backends.numba.vector import size_of
 
 Integers = NDArray[np.int64]
 
@@ -63,7 +64,7 @@ def pack_transposed(like, source, K, gates, H, width, low, high, out):
     All gates of one vector of units make a panel; of a single gate, four vectors of units do. Only
     the panels of the units from low to high are written.
     """
-    size = like.itemsize
+    size = size_of(like)
     group = 4 if len(gates) == 1 else len(gates)
     first, last = low // width * len(gates), (high + width - 1) // width * len(gates)
     out += K * first * width * size
@@ -86,7 +87,7 @@ def pack_biases(like, width, H, gru, input_gates, b_ih, b_hh, low, high, to, to_
 
     Of the units from low to high.
     """
-    size = like.itemsize
+    size = size_of(like)
     slot = (H + width - 1) // width * width
     for s in range(len(input_gates)):
         for j in range(low, min(high, H), width):
@@ -103,7 +104,7 @@ def pack_biases(like, width, H, gru, input_gates, b_ih, b_hh, low, high, to, to_
 @jit
 def unpack_bias(like, sums, columns, H, width, out):
     """δ's sums in torch's order, out (gates·H,)."""
-    size = like.itemsize
+    size = size_of(like)
     for g in range(len(columns)):
         for j in range(0, H, width):
             copy_part(like, sums + (columns[g] + j) * size, H - j, out + (g * H + j) * size)

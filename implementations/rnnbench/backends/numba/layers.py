@@ -5,7 +5,7 @@ step by step h's products and the cell. Backward goes step by step through the c
 δ W_hh, and leaves δ of all rows for the products that follow (`products.add_outer`).
 
 Arguments that are integers are addresses, of memory that the caller keeps alive, or sizes in
-numbers; ``like`` is an array that says the dtype. H is the hidden size, S the size of h (H, or P
+numbers; ``like`` is a number that says the dtype. H is the hidden size, S the size of h (H, or P
 with projection), ``width`` the numbers of a vector; `slot_of` rounds sizes up to whole vectors.
 
     x (N, I)  h0 (B, S)  c0 (B, H)   the user's, of that shape exactly
@@ -37,6 +37,7 @@ from rnnbench.backends.numba.memory import LINE
 from rnnbench.backends.numba.packing import copy_part, copy_vector
 from rnnbench.backends.numba.product import NEXT, SAME
 from rnnbench.backends.numba.products import multiply, multiply_panels
+from rnnbench.backends.numba.vector import size_of
 
 RNN_TANH, RNN_RELU, GRU, LSTM = range(4)
 CODES = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
@@ -85,7 +86,7 @@ def _carried(steps, t):
 @inlined
 def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates, low, high):
     """gates ← x W_ihᵀ + bias for a chunk, and the GRU's b_hn where its u begins."""
-    size, slot = like.itemsize, slot_of(H, width)
+    size, slot = size_of(like), slot_of(H, width)
     row = row_of(cell, slot, size)
     if cell <= RNN_RELU:
         multiply_panels(
@@ -137,7 +138,7 @@ def _forward_rows(
 
     turn   as in `products.multiply_panels`
     """
-    size, slot = like.itemsize, slot_of(H, width)
+    size, slot = size_of(like), slot_of(H, width)
     row, c_row = row_of(cell, slot, size), apart(slot, size)
     if cell <= RNN_RELU:
         own = gates + low * size
@@ -224,7 +225,7 @@ def forward(
     keep_gates, keep_c   whether those arrays have all N rows
     zeros   one row of zeros, as long as a slot
     """
-    size, slot = like.itemsize, slot_of(H, width)
+    size, slot = size_of(like), slot_of(H, width)
     row, c_row = row_of(cell, slot, size), apart(slot, size)
     T = len(steps)
     for first in range(0, T, chunk):
@@ -286,7 +287,7 @@ def _backward_rows(
     high,
 ):
     """δ of rows of one step, from the gradients of h and c."""
-    size, slot = like.itemsize, slot_of(H, width)
+    size, slot = size_of(like), slot_of(H, width)
     row, c_row = row_of(cell, slot, size), apart(slot, size)
     for i in range(rows):
         for j in range(low, min(high, H), width):
@@ -344,7 +345,7 @@ def backward(
                  what it is in front of the projection; 0 without
     zeros        as in `forward`
     """
-    size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
+    size, slot, s_slot = size_of(like), slot_of(H, width), slot_of(S, width)
     row, c_row = row_of(cell, slot, size), apart(slot, size)
     hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
     K = hidden_columns(cell, slot)
@@ -391,7 +392,7 @@ def backward(
 @jit
 def hidden_rows(like, N, slot, width, gates, c, m):
     """m (N, slot) = o ⊙ tanh c of all rows of an LSTM: what its projection multiplies."""
-    size = like.itemsize
+    size = size_of(like)
     row, c_row = row_of(LSTM, slot, size), apart(slot, size)
     for n in range(N):
         for j in range(0, slot, width):

@@ -15,7 +15,7 @@ from typing import Any
 
 from rnnbench.backends.numba.compiling import jit
 from rnnbench.backends.numba.product import PANEL
-from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted
+from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted, size_of
 
 
 def _turn_tile(
@@ -95,7 +95,7 @@ def pack_rows(like, source, distance, other, other_distance, index, columns, wid
 
     columns, distance   of B, and numbers from a row of ``source`` to the next
     """
-    size = like.itemsize
+    size = size_of(like)
     K = len(index)
     vectors = (columns + width - 1) // width
     for start in range(0, vectors, PANEL):

@@ -13,12 +13,13 @@ from rnnbench.backends.numba.gate_order import pack_biases, pack_transposed, unp
 from rnnbench.backends.numba.packing import copy_part, pack_rows
 from rnnbench.backends.numba.product import SAME
 from rnnbench.backends.numba.products import multiply_panels
+from rnnbench.backends.numba.vector import size_of
 
 
 @inlined
 def _copy_last(like, steps, t, source, source_row, out, n, width):
     """Of those sequences that end with step t of the loop, the row of ``source`` to ``out``."""
-    size, start, b = like.itemsize, steps[t, 0], steps[t, 1]
+    size, start, b = size_of(like), steps[t, 0], steps[t, 1]
     going_on = min(b, steps[t + 1, 1]) if t + 1 < len(steps) else 0
     for i in range(going_on, b):
         for j in range(0, n, width):
@@ -39,7 +40,7 @@ def forward(
                                         since each number takes time to hand over
     """
     low, high, team, who, members = share[0], share[1], share[2], share[3], share[4]
-    size, slot = like.itemsize, layers.slot_of(H, width)
+    size, slot = size_of(like), layers.slot_of(H, width)
     pack_transposed(like, w_ih, I, input_gates, H, width, low, high, to_ih)
     pack_transposed(like, w_hh, S, hidden_gates, H, width, low, high, to_hh)
     if w_hr:
@@ -81,7 +82,7 @@ def backward_steps(
     share          as in `forward`
     """
     low, high, team, who, members = share[0], share[1], share[2], share[3], share[4]
-    size = like.itemsize
+    size = size_of(like)
     if team:
         to_hh += low * len(hidden_rows) * size
         own = min(high, S) - low
@@ -106,7 +107,7 @@ def backward_products(
     Rows of dx (0 if it is not asked for), dw_ih and dw_hh are whole vectors; see
     `products.weight_gradients`.
     """
-    size, slot = like.itemsize, layers.slot_of(H, width)
+    size, slot = size_of(like), layers.slot_of(H, width)
     s_slot, x_slot = layers.slot_of(S, width), layers.slot_of(I, width)
     row = layers.row_of(cell, slot, size)
     if dx:

@@ -11,7 +11,7 @@ import numpy as np
 from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.packing import add_rows, copy_vector, pack_rows
 from rnnbench.backends.numba.product import MOST_ROWS, NEXT, PANEL, SAME, product
-from rnnbench.backends.numba.vector import processor
+from rnnbench.backends.numba.vector import processor, size_of
 
 MOST = (1, MOST_ROWS[1], MOST_ROWS[2], MOST_ROWS[3], MOST_ROWS[4])
 
@@ -43,7 +43,7 @@ def multiply(
     Sums of more than DEPTH terms are made of partial sums: one of all K = 1536 terms of a GRU with
     512 units rounded so often in a row that dx missed its budget.
     """
-    size = like.itemsize
+    size = size_of(like)
     row_of_b = vectors * LANES[size]
     if rows <= MOST[vectors] and K <= DEPTH:  # of one row's time dividing would be a fifth
         product(
@@ -76,7 +76,7 @@ def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_ro
     turn   whether to begin with the last panel: every other step of a time loop does, and finds in
            the first-level cache what the step before has read last
     """
-    size = like.itemsize
+    size = size_of(like)
     panels = (vectors + PANEL - 1) // PANEL
     for n in range(panels):
         start = (panels - 1 - n if turn else n) * PANEL
@@ -111,7 +111,7 @@ def pack_delta(like, delta, distance, first, rows, low, high, width, packed, sum
 
     Rows of δ lie a power of two apart more often than not, where they would share a cache set.
     """
-    size = like.itemsize
+    size = size_of(like)
     for j in range(low, high, width):
         out = packed + j * rows * size
         if first == 0:
@@ -140,7 +140,7 @@ def add_outer(
     partial sums it grows like √PARTIAL + √(N/PARTIAL). They also keep a panel's part of ``source``
     in the first-level cache while all of δ goes past it.
     """
-    size = like.itemsize
+    size = size_of(like)
     for g in range(len(columns)):
         begin, end = max(0, low - columns[g]), min(H, high - columns[g])
         for part in range(begin, end, COLUMNS):
@@ -195,7 +195,7 @@ def weight_gradients(
     sums        one for each column of δ
     zeros       a vector of them
     """
-    size = like.itemsize
+    size = size_of(like)
     x_vectors, h_vectors = (I + width - 1) // width, (S + width - 1) // width
     to_x = packed + BLOCK * distance * size
     to_h = to_x + BLOCK * x_vectors * width * size
@@ -219,7 +219,7 @@ def weight_gradients(
 @inlined
 def projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out, zeros):
     """Gradient of W_hr: out (S, slot) ← Σ_n dh_n m_nᵀ, with rows of whole vectors."""
-    size = like.itemsize
+    size = size_of(like)
     to_m = packed + BLOCK * s_slot * size
     columns = np.zeros(1, np.int64)
     sums = to_m + BLOCK * slot * size

@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbench.backends.numba import gate_order, packing
@@ -43,7 +42,7 @@ from rnnbench.backends.numba.memory import Room
 from rnnbench.backends.numba.packing import copy_vector
 from rnnbench.backends.numba.product import PANEL, SAME, block_sums, choose_block
 from rnnbench.backends.numba.products import MOST, multiply_panels
-from rnnbench.backends.numba.vector import I64, Emitter, Lanes, emitted
+from rnnbench.backends.numba.vector import I64, Emitter, Lanes, emitted, size_of
 from rnnbench.linearised import Layer, Sums
 from rnnbench.recurrence import LayerWeights
 from rnnbench.spec import Spec
@@ -139,7 +138,7 @@ def _cell_back(like, cell, H, width, layer, rows, step, distance, dm, dm_row, dc
     step, distance   the first row's row of the factors, and how much further the next one's is
     sum_dh           the sum that dm goes to, or 0 where that is behind a projection
     """
-    size, slot = like.itemsize, slot_of(H, width)
+    size, slot = size_of(like), slot_of(H, width)
     slots = 1 if cell <= RNN_RELU else 4
     gates = 1 if cell <= RNN_RELU else 3 if cell == GRU else 4
     vector = width * size
@@ -175,7 +174,7 @@ def _cell_back(like, cell, H, width, layer, rows, step, distance, dm, dm_row, dc
 @inlined
 def _add_rows(like, S, s_slot, width, rows, step, distance, dh, total):
     """dh of some rows of a tile, added to the sums of their steps."""
-    size = like.itemsize
+    size = size_of(like)
     for i in range(rows):
         part, to = dh + i * s_slot * size, total + (step + i * distance) * S * size
         for j in range(0, S, width):
@@ -185,7 +184,7 @@ def _add_rows(like, S, s_slot, width, rows, step, distance, dh, total):
 @inlined
 def _add_below(like, S, s_slot, width, rows, step, distance, down, mask, dh):
     """dh of the layer below ← dh + down ⊙ dropout's mask of their steps."""
-    size = like.itemsize
+    size = size_of(like)
     for i in range(rows):
         row, factor = i * s_slot * size, mask + (step + i * distance) * S * size
         for j in range(0, S, width):
@@ -196,7 +195,7 @@ def _add_below(like, S, s_slot, width, rows, step, distance, down, mask, dh):
 @inlined
 def _begin(like, cell, H, S, width, rows, layers, dy, zeros):
     """dh and dc of a tile at age 0: dy in the top layer, nothing below."""
-    size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
+    size, slot, s_slot = size_of(like), slot_of(H, width), slot_of(S, width)
     for index in range(len(layers)):
         top = index == len(layers) - 1
         for i in range(rows):
@@ -218,7 +217,7 @@ def _layer_back(
     last              whether this is the K-th step, which nothing follows
     step, distance    as in `_cell_back`; leap, from a group's to the next one's
     """
-    size, slot, s_slot = like.itemsize, slot_of(H, width), slot_of(S, width)
+    size, slot, s_slot = size_of(like), slot_of(H, width), slot_of(S, width)
     row = columns_of(cell, slot)
     K = hidden_columns(cell, slot)
     hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
@@ -269,7 +268,7 @@ def _layer_back(
 @inlined
 def _rnn_rows_back(like, H, width, layer, rows, step, distance, delta, out):
     """δ of some rows of an RNN's tile a step back, from those of the step after it."""
-    size, slot = like.itemsize, slot_of(H, width)
+    size, slot = size_of(like), slot_of(H, width)
     for start in range(0, slot, PANEL * width):
         panel = min(PANEL, (slot - start) // width)
         blocks = (rows + MOST[panel] - 1) // MOST[panel]
@@ -297,7 +296,7 @@ def tile_back(
     dy               (windows·B, S)
     delta, dm, down  room for the tile's rows; dm with a projection, down with dropout
     """
-    size, s_slot = like.itemsize, slot_of(S, width)
+    size, s_slot = size_of(like), slot_of(S, width)
     fused = cell <= RNN_RELU and len(layers) == 1
     _begin(like, cell, H, S, width, windows * B, layers, dy, zeros)
     for age in range(k):
@@ -349,7 +348,7 @@ def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k:
         tile -= tile % MOST[PANEL]  # whole blocks of rows
     rows = min(tile, len(steps)) * B
 
-    like, dy = np.empty(1, spec.dtype), dy.contiguous()
+    like, dy = np.dtype(spec.dtype).type(0), dy.contiguous()
     dropped = any(layer.mask is not None for layer in layers)
     shared = Room(dy, rows * row, rows * slot * projected, rows * s_slot * dropped)
     nothing = dy.new_zeros(max(row, s_slot))
@@ -377,7 +376,7 @@ def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k:
 
 
 def _pack(
-    spec: Spec, weights: LayerWeights, below: bool, like: NDArray[Any], width: int, zeros: int,
+    spec: Spec, weights: LayerWeights, below: bool, like: np.floating[Any], width: int, zeros: int,
     room: Sequence[int],
 ) -> None:  # fmt: skip
     """W_hh, W_ih (where there is a layer below) and W_hr at ``room``, as products of rows of δ."""
