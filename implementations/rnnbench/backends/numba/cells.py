@@ -32,11 +32,11 @@ def _slots(e: Emitter, gates: Any, slot: Any, count: int) -> list[Any]:
 
 
 def _rnn_tanh(e: Emitter, gates: Any, y: Any, count: Any) -> None:
-    e.store_masked(tanh(e.load(gates)), y, e.first(count))
+    e.store_first(tanh(e.load(gates)), y, count)
 
 
 def _rnn_relu(e: Emitter, gates: Any, y: Any, count: Any) -> None:
-    e.store_masked(e.load(gates).where("<", 0.0, 0.0), y, e.first(count))
+    e.store_first(e.load(gates).where("<", 0.0, 0.0), y, count)
 
 
 def _upstream(e: Emitter, dy: Any, dh: Any, mask: Any) -> Vector:
@@ -64,7 +64,7 @@ def _gru(e: Emitter, gates: Any, slot: Any, h: Any, y: Any, count: Any) -> None:
     n = tanh(r.fma(e.load_masked(at_u, mask), e.load_masked(at_n, mask)))
     for value, address in ((n, at_n), (r, at_r), (z, at_z)):
         e.store(value, address)
-    e.store_masked(z.fma(e.load_masked(h, mask) - n, n), y, mask)
+    e.store_first(z.fma(e.load_masked(h, mask) - n, n), y, count)
 
 
 def _gru_backward(
@@ -92,7 +92,7 @@ def _lstm(e: Emitter, gates: Any, slot: Any, c_before: Any, c: Any, y: Any, coun
         e.store(value, address)
     c_now = f.fma(e.load_masked(c_before, mask), i * g)
     e.store(c_now, c)
-    e.store_masked(o * tanh(c_now), y, mask)
+    e.store_first(o * tanh(c_now), y, count)
 
 
 def _lstm_backward(

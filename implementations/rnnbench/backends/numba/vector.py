@@ -166,6 +166,16 @@ class Emitter:
         align = ir.Constant(I32, self.lanes.size)
         self.builder.call(function, [vector.value, self._pointer(address, kind), align, mask])
 
+    def store_first(self, vector: Vector, address: Any, count: Any) -> None:
+        """The first ``count`` lanes; without a mask if that is all of them, since what was stored
+        under one cannot be read again before it has reached the cache."""
+        whole = self.builder.icmp_signed(">=", count, ir.Constant(I64, self.lanes.width))
+        with self.builder.if_else(whole, likely=True) as (without_mask, with_mask):
+            with without_mask:
+                self.store(vector, address)
+            with with_mask:
+                self.store_masked(vector, address, self.first(count))
+
     def offset(self, address: Any, elements: Any, times: Any = 1) -> Any:
         """``address`` + ``elements`` · ``times`` numbers; each an int or an emitted integer."""
         if isinstance(elements, int) and isinstance(times, int):
