@@ -31,7 +31,7 @@ from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted, proces
 LATENCY = 8
 """Sums that must be under way for multiply-adds to start every half cycle."""
 
-MOST_ROWS = {32: {4: 6, 3: 8, 2: 8, 1: 8}, 16: {4: 2, 3: 3, 2: 4, 1: 6}}[processor().registers]
+MOST_ROWS = {32: {4: 6, 3: 8, 2: 4, 1: 4}, 16: {4: 2, 3: 3, 2: 4, 1: 6}}[processor().registers]
 """Vectors of a block → its most rows, by the registers: sums, B's vectors and a factor fit.
 
 32 registers: 6 · 4 + 4 + 1, 8 · 3 + 3 + 1; 16 registers: 2 · 4 + 4 + 1, 3 · 3 + 3 + 1.
@@ -73,8 +73,8 @@ product = emitted(_product)
 REUSED = {32: 4, 16: 2}[processor().registers]
 """Rows of a block from which on a load more in each step of k costs nothing."""
 UNROLLED = 4
-"""Steps of k in one turn of such a block's loop: a tenth faster than one where B comes from the
-second-level cache."""
+"""Steps of k in one turn of such a block's loop, if it is not narrow: a tenth faster than one where
+B comes from the second-level cache."""
 PANEL = 4
 """Vectors of a panel of B where no cell's slots ask for another number."""
 
@@ -106,7 +106,7 @@ def block_sums(
     builder = e.builder
     chains = _chains(rows, vectors)
     reused = rows >= REUSED
-    at_once = UNROLLED if reused else chains
+    at_once = UNROLLED if reused and vectors >= PANEL - 1 else chains
     starts = [e.offset(a, a_row, r) for r in range(rows)]
     step = builder.mul(a_k, ir.Constant(I64, e.lanes.size))
     whole = builder.and_(K, ir.Constant(I64, -at_once)) if at_once > 1 else ir.Constant(I64, 0)
@@ -168,7 +168,7 @@ def _loop(
             for v in range(vectors):
                 new[n] = factor.fma(row[v], new[n])
                 n = (n + 1) % len(sums)
-        a_next, b_next = builder.add(a_next, step), builder.add(b_next, row_of_b)
+        a_next, b_next = e.opaque(builder.add(a_next, step)), builder.add(b_next, row_of_b)
         if ahead_next is not None:
             e.prefetch(ahead_next)
             ahead_next = builder.add(ahead_next, vector)

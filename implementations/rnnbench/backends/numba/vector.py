@@ -186,6 +186,12 @@ class Emitter:
                 distance = self.builder.mul(distance, self._integer(factor))
         return self.builder.add(address, distance)
 
+    def opaque(self, integer: Any) -> Any:
+        """The integer, of which LLVM does not know how it came about: sums with it are not made
+        before a loop and kept on the stack."""
+        kind = ir.FunctionType(I64, [I64])
+        return self.builder.asm(kind, "", "=r,0", [integer], side_effect=False)
+
     def call(self, name: str, *vectors: Vector) -> Vector:
         """LLVM's intrinsic function ``name`` on vectors."""
         kind = self.lanes.vector
