@@ -88,6 +88,6 @@ def _compiled(kernel: Any, dtype: str) -> str:
     found = [
         signature
         for signature in kernel.signatures
-        if any(str(getattr(argument, "dtype", "")) == dtype for argument in signature)
+        if any(str(getattr(argument, "dtype", argument)) == dtype for argument in signature)
     ]
     return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)

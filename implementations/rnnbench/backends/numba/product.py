@@ -31,7 +31,7 @@ from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted, proces
 LATENCY = 8
 """Sums that must be under way for multiply-adds to start every half cycle."""
 
-MOST_ROWS = {32: {4: 6, 3: 8, 2: 4, 1: 4}, 16: {4: 2, 3: 3, 2: 4, 1: 6}}[processor().registers]
+MOST_ROWS = {32: {4: 6, 3: 8, 2: 8, 1: 8}, 16: {4: 2, 3: 3, 2: 4, 1: 6}}[processor().registers]
 """Vectors of a block → its most rows, by the registers: sums, B's vectors and a factor fit.
 
 32 registers: 6 · 4 + 4 + 1, 8 · 3 + 3 + 1; 16 registers: 2 · 4 + 4 + 1, 3 · 3 + 3 + 1.

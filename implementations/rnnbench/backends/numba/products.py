@@ -45,28 +45,24 @@ def multiply(
     """
     size = size_of(like)
     row_of_b = vectors * LANES[size]
-    if rows <= MOST[vectors] and K <= DEPTH:  # of one row's time dividing would be a fifth
-        product(
-            like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K,
-            ahead,
-        )  # fmt: skip
-        return
-    blocks = (rows + MOST[vectors] - 1) // MOST[vectors]
-    for k in range(0, K, DEPTH):
+    most = MOST[vectors]
+    blocks = 1 if rows <= most else (rows + most - 1) // most  # dividing takes a fifth of one row
+    for k in range(0, max(K, 1), DEPTH):
         if k > 0:
             c0, c0_row, c0_vector = c, c_row, c_vector
         terms = min(DEPTH, K - k)
         following = b + (k + terms) * row_of_b * size if k + terms < K else ahead
-        done = 0
+        done = asked = 0
         for block in range(1, blocks + 1):
-            now = rows * block // blocks - done
+            now = rows if blocks == 1 else rows * block // blocks - done
             product(
                 like, now, vectors, a + (done * a_row + k * a_k) * size, a_row, a_k,
                 b + k * row_of_b * size, c0 + done * c0_row * size, c0_row, c0_vector,
                 c + done * c_row * size, c_row, c_vector, terms,
-                following + (block - 1) % vectors * terms * LANES[size] * size,
+                following + asked * terms * LANES[size] * size,
             )  # fmt: skip
             done += now
+            asked = asked + 1 if asked + 1 < vectors else 0
 
 
 @jit
