@@ -30,9 +30,10 @@ class Call:
         self, tensors: Sequence[Tensor]
     ) -> tuple[tuple[Tensor, ...] | None, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Masks (None if there are none), x, state and weights."""
-        masks, (x, *rest) = tensors[: self.masks], tensors[self.masks :]
-        n = 2 if self.spec.has_cell_state else 1
-        return tuple(masks) or None, x, tuple(rest[:n]), tuple(rest[n:])
+        masks = self.masks
+        first = masks + (3 if self.spec.has_cell_state else 2)
+        state, weights = tuple(tensors[masks + 1 : first]), tuple(tensors[first:])
+        return tuple(tensors[:masks]) or None, tensors[masks], state, weights
 
     def forward(
         self, tensors: Sequence[Tensor], *, keep: bool

@@ -27,9 +27,9 @@ from rnnbench.spec import Spec
 def _weights_of(spec: Spec, weights: Sequence[Tensor], layer: int, direction: int) -> LayerWeights:
     n = spec.parameters_per_layer
     start = n * (layer * spec.directions + direction)
-    own = list(weights[start : start + n])
-    bias_ih, bias_hh = own[2:4] if spec.bias else (None, None)
-    return LayerWeights(own[0], own[1], bias_ih, bias_hh, own[-1] if spec.proj_size else None)
+    bias_ih, bias_hh = weights[start + 2 : start + 4] if spec.bias else (None, None)
+    hr = weights[start + n - 1] if spec.proj_size else None
+    return LayerWeights(weights[start], weights[start + 1], bias_ih, bias_hh, hr)
 
 
 class Tape(NamedTuple):

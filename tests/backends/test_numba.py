@@ -14,6 +14,7 @@ from numba import njit
 import rnnbench
 from rnnbench.backends.manual import ManualRecurrence
 from rnnbench.backends.numba import activations, gate_order, products
+from rnnbench.backends.numba import layers as layers_of_the_kernels
 from rnnbench.backends.numba.backend import Numba, NumbaRecurrence
 from rnnbench.backends.numba.product import MOST_ROWS, product
 from rnnbench.backends.numba.row_order import row_order
@@ -325,6 +326,24 @@ def test_identity_is_read_from_the_dispatcher(cell, dtype):
 def test_wide_layers_stay_within_budget():
     """dx of a GRU with 512 units sums 1536 terms."""
     result = rnnbench.check("numba", cases=[Case(Spec("gru", 512, 512), T=4, B=16)])
+    assert result.passed, str(result)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
+@pytest.mark.parametrize("P", [0, 5])
+def test_rows_that_would_share_cache_sets_are_apart_and_lose_nothing(cell, packed, P):
+    """Of gates, of δ and of c: 256 units of eight bytes are a multiple of 2 KiB."""
+    if P and cell != "lstm":
+        pytest.skip("only an LSTM has a projection")
+    H = layers_of_the_kernels.ALIASED // 8
+    assert layers_of_the_kernels.apart.py_func(H, 8) == H + 16
+    assert layers_of_the_kernels.apart.py_func(H + 8, 8) == H + 8
+    case = Case(
+        Spec(cell, 6, H, layers=2, directions=2, dtype="float64", proj_size=P),
+        T=6, B=3, lengths=(6, 3, 2) if packed else None,
+    )  # fmt: skip
+    result = rnnbench.check("numba", cases=[case])
     assert result.passed, str(result)
 
 

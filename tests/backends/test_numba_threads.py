@@ -242,6 +242,23 @@ def test_an_interrupt_before_the_first_part_is_raised_and_holds_nobody_up(lend, 
     assert done == [1]
 
 
+@pytest.mark.parametrize("interrupted", [0, 1])
+def test_an_interrupt_after_a_team_was_decided_on_holds_nobody_up(monkeypatch, interrupted):
+    if not openmp.usable():
+        pytest.skip("torch has no OpenMP here whose threads could be lent")
+    real = threads._Start.begins
+
+    def begins(self, who):
+        decided = real(self, who)
+        if who == interrupted:
+            raise KeyboardInterrupt
+        return decided
+
+    monkeypatch.setattr(threads._Start, "begins", begins)
+    with pytest.raises(KeyboardInterrupt):
+        threads.team(2, lambda who, counters: meeting.meet(counters, who, 2, 1))
+
+
 INTERRUPTED = """
 import os, signal, threading, time, torch
 import rnnbench
@@ -287,27 +304,39 @@ def test_ctrl_c_at_any_moment_stops_a_call_and_nothing_else():
 
 
 FORKED = """
-import os, torch
-from rnnbench.backends.numba import meeting, threads
+import os, sys, torch
+from rnnbench.backends.numba import meeting, openmp, threads
 import rnnbench
 threads.WORTH_IT = threads.TEAM_WORTH = 0.1
 threads.processors = lambda: 2
 torch.set_num_threads(2)
 module = rnnbench.GRU(3, 200, backend="numba")
 batch, alone = torch.randn(5, 8, 3), torch.randn(5, 1, 3)
-with torch.no_grad():
-    want = module(batch)[0], module(alone)[0]
-    child = os.fork()
-    if child == 0:
-        found = module(batch)[0], module(alone)[0]
-        os._exit(0 if all(map(torch.equal, found, want)) else 1)
-    _, status = os.waitpid(child, 0)
+
+def results():
+    with torch.no_grad():
+        return module(batch)[0], module(alone)[0]
+
+want = results() if "first" in sys.argv else None
+if "first" in sys.argv or not os.path.isdir("/proc/self/task"):
+    lent = False
+else:
+    lent = openmp.usable() and len(os.listdir("/proc/self/task")) == 1
+child = os.fork()
+if child == 0:
+    assert openmp.usable() == lent, lent
+    found = results()
+    os._exit(0 if want is None or all(map(torch.equal, found, want)) else 1)
+_, status = os.waitpid(child, 0)
 print(os.waitstatus_to_exitcode(status))
 """
 
 
-def test_threads_work_in_a_forked_process():
+@pytest.mark.parametrize("before", ["first", "never"])
+def test_threads_work_in_a_forked_process(before):
+    """Whether or not the parent had its own at work, which the child has not."""
     done = subprocess.run(
-        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120, check=True
-    )
+        [sys.executable, "-c", FORKED, before],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
     assert done.stdout.split() == ["0"]

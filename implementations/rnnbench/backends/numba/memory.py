@@ -37,7 +37,11 @@ class Room:
     def __init__(self, like: Tensor, *numbers: int) -> None:
         self.memory = empty(like, sum(numbers))
         at, size = self.memory.data_ptr(), self.memory.element_size()
-        self.addresses = []
+        addresses: list[int] = []
         for n in numbers:
-            self.addresses.append(at if n else 0)
-            at += n * size
+            if n:
+                addresses.append(at)
+                at += n * size
+            else:
+                addresses.append(0)
+        self.addresses = addresses

@@ -7,13 +7,14 @@ very library that torch was linked with: GCC's runtime, or LLVM's, which has the
 
     GOMP_parallel(f, data, n, flags)     f(data) on n threads, the caller being the first
 
-A forked process has none of its parent's threads, though OpenMP thinks so: there, and where torch
-has no OpenMP, `each` is not to be called (`usable`).
+A forked process has none of its parent's threads, though OpenMP thinks so: there, unless the parent
+had no other thread, and where torch has no OpenMP, `each` is not to be called (`usable`).
 """
 
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 from collections.abc import Callable
 from functools import cache
@@ -23,10 +24,27 @@ from typing import Any, NamedTuple
 import torch
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_forked: list[bool] = []
+_forked = [
+    multiprocessing.parent_process() is not None
+    and multiprocessing.get_start_method(allow_none=True) not in ("spawn", "forkserver")
+]  # such a child may import this long after its parent's threads have worked
+
+_was_alone = [False]
+
+
+def _before_fork() -> None:
+    try:
+        _was_alone[0] = len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        _was_alone[0] = False
+
+
+def _after_fork() -> None:
+    _forked[0] = _forked[0] or not _was_alone[0]
+
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _forked.append(True))
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 class _Runtime(NamedTuple):
@@ -51,13 +69,14 @@ def _runtime() -> _Runtime | None:
 
 def usable() -> bool:
     """Whether `each` may be called."""
-    return not _forked and _runtime() is not None
+    return not _forked[0] and _runtime() is not None
 
 
 def each(threads: int, work: Callable[[int, int], None]) -> None:
     """``work(who, count)`` on so many threads, or fewer: ``count``, of whom the caller is 0.
 
-    ``work`` must not raise. Ctrl-C may keep the caller's from being begun.
+    ``work`` must not raise. Ctrl-C, or what another signal's handler raises, may keep the caller's
+    from being begun.
     """
     runtime = _runtime()
     assert runtime is not None

@@ -117,7 +117,8 @@ def block_sums(
     while len(sums) > rows * vectors:
         half = len(sums) // 2
         sums = [x + y for x, y in zip(sums[:half], sums[half:], strict=True)]
-    return _loop(e, starts, step, b, whole, K, vectors, 1, sums, None)
+    to_ask = ahead if reused and at_once == 1 else None
+    return _loop(e, starts, step, b, whole, K, vectors, 1, sums, to_ask)
 
 
 def _loop(

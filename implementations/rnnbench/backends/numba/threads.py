@@ -76,15 +76,16 @@ def team(size: int, member: Callable[[int, int], None]) -> bool:
         return False
     try:
         counters = meeting.counters(size)
+        failed = meeting.failing(counters)
 
         def begin(who: int) -> None:
             try:
                 member(who, counters.ctypes.data)
             except BaseException:
-                meeting.fail(counters)
+                failed()
                 raise
 
-        run([partial(begin, who) for who in range(size)], lambda: meeting.fail(counters))
+        run([partial(begin, who) for who in range(size)], failed)
     except TooFewThreadsError:
         return False
     finally:
@@ -159,6 +160,8 @@ def _on_openmp(
             for index in range(who, len(parts), count):
                 results[index] = parts[index]()
         except BaseException as error:  # noqa: BLE001 (raised below)
+            if failed:
+                failed()
             errors[who] = error
 
     openmp.each(len(parts), work)
@@ -167,7 +170,7 @@ def _on_openmp(
     if errors:
         raise errors[min(errors)]
     if len(results) < len(parts):
-        raise TooFewThreadsError
+        raise TooFewThreadsError(f"{len(results)} of {len(parts)} parts of a pass were run")
     return [results[index] for index in range(len(parts))]
 
 

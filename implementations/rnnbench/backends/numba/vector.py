@@ -302,14 +302,16 @@ def _dtype(like: Any) -> Any:
     return like.dtype if isinstance(like, types.Array) else like
 
 
-@intrinsic
-def size_of(typing: Any, like: Any) -> Any:
+def _size_of(typing: Any, like: Any) -> Any:
     """Bytes of one number; see `emitted`."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return context.get_constant(types.intp, _dtype(like).bitwidth // 8)
 
     return types.intp(like), code
+
+
+size_of: Any = intrinsic(_size_of)
 
 
 def emitted(emit: Callable[..., None]) -> Any:
