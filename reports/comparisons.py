@@ -82,6 +82,12 @@ class Compared:
     def ours(self) -> Result | None:
         return self.results.get(OURS)
 
+    @property
+    def has_peers(self) -> bool:
+        """Whether one of those but torch.nn was timed."""
+        others = set(SHOWN_AS) - {BASELINE}
+        return any(found.timed for name, found in self.results.items() if name in others)
+
 
 @dataclass
 class Machine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnnbench.spec import Case
 
@@ -12,6 +12,7 @@ from .comparisons import BASELINE, OURS, SHOWN_AS, Compared
 
 SLOWER = "{ours} is {factor} times slower than {peer} (95 % interval {bounds}) in {where}."
 ABSENT = "{ours} has no time in {where}: {why}."
+ALONE = "that was torch.nn, as no other was timed."
 WHY = {
     "unsupported": "not supported",
     "wrong": "its result is not that of the oracle",
@@ -38,6 +39,10 @@ def losses(compared: Sequence[Compared]) -> list[Losses]:
         _against(SHOWN_AS[BASELINE], [(one, BASELINE) for one in compared]),
         _against("the fastest peer", [(one, one.peer) for one in compared if one.peer]),
     ]
+    alone = sum(1 for one in compared if one.peer and not one.has_peers)
+    if alone:
+        many = text.plural(alone, "case")
+        found[1] = replace(found[1], headline=f"{found[1].headline} In {many} {ALONE}")
     if absent:
         found.append(Losses(f"{OURS} has no time in {_cases(len(absent), compared)}.", absent))
     return found

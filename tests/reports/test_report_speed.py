@@ -79,6 +79,14 @@ def test_where_nothing_is_lost_it_says_that(tmp_path: Path) -> None:
         assert "seems" not in found.headline
 
 
+def test_cases_whose_only_peer_is_torch_are_counted(tmp_path: Path) -> None:
+    lonely = compared("lstm", speeds={"native": 1.0, "numba": 3.0})
+    _, peers = losing.losses(machine(tmp_path, lonely, compared()).compared)
+    assert peers.headline.endswith("In 1 case that was torch.nn, as no other was timed.")
+    _, peers = losing.losses(machine(tmp_path, compared()).compared)
+    assert "no other was timed" not in peers.headline
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [
