@@ -7,7 +7,7 @@ import shlex
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rnnbench.verdict import text
@@ -42,6 +42,7 @@ def test_a_hostile_subject_reason_and_name_are_shown_not_obeyed(evil: str):
 
 
 @given(st.text(max_size=60))
+@example("a\u2028b\u2029c\x85d")
 def test_escaped_text_is_one_line_and_every_mark_is_escaped(given_: str):
     escaped = text.escaped(given_)
     assert len(escaped.splitlines()) <= 1
