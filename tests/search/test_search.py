@@ -176,6 +176,30 @@ def test_a_result_that_comes_after_the_burial_is_dropped(sums, url):
     assert all(row["value"] != 123.0 for row in results.rows(study))
 
 
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(worker, "owners"), (Space, "suggest"), (worker.Run, "epoch")],
+    ids=["asked", "begun", "trained"],
+)
+def test_a_worker_taken_for_dead_goes_on_with_the_rest(sums, url, monkeypatch, where, name):
+    """One that slept beyond the grace wakes to a trial that is no longer its own."""
+    study, other = open_study(PLAN, url, "study"), open_study(PLAN, url, "study")
+    plain, buried = getattr(where, name), []
+
+    def buried_meanwhile(*arguments):
+        running = [t.number for t in other.get_trials() if t.state is TrialState.RUNNING]
+        if running and not buried:
+            other.tell(running[0], state=TrialState.FAIL)
+            buried.extend(running)
+        return plain(*arguments)
+
+    monkeypatch.setattr(where, name, buried_meanwhile)
+    Worker(PLAN, study, sums).work()
+    assert [t.number for t in study.trials if t.state is TrialState.FAIL] == buried
+    assert len(buried) == 1
+    assert [row["slot"] for row in results.rows(study)] == list(range(PLAN.trials))
+
+
 def test_a_slot_that_kills_every_worker_is_given_up(sums, url):
     study = open_study(PLAN, url, "study")
     for _ in range(worker.TRIES):

@@ -9,7 +9,8 @@ order, and only one worker gets a waiting one.
 
 A running trial counts up an attribute every `BEAT` seconds. A worker that has seen it stand still
 for ``grace`` seconds, on its own clock, fails the trial, and the slot is taken anew with the same
-parameters. Clocks of different machines need not agree.
+parameters; had that worker only slept, what it goes on to write is refused and it takes another
+slot. Clocks of different machines need not agree.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -161,20 +163,26 @@ class Worker:
         slot = trial.user_attrs.get(SLOT)
         owner = owners(self.study.get_trials(deepcopy=False)).get(-1 if slot is None else slot)
         if slot is None or owner is None or owner.number != trial.number:
-            self.study.tell(trial, state=TrialState.FAIL)
+            self._finish(trial.number, TrialState.FAIL)
             return
         self.study.sampler = self.plan.sampler(slot)
         try:
             with _beating(trial):
                 value = self._value(trial)
+        except UpdateFinishedTrialError:
+            return  # others took this worker for dead: the slot is theirs now
         except BaseException:
-            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            self._finish(trial.number, TrialState.FAIL)
             raise
-        state = TrialState.COMPLETE if math.isfinite(value) else TrialState.PRUNED
-        # skipped if others took this worker for dead: the slot is theirs now
-        self.study.tell(
-            trial, value if math.isfinite(value) else None, state=state, skip_if_finished=True
-        )
+        if math.isfinite(value):
+            self._finish(trial.number, TrialState.COMPLETE, value)
+        else:
+            self._finish(trial.number, TrialState.PRUNED)
+
+    def _finish(self, number: int, state: TrialState, value: float | None = None) -> None:
+        """End a trial, unless another worker has."""
+        with suppress(UpdateFinishedTrialError):  # it may have between Optuna's look and its write
+            self.study.tell(number, value, state=state, skip_if_finished=True)
 
     def _value(self, trial: optuna.Trial) -> float:
         """Score on what is held out of the training part; NaN if the run stopped being numbers."""
@@ -199,7 +207,7 @@ class Worker:
             if pulse != last:
                 self._pulses[trial.number] = (pulse, now)
             elif now - since > self.grace:
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                self._finish(trial.number, TrialState.FAIL)
                 found = True
         return found
 
@@ -213,7 +221,10 @@ def _beating(trial: optuna.Trial) -> Iterator[None]:
         count = 0
         while not stop.is_set():
             count += 1
-            trial.set_user_attr(PULSE, count)
+            try:
+                trial.set_user_attr(PULSE, count)
+            except UpdateFinishedTrialError:
+                return
             stop.wait(BEAT)
 
     thread = threading.Thread(target=beat, daemon=True)
