@@ -18,13 +18,20 @@ from rnnbench.backends.numba.vector import Lanes
 from rnnbench.spec import CELLS, Spec
 
 
-@pytest.fixture(params=["openmp", "pool"])
+@pytest.fixture
+def lent():
+    """Torch's threads."""
+    if not openmp.usable():
+        pytest.skip("torch has no OpenMP here whose threads could be lent")
+
+
+@pytest.fixture(params=["lent", "pool"])
 def route(request, monkeypatch):
     """Torch's threads, or the pool of a forked process."""
     if request.param == "pool":
         monkeypatch.setattr(openmp, "usable", lambda: False)
-    elif not openmp.usable():
-        pytest.skip("torch has no OpenMP here whose threads could be lent")
+    else:
+        request.getfixturevalue("lent")
 
 
 @pytest.fixture
@@ -243,9 +250,7 @@ def test_an_interrupt_before_the_first_part_is_raised_and_holds_nobody_up(lend, 
 
 
 @pytest.mark.parametrize("interrupted", [0, 1])
-def test_an_interrupt_after_a_team_was_decided_on_holds_nobody_up(monkeypatch, interrupted):
-    if not openmp.usable():
-        pytest.skip("torch has no OpenMP here whose threads could be lent")
+def test_an_interrupt_after_a_team_was_decided_on_holds_nobody_up(lent, monkeypatch, interrupted):
     real = threads._Start.begins
 
     def begins(self, who):

@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,59 +68,52 @@ def test_the_planted_share_is_that_of_the_whole_step(clock: Clock, size: float) 
     assert ratio == pytest.approx(1 + size, abs=2e-3)
 
 
-def test_a_slow_first_step_is_not_taken_for_the_usual_one(clock: Clock) -> None:
-    durations = iter([100.0, 1.0, 1.0])
+def lasting(clock: Clock, durations: Iterable[float]) -> Callable[[], None]:
+    """A step of a slowed kernel, each of whose own steps lasts as long as the next duration."""
+    left = iter(durations)
 
     def kernel(*_: object) -> tuple[object, ...]:
-        clock.now += next(durations)
+        clock.now += next(left)
         return ()
 
-    run = slowed.slowing(kernel, {KEY: 0.1})
-    x = torch.zeros(16, 2, 3)
-    with torch.no_grad():
-        for _ in range(2):
+    run, x = slowed.slowing(kernel, {KEY: 0.1}), torch.zeros(16, 2, 3)
+
+    def step() -> None:
+        with torch.no_grad():
             run(MODULE, x)
-        begun = clock.now
-        run(MODULE, x)
+
+    return step
+
+
+def test_a_slow_first_step_is_not_taken_for_the_usual_one(clock: Clock) -> None:
+    step = lasting(clock, [100.0, 1.0, 1.0])
+    for _ in range(2):
+        step()
+    begun = clock.now
+    step()
     assert clock.now - begun == pytest.approx(1.1, abs=0.01)
 
 
 def test_in_short_series_neither_the_pause_nor_the_cold_first_step_counts(clock: Clock) -> None:
     cold_and_warm = [2.0, 1.0, 1.0]
-    durations = iter(cold_and_warm * 20)
-
-    def kernel(*_: object) -> tuple[object, ...]:
-        clock.now += next(durations)
-        return ()
-
-    run = slowed.slowing(kernel, {KEY: 0.1})
-    x = torch.zeros(16, 2, 3)
+    step = lasting(clock, cold_and_warm * 20)
     spun = []
-    with torch.no_grad():
-        for _ in range(20):
-            begun = clock.now
-            for _ in cold_and_warm:
-                run(MODULE, x)
-            spun.append((clock.now - begun - sum(cold_and_warm)) / len(cold_and_warm))
-            clock.now += 300.0
+    for _ in range(20):
+        begun = clock.now
+        for _ in cold_and_warm:
+            step()
+        spun.append((clock.now - begun - sum(cold_and_warm)) / len(cold_and_warm))
+        clock.now += 300.0
     assert spun[1:] == pytest.approx([0.1] * 19, abs=0.01)
 
 
 def test_steps_that_were_disturbed_make_the_share_no_larger(clock: Clock) -> None:
-    durations = iter([1.0, 1.0, 2.0] * 20)
-
-    def kernel(*_: object) -> tuple[object, ...]:
-        clock.now += next(durations)
-        return ()
-
-    run = slowed.slowing(kernel, {KEY: 0.1})
-    x = torch.zeros(16, 2, 3)
-    with torch.no_grad():
-        for _ in range(30):
-            run(MODULE, x)
-        begun = clock.now
-        for _ in range(30):
-            run(MODULE, x)
+    step = lasting(clock, [1.0, 1.0, 2.0] * 20)
+    for _ in range(30):
+        step()
+    begun = clock.now
+    for _ in range(30):
+        step()
     assert clock.now - begun - 40.0 == pytest.approx(30 * 0.1, abs=0.3)
 
 

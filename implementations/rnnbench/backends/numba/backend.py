@@ -118,12 +118,8 @@ def _solid(tensor: Tensor) -> Tensor:
 
 
 def _solid_weights(own: LayerWeights) -> LayerWeights:
-    for w in own:
-        if w is not None and _solid(w) is not w:
-            break
-    else:
-        return own
-    return LayerWeights(*[None if w is None else _solid(w) for w in own])  # type: ignore[arg-type]
+    solid = [None if w is None else _solid(w) for w in own]
+    return LayerWeights(*solid)  # type: ignore[arg-type]
 
 
 def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:

@@ -24,30 +24,37 @@ from typing import Any, NamedTuple
 import torch
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_forked = [
-    multiprocessing.parent_process() is not None
-    and multiprocessing.get_start_method(allow_none=True) not in ("spawn", "forkserver")
-]  # such a child may import this long after its parent's threads have worked
-
-_was_alone = [False]
 
 
-def _before_fork() -> None:
-    try:
-        _was_alone[0] = len(os.listdir("/proc/self/task")) == 1
-    except OSError:
-        _was_alone[0] = False
+class _Forks:
+    """Whether this process lacks threads that OpenMP thinks it has."""
+
+    def __init__(self) -> None:
+        self.only_thread = False
+        # Such a child may import this long after its parent's threads have worked.
+        self.threads_lost = (
+            multiprocessing.parent_process() is not None
+            and multiprocessing.get_start_method(allow_none=True) not in ("spawn", "forkserver")
+        )
+
+    def before(self) -> None:
+        try:
+            self.only_thread = len(os.listdir("/proc/self/task")) == 1
+        except OSError:
+            self.only_thread = False
+
+    def after(self) -> None:
+        self.threads_lost = self.threads_lost or not self.only_thread
 
 
-def _after_fork() -> None:
-    _forked[0] = _forked[0] or not _was_alone[0]
-
-
+_forks = _Forks()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+    os.register_at_fork(before=_forks.before, after_in_child=_forks.after)
 
 
 class _Runtime(NamedTuple):
+    """Run a function on n threads; a thread's number among them; how many they are."""
+
     parallel: Any
     number: Any
     count: Any
@@ -69,7 +76,7 @@ def _runtime() -> _Runtime | None:
 
 def usable() -> bool:
     """Whether `each` may be called."""
-    return not _forked[0] and _runtime() is not None
+    return not _forks.threads_lost and _runtime() is not None
 
 
 def each(threads: int, work: Callable[[int, int], None]) -> None:

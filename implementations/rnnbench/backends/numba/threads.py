@@ -4,7 +4,7 @@ team that shares each step of a recurrence by its units, where the batch is one 
 As many as torch has been told to use (`torch.set_num_threads`), which is one in the workers of a
 DataLoader. The kernels let go of Python's lock, so plain threads do: torch's own (`openmp`), and in
 a forked process, which has none of those, a pool of ours that is made anew in every process that
-comes to need it. Handing over a part costs some 50 µs, so there is one thread below `WORTH_IT`.
+comes to need it. Handing over a part costs some 60 µs, so there is one thread below `WORTH_IT`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,16 @@ TEAM_WORTH = 5e6
 BEGIN_WITHIN = 0.2
 """Seconds after which a team is given up whose first member has not begun."""
 
+WORKERS = os.cpu_count() or 1
+"""Threads of the pool."""
+
 Result = TypeVar("Result")
+
+_here = threading.local()
 
 
 class TooFewThreadsError(Exception):
     """They could not all run at the same time."""
-
-
-WORKERS = os.cpu_count() or 1
-"""Threads of the pool."""
-
-_here = threading.local()
 
 
 def available() -> int:
