@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from rnnbench.interface import Inputs
@@ -103,6 +105,26 @@ class Recurrence(ABC):
 
         keep: whether a backward pass will follow; if not, ``saved`` stays empty.
         """
+
+    def both_directions(
+        self,
+        spec: Spec,
+        layout: Layout,
+        x: Tensor,
+        own: Sequence[tuple[Tensor, Tensor | None, LayerWeights]],
+        *,
+        keep: bool,
+    ) -> tuple[Tensor, Sequence[LayerResult]]:
+        """A layer in both directions, from h0, c0 and the weights of each.
+
+        Returns their outputs side by side (N, 2·P or 2·H), and what `forward` returned for each.
+        """
+        calls = [
+            partial(self.forward, spec, layout, x, *one, reverse=n == 1, keep=keep)
+            for n, one in enumerate(own)
+        ]
+        results = self.directions(spec, layout, calls)
+        return torch.cat([result.y for result in results], dim=1), results
 
     def directions(
         self, spec: Spec, layout: Layout, calls: Sequence[Callable[[], Result]]

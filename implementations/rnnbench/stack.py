@@ -20,13 +20,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rnnbench.recurrence import LayerWeights, Layout, Recurrence
+from rnnbench.recurrence import LayerResult, LayerWeights, Layout, Recurrence
 from rnnbench.spec import Spec
 
 
-def _weights_of(spec: Spec, weights: Sequence[Tensor], layer: int, direction: int) -> LayerWeights:
+def _weights_of(spec: Spec, weights: Sequence[Tensor], k: int) -> LayerWeights:
+    """Of layer k // D in direction k mod D."""
     n = spec.parameters_per_layer
-    start = n * (layer * spec.directions + direction)
+    start = n * k
     bias_ih, bias_hh = weights[start + 2 : start + 4] if spec.bias else (None, None)
     hr = weights[start + n - 1] if spec.proj_size else None
     return LayerWeights(weights[start], weights[start + 1], bias_ih, bias_hh, hr)
@@ -60,40 +61,39 @@ def forward(
             x = x * masks[layer - 1]
         if keep:
             tape.layer_inputs.append(x)
-        calls = []
-        for direction in range(spec.directions):
-            k = layer * spec.directions + direction
-            calls.append(
-                partial(
-                    recurrence.forward,
-                    spec,
-                    layout,
-                    x,
-                    state[0][k],
-                    state[1][k] if spec.has_cell_state else None,
-                    _weights_of(spec, weights, layer, direction),
-                    reverse=direction == 1,
-                    keep=keep,
-                )
+        own = [
+            (
+                state[0][k],
+                state[1][k] if spec.has_cell_state else None,
+                _weights_of(spec, weights, k),
             )
-        outputs = []
-        for result in recurrence.directions(spec, layout, calls):
-            outputs.append(result.y)
+            for k in range(layer * spec.directions, (layer + 1) * spec.directions)
+        ]
+        results: Sequence[LayerResult]
+        if len(own) == 1:
+            results = [recurrence.forward(spec, layout, x, *own[0], reverse=False, keep=keep)]
+            x = results[0].y
+        else:
+            x, results = recurrence.both_directions(spec, layout, x, own, keep=keep)
+        for result in results:
             final_h.append(result.h_n)
             if result.c_n is not None:
                 final_c.append(result.c_n)
             if keep:
                 tape.saved.append(result.saved)
-        x = outputs[0] if spec.directions == 1 else torch.cat(outputs, dim=1)
     final = [
         part[0] if len(part) == 1 else torch.stack(part) for part in (final_h, final_c) if part
     ]
     if keep:  # the user may change the results in place before the backward pass
-        x, *final = [
-            recurrence.copy(own) if any(own is part for part in tape.saved[-1]) else own
-            for own in (x, *final)
-        ]
+        last = tape.saved[-spec.directions :]
+        held = {_memory(part) for saved in last for part in saved}
+        x, *final = [recurrence.copy(own) if _memory(own) in held else own for own in (x, *final)]
     return x, tuple(final), tape
+
+
+def _memory(tensor: Tensor) -> int:
+    """Of the tensor and all its views."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def backward(
@@ -124,7 +124,7 @@ def backward(
                     spec,
                     layout,
                     tape.layer_inputs[layer],
-                    _weights_of(spec, weights, layer, direction),
+                    _weights_of(spec, weights, k),
                     tape.saved[k],
                     dy[:, direction * columns : (direction + 1) * columns],
                     dstate[0][k],
@@ -136,7 +136,7 @@ def backward(
         dx = None
         for gradients in recurrence.directions(spec, layout, calls):
             if gradients.dx is not None:
-                dx = gradients.dx if dx is None else dx + gradients.dx
+                dx = gradients.dx if dx is None else dx.add_(gradients.dx)
             dh0.append(gradients.dh0)
             if gradients.dc0 is not None:
                 dc0.append(gradients.dc0)

@@ -117,9 +117,17 @@ def _solid(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _solid_weights(own: LayerWeights) -> LayerWeights:
-    solid = [None if w is None else _solid(w) for w in own]
-    return LayerWeights(*solid)  # type: ignore[arg-type]
+def _addresses(own: LayerWeights) -> tuple[list[int], list[Tensor]]:
+    """Of W_ih, W_hh, b_ih, b_hh and W_hr, 0 for one that is not there; and the tensors that must
+    live as long as the addresses are used."""
+    addresses, alive = [], []
+    for w in own:
+        if w is None:
+            addresses.append(0)
+        else:
+            alive.append(solid := _solid(w))
+            addresses.append(solid.data_ptr())
+    return addresses, alive
 
 
 def _parts(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
@@ -174,6 +182,23 @@ class NumbaRecurrence(Recurrence):
             return threads.run_as_here(calls)
         return super().directions(spec, layout, calls)
 
+    def both_directions(
+        self,
+        spec: Spec,
+        layout: Layout,
+        x: Tensor,
+        own: Sequence[tuple[Tensor, Tensor | None, LayerWeights]],
+        *,
+        keep: bool,
+    ) -> tuple[Tensor, Sequence[LayerResult]]:
+        y = empty(x, layout.N, len(own) * spec.state_size)
+        sides = y.split(spec.state_size, 1)
+        calls = [
+            partial(self.forward, spec, layout, x, *one, reverse=n == 1, keep=keep, y=sides[n])
+            for n, one in enumerate(own)
+        ]
+        return y, self.directions(spec, layout, calls)
+
     def forward(
         self,
         spec: Spec,
@@ -185,13 +210,17 @@ class NumbaRecurrence(Recurrence):
         *,
         reverse: bool,
         keep: bool,
+        y: Tensor | None = None,
     ) -> LayerResult:
+        """y: memory for the output, whose rows may lie apart; None for some of its own."""
         plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
         gated, has_c, P = plan.columns > plan.slot, c0 is not None, bool(spec.proj_size)
-        x, h0, weights = _solid(x), _solid(h0), _solid_weights(weights)
+        x, h0 = _solid(x), _solid(h0)
+        at_weights, _alive = _addresses(weights)
         c0 = None if c0 is None else _solid(c0)
-        y, h_n = empty(x, N, S), x.new_empty(B, S)
+        y, h_n = empty(x, N, S) if y is None else y, x.new_empty(B, S)
+        y_row = y.stride(0)
         c_n = x.new_empty(B, H) if has_c else None
         kept_gates = empty(x, N, plan.row) if keep and gated else None
         kept_c = empty(x, N, plan.c_row) if keep and has_c else None
@@ -201,7 +230,7 @@ class NumbaRecurrence(Recurrence):
             return Room(
                 x, *plan.forward, 0 if kept_gates is not None else min(N, chunk * rows) * plan.row,
                 rows * plan.c_row * (has_c and not keep), rows * plan.slot * P,
-                rows * plan.s_slot * P,
+                rows * plan.s_slot * P, weights=True,
             )  # fmt: skip
 
         def part(
@@ -212,8 +241,8 @@ class NumbaRecurrence(Recurrence):
             passes.forward(
                 plan.like, steps, chunk, keep and gated, keep, plan.code, x.shape[1], H, S,
                 plan.width, *plan.gates, x.data_ptr(), h0.data_ptr() + from_h,
-                _address(c0, from_c), *_addresses(weights), *packed, plan.at_zeros,
-                _address(kept_gates) or gates, _address(kept_c) or c, m, p, y.data_ptr(), S,
+                _address(c0, from_c), *at_weights, *packed, plan.at_zeros,
+                _address(kept_gates) or gates, _address(kept_c) or c, m, p, y.data_ptr(), y_row,
                 h_n.data_ptr() + from_h, _address(c_n, from_c), share,
             )  # fmt: skip
 
@@ -261,9 +290,11 @@ class NumbaRecurrence(Recurrence):
         plan, order = _Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S, inputs = layout.N, layout.B, spec.hidden_size, spec.state_size, x.shape[1]
         slot, s_slot, x_slot, P = plan.slot, plan.s_slot, plan.x_slot, bool(spec.proj_size)
-        h0, y, *rest = map(_solid, saved)
+        y, y_row = _rows(saved[1])
+        h0, *rest = map(_solid, (saved[0], *saved[2:]))
         gates, c0, c = (*rest, None, None, None)[:3]
-        weights, x = _solid_weights(weights), _solid(x)
+        x = _solid(x)
+        (w_ih, w_hh, _, _, w_hr), _alive = _addresses(weights)
         dy, dy_row = _rows(dy)
         dh, dc = _padded(dh_n, s_slot), None if dc_n is None else _padded(dc_n, slot)
         dx = empty(x, N, x_slot) if needs_dx else None
@@ -273,7 +304,6 @@ class NumbaRecurrence(Recurrence):
         room = Room(x, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P, plan.columns)
         delta, dm, dh_all, m, sums = room.addresses
         zeros, size = plan.at_zeros, x.element_size()
-        w_ih, w_hh, _, _, w_hr = _addresses(weights)
         input_columns, hidden_columns = (
             gate_order.columns(one, slot) for one in (plan.input_order, plan.hidden_order)
         )
@@ -285,7 +315,7 @@ class NumbaRecurrence(Recurrence):
                 plan.like, steps, plan.code, H, S, plan.width,
                 gate_order.rows(plan.hidden_order, H, slot), h0.data_ptr() + low * S * size,
                 _address(c0, low * H * size), w_hh, w_hr, *own.addresses, zeros, _address(gates),
-                _address(c), y.data_ptr(), S, dy.data_ptr(), dy_row,
+                _address(c), y.data_ptr(), y_row, dy.data_ptr(), dy_row,
                 dh.data_ptr() + low * s_slot * size, _address(dc, low * slot * size), delta,
                 dm + low * slot * size if P else 0, dh_all, share,
             )  # fmt: skip
@@ -295,9 +325,9 @@ class NumbaRecurrence(Recurrence):
             passes.backward_products(
                 plan.like, order.before, plan.code, inputs, H, S, plan.width,
                 gate_order.rows(plan.input_order, H, slot), input_columns, hidden_columns,
-                x.data_ptr(), h0.data_ptr(), w_ih, own.addresses[0], zeros, y.data_ptr(), S, delta,
-                own.addresses[1], sums, _address(dx), dw_ih.data_ptr(), dw_hh.data_ptr(), *rows,
-                *(n * plan.width for n in vectors),
+                x.data_ptr(), h0.data_ptr(), w_ih, own.addresses[0], zeros, y.data_ptr(), y_row,
+                delta, own.addresses[1], sums, _address(dx), dw_ih.data_ptr(), dw_hh.data_ptr(),
+                *rows, *(n * plan.width for n in vectors),
             )  # fmt: skip
 
         parts, members = _parts(spec, layout, inputs, B), _members(spec, layout, plan, inputs)
@@ -305,12 +335,12 @@ class NumbaRecurrence(Recurrence):
             threads.run(
                 [
                     partial(time_loop, _rows_of(order.steps, *own), own[0],
-                            Room(x, *plan.backward[1:]), plan.alone)
+                            Room(x, *plan.backward[1:], weights=True), plan.alone)
                     for own in threads.ranges(B, parts)
                 ]
             )  # fmt: skip
         else:
-            whole = partial(time_loop, order.steps, 0, Room(x, *plan.backward[1:]))
+            whole = partial(time_loop, order.steps, 0, Room(x, *plan.backward[1:], weights=True))
             if members == 1 or not threads.team(
                 members, lambda who, counters: whole(_share(plan, counters, who, members))
             ):
@@ -339,11 +369,6 @@ def _no_rows(x: Tensor, weights: LayerWeights, dh_n: Tensor, dc_n: Tensor | None
     """Gradients of an empty batch: sums over nothing."""
     zeros = LayerWeights(*[None if w is None else torch.zeros_like(w) for w in weights])  # type: ignore[arg-type]
     return LayerGradients(torch.zeros_like(x), dh_n, dc_n, zeros)
-
-
-def _addresses(own: LayerWeights) -> tuple[int, ...]:
-    """Of W_ih, W_hh, b_ih, b_hh and W_hr."""
-    return tuple([0 if w is None else w.data_ptr() for w in own])
 
 
 def _rows(tensor: Tensor) -> tuple[Tensor, int]:
