@@ -77,17 +77,35 @@ def test_another_default_device_does_not_reach_the_kernels():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_hooks_that_give_saved_tensors_back_in_another_layout():
-    module, x = rnnbench.LSTM(3, 20, backend="numba"), torch.randn(5, 2, 3)
-    dy = torch.randn(5, 2, 20)
+TWO_LAYERS = {"num_layers": 2, "bidirectional": True}
+
+
+def strided(tensor):
+    return tensor.mT.contiguous().mT if tensor.dim() > 1 else tensor
+
+
+@pytest.mark.parametrize("unpack", [strided, torch.clone])
+@pytest.mark.parametrize("options", [{}, TWO_LAYERS], ids=["one layer", "both directions"])
+def test_hooks_that_give_saved_tensors_back_in_another_layout(unpack, options):
+    """Of both directions' outputs, which lie side by side, each direction keeps its columns."""
+    module, x = rnnbench.LSTM(3, 20, backend="numba", **options), torch.randn(5, 2, 3)
+    dy = torch.randn_like(module(x)[0])
     want = gradients_of(module, x, dy)
-
-    def strided(tensor):
-        return tensor.mT.contiguous().mT if tensor.dim() > 1 else tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, strided):
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, unpack):
         got = gradients_of(module, x, dy)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_overwritten_outputs_of_both_directions_do_not_change_gradients(kind):
+    module, x = getattr(rnnbench, kind)(3, 20, backend="numba", **TWO_LAYERS), torch.randn(5, 2, 3)
+    want = torch.autograd.grad(module(x)[0].sum(), list(module.parameters()))
+    y, _ = module(x)
+    total = y.sum()
+    with torch.no_grad():
+        y.zero_()
+    got = torch.autograd.grad(total, list(module.parameters()))
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
