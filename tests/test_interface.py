@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -137,3 +138,15 @@ def test_identity_on_cuda_is_cudnn():
 
 def test_conditions_default_to_dense_training_on_the_cpu():
     assert Conditions() == Conditions("cpu", "training", packed=False, masks_given=False)
+
+
+def test_a_spec_is_found_again_by_another_process():
+    """Of a str every process has another hash, so a spec must not take its own along."""
+    spec = Spec("gru", 3, 4)
+    assert hash(spec) == hash(Spec("gru", 3, 4)) != hash(Spec("gru", 3, 5))
+    code = (
+        "import pickle, sys; from rnnbench import Spec\n"
+        "spec = pickle.load(sys.stdin.buffer)\n"
+        "assert {Spec('gru', 3, 4): 1}[spec] == 1 and spec == Spec('gru', 3, 4)"
+    )
+    subprocess.run([sys.executable, "-c", code], input=pickle.dumps(spec), check=True, timeout=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -45,9 +46,14 @@ class Call:
         rows, final, tape = stack.forward(
             self.recurrence, self.spec, self.layout, x, state, weights, masks, keep=keep
         )
-        y = _as_its_own(rows, (*self.leading, self.spec.output_size))
-        depth = self.spec.layers * self.spec.directions
-        return y, tuple([_as_its_own(p, (depth, *p.shape[-2:])) for p in final]), tape
+        y, *last = map(_as_its_own, (rows, *final), self._shapes)
+        return y, tuple(last), tape
+
+    @cached_property
+    def _shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the output and of each part of the state."""
+        states = self.spec.state_shapes(self.layout.B)
+        return (*self.leading, self.spec.output_size), *states.values()
 
     def backward(
         self,
@@ -74,11 +80,11 @@ class Call:
         return [dx, *dinitial, *dweights]
 
 
-def _as_its_own(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+def _as_its_own(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The tensor's memory in another shape, as a tensor that is no view of another."""
     if not tensor._is_view() and tensor.is_contiguous():
-        return tensor.resize_(shape)
-    own = tensor.reshape(tuple(shape)).contiguous()
+        return tensor.resize_(*shape)
+    own = tensor.reshape(shape).contiguous()
     return own.new_empty(0).set_(
         own.untyped_storage(), int(own.storage_offset()), own.shape, own.stride()
     )

@@ -8,9 +8,9 @@ weight_hr.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from rnnbench.errors import InputError
 
@@ -71,6 +71,18 @@ class Spec:
     dtype: str = "float32"
     proj_size: int = 0
     dropout: float = 0.0
+
+    def __hash__(self) -> int:
+        """Looked up once or more in every call, which takes longer than the smallest step."""
+        return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the hash, which another process would not find for the same strings."""
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple([getattr(self, field.name) for field in fields(self)]))
 
     def __post_init__(self) -> None:
         _one_of("cell", self.cell, CELLS)

@@ -38,7 +38,7 @@ def empty(like: Tensor, *shape: int) -> Tensor:
     """An array of that shape and ``like``'s dtype, not set to anything, at the start of a line."""
     size, count = like.element_size(), prod(shape)
     if count * size < HUGE:
-        return like.new_empty(shape)
+        return like.new_empty(*shape)  # a tuple would take half as long again
     memory = np.empty(count * size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
     aligned = torch.from_numpy(memory[start : start + count * size])
