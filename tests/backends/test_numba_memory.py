@@ -80,10 +80,12 @@ def test_pages_for_weights_are_lent_once_at_a_time_and_kept_within_bounds():
     rooms.clear()
     assert len(memory._kept) == memory.MOST_KEPT
     kept = {array.ctypes.data for array in memory._kept}
-    again = memory.Room(like, numbers, weights=True)
-    assert again.memory.memory.ctypes.data in kept
+    again, other = (memory.Room(like, numbers, weights=True) for _ in range(2))
+    lent = {room.memory.memory.ctypes.data for room in (again, other)}
+    assert len(lent) == 2
+    assert lent < kept
     large = memory.Room(like, memory.KEPT_BYTES // 4 + 1, weights=True)
     assert large.addresses[0] % memory.HUGE_PAGE == 0
-    del large, again
+    del large, again, other
     assert len(memory._kept) == memory.MOST_KEPT
     assert {array.ctypes.data for array in memory._kept} == kept

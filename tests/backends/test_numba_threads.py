@@ -183,7 +183,16 @@ def test_two_python_threads_may_call_at_once(two_threads):
                 assert all(map(torch.equal, got, expected))
 
 
-def test_inference_mode_and_no_grad_reach_the_parts(two_threads):
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_parts_run_in_the_callers_inference_mode_and_without_gradients(route, mode):
+    def modes():
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    with mode():
+        assert threads.run_as_here([modes] * 2) == [(False, mode is torch.inference_mode)] * 2
+
+
+def test_inference_mode_and_no_grad_reach_the_results(two_threads):
     spec = Spec("lstm", 3, 20, directions=2)
     inputs = random_inputs(spec, packed=False)
     for mode in (torch.no_grad, torch.inference_mode):
