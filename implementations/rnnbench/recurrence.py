@@ -119,12 +119,24 @@ class Recurrence(ABC):
 
         Returns their outputs side by side (N, 2·P or 2·H), and what `forward` returned for each.
         """
-        calls = [
+        calls = self.forward_calls(spec, layout, x, own, keep=keep)
+        results = self.directions(spec, layout, calls)
+        return torch.cat([result.y for result in results], dim=1), results
+
+    def forward_calls(
+        self,
+        spec: Spec,
+        layout: Layout,
+        x: Tensor,
+        own: Sequence[tuple[Tensor, Tensor | None, LayerWeights]],
+        *,
+        keep: bool,
+    ) -> list[partial[LayerResult]]:
+        """`forward` of each direction, the reverse one second."""
+        return [
             partial(self.forward, spec, layout, x, *one, reverse=n == 1, keep=keep)
             for n, one in enumerate(own)
         ]
-        results = self.directions(spec, layout, calls)
-        return torch.cat([result.y for result in results], dim=1), results
 
     def directions(
         self, spec: Spec, layout: Layout, calls: Sequence[Callable[[], Result]]

@@ -192,12 +192,10 @@ class NumbaRecurrence(Recurrence):
         keep: bool,
     ) -> tuple[Tensor, Sequence[LayerResult]]:
         y = empty(x, layout.N, len(own) * spec.state_size)
+        calls = self.forward_calls(spec, layout, x, own, keep=keep)
         sides = y.split(spec.state_size, 1)
-        calls = [
-            partial(self.forward, spec, layout, x, *one, reverse=n == 1, keep=keep, y=sides[n])
-            for n, one in enumerate(own)
-        ]
-        return y, self.directions(spec, layout, calls)
+        to_sides = [partial(call, y=side) for call, side in zip(calls, sides, strict=True)]
+        return y, self.directions(spec, layout, to_sides)
 
     def forward(
         self,
