@@ -47,18 +47,18 @@ ALIASED = 2048
 """Bytes of which rows' distances are not made multiples: half of a first-level cache's way."""
 
 
-@inlined
+@jit
 def slot_of(n, width):
     return (n + width - 1) // width * width
 
 
-@inlined
+@jit
 def columns_of(cell, slot):
     """Numbers in a row of gates."""
     return slot if cell <= RNN_RELU else 4 * slot
 
 
-@inlined
+@jit
 def apart(n, size):
     """Numbers from the start of a row of ``n`` to the next: two lines more than they fill where
     many rows would share a few sets of the first-level cache, which took an LSTM of 512 units a
@@ -66,19 +66,19 @@ def apart(n, size):
     return n + (2 * LINE // size if n * size % ALIASED == 0 else 0)
 
 
-@inlined
+@jit
 def row_of(cell, slot, size):
     """Numbers from a row of gates to the next."""
     return apart(columns_of(cell, slot), size)
 
 
-@inlined
+@jit
 def hidden_columns(cell, slot):
     """How many numbers of a row of δ h's weights see: all but the GRU's first slot."""
     return 3 * slot if cell == GRU else columns_of(cell, slot)
 
 
-@inlined
+@jit
 def _carried(steps, t):
     return min(steps[t - 1, 1], steps[t, 1]) if t > 0 else 0
 

@@ -20,7 +20,7 @@ loop reads memory in order whatever the matrix was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ MOST_ROWS = {32: {4: 6, 3: 8, 2: 8, 1: 8}, 16: {4: 2, 3: 3, 2: 4, 1: 6}}[process
 
 32 registers: 6 · 4 + 4 + 1, 8 · 3 + 3 + 1; 16 registers: 2 · 4 + 4 + 1, 3 · 3 + 3 + 1.
 """
+ONE_ROW = dict.fromkeys(MOST_ROWS, 1)
 
 
 def _chains(rows: int, vectors: int) -> int:
@@ -57,6 +58,26 @@ def _product(
     `REUSED` rows or more.
     """
 
+    store = _stored(e, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K, ahead)
+    choose_block(e, rows, vectors, MOST_ROWS, store)
+
+
+def _product_of_row(
+    e: Emitter, vectors: Any, a: Any, a_k: Any, b: Any, c0: Any, c0_vector: Any, c: Any,
+    c_vector: Any, K: Any,
+) -> None:  # fmt: skip
+    """`_product` of one row, to the same bits."""
+    zero = I64(0)
+    store = _stored(e, a, zero, a_k, b, c0, zero, c0_vector, c, zero, c_vector, K, None)
+    choose_block(e, I64(1), vectors, ONE_ROW, store)
+
+
+def _stored(
+    e: Emitter, a: Any, a_row: Any, a_k: Any, b: Any, c0: Any, c0_row: Any, c0_vector: Any,
+    c: Any, c_row: Any, c_vector: Any, K: Any, ahead: Any,
+) -> Callable[[int, int], None]:  # fmt: skip
+    """What emits a block's sums and their way to C, for `choose_block`."""
+
     def store(n_rows: int, n_vectors: int) -> None:
         sums = block_sums(e, n_rows, n_vectors, a, a_row, a_k, b, K, ahead)
         for r in range(n_rows):
@@ -65,10 +86,11 @@ def _product(
                 to = e.offset(e.offset(c, c_row, r), c_vector, v)
                 e.store(first + sums[r * n_vectors + v], to)
 
-    choose_block(e, rows, vectors, store)
+    return store
 
 
 product = emitted(_product)
+product_of_row = emitted(_product_of_row)
 
 REUSED = {32: 4, 16: 2}[processor().registers]
 """Rows of a block from which on a load more in each step of k costs nothing."""
@@ -83,13 +105,19 @@ SAME, NEXT = np.int64(0), np.int64(1)
 """Distances: to the same row again, to the next number."""
 
 
-def choose_block(e: Emitter, rows: Any, vectors: Any, body: Callable[[int, int], None]) -> None:
-    """Emit ``body(rows, vectors)`` for every block there is, and the choice among them."""
+def choose_block(
+    e: Emitter,
+    rows: Any,
+    vectors: Any,
+    most_rows: Mapping[int, int],
+    body: Callable[[int, int], None],
+) -> None:
+    """Emit ``body(rows, vectors)`` for every block of ``most_rows``, and the choice among them."""
     builder = e.builder
     choice = builder.add(builder.mul(vectors, ir.Constant(I64, 16)), rows)
     end = builder.append_basic_block("end")
     switch = builder.switch(choice, end)
-    for n_vectors, most in MOST_ROWS.items():
+    for n_vectors, most in most_rows.items():
         for n_rows in range(1, most + 1):
             block = builder.append_basic_block(f"block_{n_rows}x{n_vectors}")
             switch.add_case(ir.Constant(I64, 16 * n_vectors + n_rows), block)

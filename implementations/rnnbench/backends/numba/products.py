@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnbench.backends.numba.compiling import inlined, jit
+from rnnbench.backends.numba.compiling import inlined, jit, shared
 from rnnbench.backends.numba.packing import add_rows, copy_vector, pack_rows
-from rnnbench.backends.numba.product import MOST_ROWS, NEXT, PANEL, SAME, product
+from rnnbench.backends.numba.product import MOST_ROWS, NEXT, PANEL, SAME, product, product_of_row
 from rnnbench.backends.numba.vector import processor, size_of
 
 MOST = (1, MOST_ROWS[1], MOST_ROWS[2], MOST_ROWS[3], MOST_ROWS[4])
@@ -31,8 +31,8 @@ ROWS_BYTES = 1 << 19
 """Of δ, how much goes past all panels at a time: it stays in the second-level cache, too."""
 
 
-@jit
-def multiply(
+@shared
+def multiply_rows(
     like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K, ahead
 ):  # fmt: skip
     """C ← C₀ + A B for one panel of B and any number of rows; the arguments are `product`'s.
@@ -63,6 +63,20 @@ def multiply(
             )  # fmt: skip
             done += now
             asked = asked + 1 if asked + 1 < vectors else 0
+
+
+@jit
+def multiply(
+    like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K, ahead
+):  # fmt: skip
+    """`multiply_rows`, of which a single row's product needs no call."""
+    if rows == 1 and K <= DEPTH:
+        product_of_row(like, vectors, a, a_k, b, c0, c0_vector, c, c_vector, K)
+    else:
+        multiply_rows(
+            like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K,
+            ahead,
+        )  # fmt: skip
 
 
 @jit

@@ -24,6 +24,8 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from rnnbench.backends.numba.compiling import dtype_of
+
 I64 = ir.IntType(64)
 I32 = ir.IntType(32)
 I1 = ir.IntType(1)
@@ -334,15 +336,11 @@ class Vector:
         return total - large, Vector(self.emitter, builder.bitcast(shifted, lanes.vector))
 
 
-def _dtype(like: Any) -> Any:
-    return like.dtype if isinstance(like, types.Array) else like
-
-
 def _size_of(typing: Any, like: Any) -> Any:
     """Bytes of one number; see `emitted`."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.get_constant(types.intp, _dtype(like).bitwidth // 8)
+        return context.get_constant(types.intp, dtype_of(like).bitwidth // 8)
 
     return types.intp(like), code
 
@@ -360,7 +358,7 @@ def emitted(emit: Callable[..., None]) -> Any:
     """
 
     def typed(typing: Any, like: Any, *integers: Any) -> Any:
-        lanes = Lanes.of(str(_dtype(like)))
+        lanes = Lanes.of(str(dtype_of(like)))
 
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             emit(Emitter(builder, lanes), *arguments[1:])

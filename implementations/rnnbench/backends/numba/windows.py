@@ -40,7 +40,7 @@ from rnnbench.backends.numba.layers import (
 )
 from rnnbench.backends.numba.memory import Room
 from rnnbench.backends.numba.packing import copy_vector
-from rnnbench.backends.numba.product import PANEL, SAME, block_sums, choose_block
+from rnnbench.backends.numba.product import MOST_ROWS, PANEL, SAME, block_sums, choose_block
 from rnnbench.backends.numba.products import MOST, multiply_panels
 from rnnbench.backends.numba.vector import I64, Emitter, Lanes, emitted, size_of
 from rnnbench.linearised import Layer, Sums
@@ -120,7 +120,7 @@ def _rnn_product(
                 factor = e.load_masked(e.builder.add(slope, unit), mask)
                 e.store_masked(dh * factor, e.offset(e.offset(out, delta_row, r), v * width), mask)
 
-    choose_block(e, rows, vectors, finish)
+    choose_block(e, rows, vectors, MOST_ROWS, finish)
 
 
 rnn_product = emitted(_rnn_product)
