@@ -46,7 +46,7 @@ class Call:
         rows, final, tape = stack.forward(
             self.recurrence, self.spec, self.layout, x, state, weights, masks, keep=keep
         )
-        y, *last = map(_as_its_own, (rows, *final), self._shapes)
+        y, *last = map(as_its_own, (rows, *final), self._shapes)
         return y, tuple(last), tape
 
     @cached_property
@@ -80,7 +80,7 @@ class Call:
         return [dx, *dinitial, *dweights]
 
 
-def _as_its_own(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+def as_its_own(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The tensor's memory in another shape, as a tensor that is no view of another."""
     if not tensor._is_view() and tensor.is_contiguous():
         return tensor.resize_(*shape)

@@ -15,8 +15,9 @@ import rnnbench
 from rnnbench.backends.manual import ManualRecurrence
 from rnnbench.backends.numba import activations, gate_order, products
 from rnnbench.backends.numba import layers as layers_of_the_kernels
-from rnnbench.backends.numba.backend import Numba, NumbaRecurrence
+from rnnbench.backends.numba.backend import Numba
 from rnnbench.backends.numba.product import MOST_ROWS, product
+from rnnbench.backends.numba.recurrence import NumbaRecurrence
 from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import PROCESSORS, Lanes, emitted, processor
 from rnnbench.backends.numba_plain.backend import PlainRecurrence

@@ -76,7 +76,7 @@ class Room:
 
     def __init__(self, like: Tensor, *numbers: int, weights: bool = False) -> None:
         """weights: whether it holds packed weights, for which it may lie in huge pages."""
-        total, before = _places(numbers)
+        total, before = places(numbers)
         size = like.element_size()
         if weights and total * size >= IN_PAGES:
             self.memory: Any = _Pages(total * size)
@@ -88,7 +88,7 @@ class Room:
 
 
 @lru_cache(maxsize=1024)
-def _places(numbers: tuple[int, ...]) -> tuple[int, list[int | None]]:
+def places(numbers: tuple[int, ...]) -> tuple[int, list[int | None]]:
     """How many numbers there are, and how many stand before each array; None for an empty one."""
     ends = list(accumulate(numbers))
     return ends[-1], [end - n if n else None for end, n in zip(ends, numbers, strict=True)]
