@@ -24,9 +24,10 @@ PARTIAL = 64
 """Terms of a sum over rows that are added up before they join the total."""
 BLOCK = 256
 """Rows that are packed at a time for such a sum."""
-COLUMNS = 256
-"""Of them, columns of δ that go past all of the other factor before the next do: δ's part and that
-of the result stay in the second-level cache, which a whole block of 2048 columns would fill."""
+COLUMN_BYTES = 1 << 10
+"""Of one of these rows, how much of δ goes past all of the other factor before the next does: δ's
+part and that of the result stay in the second-level cache, which a block of all columns would fill.
+"""
 ROWS_BYTES = 1 << 19
 """Of δ, how much goes past all panels at a time: it stays in the second-level cache, too."""
 
@@ -83,34 +84,30 @@ def multiply(
 def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_row, K, turn):
     """C ← C₀ + A B for all of B: its ``vectors`` vectors are C's columns in order.
 
+    DEPTH columns of A go past all panels before the next do: of an LSTM with 512 units in float64
+    a step's δ is half of the second-level cache, and was read from the third for each panel.
+
     turn   whether to begin with the last panel: every other step of a time loop does, and finds in
            the first-level cache what the step before has read last
     """
     size = size_of(like)
     panels = (vectors + PANEL - 1) // PANEL
-    for n in range(panels):
-        start = (panels - 1 - n if turn else n) * PANEL
-        panel = min(PANEL, vectors - start)
-        first = start * width * size
-        after = n + 1 if n + 1 < panels else n
-        next_start = (panels - 1 - after if turn else after) * PANEL
-        multiply(
-            like,
-            rows,
-            panel,
-            a,
-            a_row,
-            NEXT,
-            b + K * start * width * size,
-            c0 + first,
-            c0_row,
-            width,
-            c + first,
-            c_row,
-            width,
-            K,
-            b + K * next_start * width * size,
-        )
+    for k in range(0, max(K, 1), DEPTH):
+        terms = min(DEPTH, K - k)
+        if k > 0:
+            c0, c0_row = c, c_row
+        for n in range(panels):
+            start = (panels - 1 - n if turn else n) * PANEL
+            panel = min(PANEL, vectors - start)
+            first = start * width * size
+            after = n + 1 if n + 1 < panels else n
+            next_start = (panels - 1 - after if turn else after) * PANEL
+            next_panel = min(PANEL, vectors - next_start)
+            multiply(
+                like, rows, panel, a + k * size, a_row, NEXT,
+                b + (K * start + k * panel) * width * size, c0 + first, c0_row, width, c + first,
+                c_row, width, terms, b + (K * next_start + k * next_panel) * width * size,
+            )  # fmt: skip
 
 
 @jit
@@ -151,15 +148,16 @@ def add_outer(
     in the first-level cache while all of δ goes past it.
     """
     size = size_of(like)
+    at_once = COLUMN_BYTES // size
     for g in range(len(columns)):
         begin, end = max(0, low - columns[g]), min(H, high - columns[g])
-        for part in range(begin, end, COLUMNS):
+        for part in range(begin, end, at_once):
             for start in range(0, vectors, PANEL):
                 panel = min(PANEL, vectors - start)
                 to_b = source + start * rows * width * size
                 for n in range(0, rows, PARTIAL):
                     terms, b = min(PARTIAL, rows - n), to_b + n * panel * width * size
-                    for j in range(part, min(end, part + COLUMNS), width):
+                    for j in range(part, min(end, part + at_once), width):
                         a = delta + ((columns[g] + j) * rows + n * width) * size
                         c = out + ((g * H + j) * out_row + start * width) * size
                         c0, c0_row, c0_vector = c, out_row, width
