@@ -77,6 +77,11 @@ def _is_legacy_batched(tensor: Tensor | None) -> bool:
     return tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor)
 
 
+def _keeps_graph() -> bool:
+    """Whether this backward pass leaves what was saved for another."""
+    return bool(torch._C._autograd._get_current_graph_task_keep_graph())
+
+
 def _present(upstream: Sequence[Tensor | None]) -> list[Tensor]:
     return [up for up in upstream if up is not None]
 
@@ -129,8 +134,8 @@ class _Stack(torch.autograd.Function):
         wanted = Wanted.of(call, ctx, upstream)
         none = (None,) * (1 + call.masks)
 
-        def own(upstream: Sequence[Tensor | None]) -> list[Tensor | None]:
-            return call.backward(tensors, tape, upstream, needs_dx=wanted.needed[0])
+        def own(upstream: Sequence[Tensor | None], spent: bool = False) -> list[Tensor | None]:
+            return call.backward(tensors, tape, upstream, needs_dx=wanted.needed[0], spent=spent)
 
         if any(map(_is_legacy_batched, upstream)):
             return (*none, *_each_of_batch(upstream, own))
@@ -139,7 +144,7 @@ class _Stack(torch.autograd.Function):
         elif torch.is_grad_enabled():
             found = _apply(_Gradients, (call, wanted, own), *tensors, *_present(upstream))
         else:
-            return (*none, *own(upstream))
+            return (*none, *own(upstream, not _keeps_graph()))
         return (*none, *wanted.all(found))
 
 

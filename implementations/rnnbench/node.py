@@ -62,8 +62,12 @@ class Call:
         upstream: Sequence[Tensor | None],
         *,
         needs_dx: bool,
+        spent: bool = False,
     ) -> list[Tensor | None]:
-        """Gradients of all sources; a None in ``upstream`` is a gradient of zero."""
+        """Gradients of all sources; a None in ``upstream`` is a gradient of zero.
+
+        spent: whether nobody uses the tape after this.
+        """
         masks, _, state, weights = self.split(tensors)
         dy, *dfinal = upstream
         if dy is None:
@@ -75,7 +79,7 @@ class Call:
         ]
         dx, dinitial, dweights = stack.backward(
             self.recurrence, self.spec, self.layout, tape, weights, masks, dy, dstate,
-            needs_dx=needs_dx,
+            needs_dx=needs_dx, spent=spent,
         )  # fmt: skip
         return [dx, *dinitial, *dweights]
 

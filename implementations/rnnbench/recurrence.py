@@ -162,8 +162,13 @@ class Recurrence(ABC):
         *,
         reverse: bool,
         needs_dx: bool,
+        spent: bool = False,
     ) -> LayerGradients:
-        """Gradients from dy (N, P or H), dh_n (B, P or H) and dc_n (B, H)."""
+        """Gradients from dy (N, P or H), dh_n (B, P or H) and dc_n (B, H).
+
+        spent: whether nobody uses ``saved`` after this: other numbers may be left in what forward
+        made for it alone.
+        """
 
 
 BLOCK = 32

@@ -107,8 +107,12 @@ def backward(
     dstate: Sequence[Tensor],
     *,
     needs_dx: bool,
+    spent: bool,
 ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
-    """Gradients of x, of the initial state and of every weight, the layers last to first."""
+    """Gradients of x, of the initial state and of every weight, the layers last to first.
+
+    spent: whether nobody uses the tape after this.
+    """
     columns = spec.state_size
     dh0: list[Tensor] = []
     dc0: list[Tensor] = []
@@ -131,6 +135,7 @@ def backward(
                     dstate[1][k] if spec.has_cell_state else None,
                     reverse=direction == 1,
                     needs_dx=needs_dx or layer > 0,
+                    spent=spent,
                 )
             )
         dx = None

@@ -222,6 +222,7 @@ class ManualRecurrence(Recurrence):
         *,
         reverse: bool,
         needs_dx: bool,
+        spent: bool = False,
     ) -> LayerGradients:
         cell = CELLS[spec.cell]
         previous, kept = saved[0], saved[1:]

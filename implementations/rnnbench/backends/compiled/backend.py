@@ -130,6 +130,7 @@ class CompiledRecurrence(Recurrence):
         *,
         reverse: bool,
         needs_dx: bool,
+        spent: bool = False,
     ) -> LayerGradients:
         chunk = chunk_of(spec, "backward").run
         blocks = Blocks(layout, reverse=reverse)

@@ -155,6 +155,7 @@ class NumbaRecurrence(Recurrence):
         *,
         reverse: bool,
         needs_dx: bool,
+        spent: bool = False,
     ) -> LayerGradients:
         if layout.N == 0:
             return _no_rows(x, weights, dh_n, dc_n)
@@ -172,8 +173,14 @@ class NumbaRecurrence(Recurrence):
         dw_ih, dw_hh = empty(x, len(weights.ih), x_slot), empty(x, len(weights.hh), s_slot)
         biases = [x.new_empty(len(weights.ih)) for _ in range(2 * spec.bias)]
         dw_hr = empty(x, S, slot) if P else None
-        room = Room(x, plan.row * N, B * slot * P, N * s_slot * P, N * slot * P, plan.columns)
+        in_place = spent and gates is not None and not P
+        room = Room(
+            x, 0 if in_place else plan.row * N, B * slot * P, N * s_slot * P, N * slot * P,
+            plan.columns,
+        )  # fmt: skip
         delta, dm, dh_all, m, sums = room.addresses
+        if in_place:  # δ takes the gates' place: new memory took a tenth of the pass's time
+            delta = address(gates)
         zeros, size = plan.at_zeros, x.element_size()
         input_columns, hidden_columns = (
             gate_order.columns(one, slot) for one in (plan.input_order, plan.hidden_order)

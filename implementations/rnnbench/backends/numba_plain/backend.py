@@ -133,6 +133,7 @@ class PlainRecurrence(Recurrence):
         *,
         reverse: bool,
         needs_dx: bool,
+        spent: bool = False,
     ) -> LayerGradients:
         _, kernel = KERNELS[spec.cell]
         h_before, gates, *kept = saved
