@@ -65,7 +65,7 @@ class Inference:
                 k = layer * spec.directions + reverse
                 forward = Forward.of(
                     spec, layout, plan, inputs, row_order(layout, reverse=reverse).steps,
-                    chunk=chunk_steps(plan, B), rows=B, keep=False,
+                    chunk=chunk_steps(plan, layout), rows=B, keep=False,
                 )  # fmt: skip
                 total, before = places(forward.numbers)
                 self.numbers = max(self.numbers, total)

@@ -18,7 +18,8 @@ CHUNK_BYTES = 1 << 17
 """Of gates whose input products are made at a time, at least: they, their inputs and the weights
 stay in the second-level cache."""
 CHUNK_SHARE = 4
-"""A chunk is no smaller than W_ih divided by that, which is read once more for each chunk."""
+"""A chunk is no smaller than W_ih divided by that, which is read once more for each chunk. With one
+row it is no smaller than W_ih: reading that puts W_hh out of the cache, which bounds such a loop."""
 
 
 class Plan(NamedTuple):
@@ -105,11 +106,13 @@ class Forward(NamedTuple):
         return cls(head, numbers)
 
 
-def chunk_steps(plan: Plan, B: int) -> int:
-    """Steps whose inputs a thread alone projects at a time."""
-    size = plan.like.itemsize
-    chunk_bytes = max(CHUNK_BYTES, plan.forward[0] * size // CHUNK_SHARE)
-    return max(1, chunk_bytes // max(1, B * plan.row * size))
+def chunk_steps(plan: Plan, layout: Layout) -> int:
+    """Steps whose inputs a thread alone projects at a time, chunks as equal as can be."""
+    size, B = plan.like.itemsize, layout.B
+    share = plan.forward[0] * size // (1 if B == 1 else CHUNK_SHARE)
+    most = max(1, max(CHUNK_BYTES, share) // max(1, B * plan.row * size))
+    chunks = -(-layout.T // most)
+    return -(-layout.T // max(1, chunks))
 
 
 def part_count(spec: Spec, layout: Layout, inputs: int, most: int) -> int:

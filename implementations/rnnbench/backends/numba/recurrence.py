@@ -131,7 +131,7 @@ class NumbaRecurrence(Recurrence):
                 ]
             )
         else:
-            whole = part(order.steps, chunk_steps(plan, B), 0, B)
+            whole = part(order.steps, chunk_steps(plan, layout), 0, B)
             if members == 1 or not threads.team(
                 members, lambda who, counters: whole(team_share(plan, counters, who, members))
             ):
