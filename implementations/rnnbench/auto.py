@@ -184,14 +184,27 @@ def rebuild() -> None:
 
 
 def main() -> None:
-    """Without an argument rebuild; with a number of threads print its points."""
-    if len(sys.argv) == 1:
+    """Rebuild the table; given threads, print their points."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="python -m rnnbench.auto",
+        description="Measure anew which of native and numba is faster, on a machine with nothing "
+        f"else to do, for some ten minutes, and write {TABLE.name}.",
+    )
+    parser.add_argument(
+        "threads", nargs="?", type=int, help="print the points with so many threads, write nothing"
+    )
+    threads = parser.parse_args().threads
+    if threads is None:
         rebuild()
         return
+    if threads < 1:
+        parser.error(f"threads must be 1 or more; got {threads}")
     from rnnbench.comparison.threads import confine
 
-    confine(int(sys.argv[1]))
-    for row in measure(int(sys.argv[1])):
+    confine(threads)
+    for row in measure(threads):
         print(json.dumps(row), flush=True)  # noqa: T201
 
 

@@ -19,7 +19,7 @@ CHUNK_BYTES = 1 << 17
 stay in the second-level cache."""
 CHUNK_SHARE = 4
 """A chunk is no smaller than W_ih divided by that, which is read once more for each chunk. With one
-row it is no smaller than W_ih: reading that puts W_hh out of the cache, which bounds such a loop."""
+row it is no smaller than W_ih: reading that puts W_hh out of the cache, which bounds the loop."""
 
 
 class Plan(NamedTuple):
