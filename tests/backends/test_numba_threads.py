@@ -11,10 +11,11 @@ import pytest
 import torch
 from backends.recurrences import make_inputs
 
-from rnnbench.backends.numba import meeting, openmp, threads
+from rnnbench.backends.numba import meeting, openmp, plan, threads
 from rnnbench.backends.numba.backend import Numba
 from rnnbench.backends.numba.product import PANEL
 from rnnbench.backends.numba.vector import Lanes
+from rnnbench.recurrence import Layout
 from rnnbench.spec import CELLS, Spec
 
 
@@ -85,6 +86,48 @@ def teams(two_threads, monkeypatch):
         threads, "team", lambda size, member: met.append(size) or real(size, member)
     )
     return met
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_a_team_gives_several_sequences_the_bits_of_one_thread(
+    teams, monkeypatch, cell, dtype, packed, directions
+):
+    monkeypatch.setattr(plan, "STREAMED", 0)
+    monkeypatch.setattr(plan, "ROW_BYTES", 1)
+    H = 5 * units_of_a_panel(dtype) // 2 + 3
+    spec = Spec(cell, 3, H, layers=2, directions=directions, dtype=dtype)
+    inputs = tame(random_inputs(spec, packed=packed))
+    two = results_of(spec, inputs)
+    assert teams == [2] * 4 * directions  # two layers, forward and backward
+    torch.set_num_threads(1)
+    for got, want in zip(two, results_of(spec, inputs), strict=True):
+        assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("spec", "B", "size"),
+    [
+        (Spec("rnn_tanh", 512, 512), 1, 2),
+        (Spec("rnn_tanh", 512, 512), 16, 2),
+        (Spec("rnn_tanh", 512, 512), 17, 1),
+        (Spec("rnn_tanh", 256, 256, dtype="float64"), 8, 1),
+        (Spec("gru", 256, 256), 1, 2),
+        (Spec("gru", 256, 256), 8, 1),
+        (Spec("gru", 512, 512), 48, 2),
+        (Spec("gru", 512, 512), 49, 1),
+        (Spec("lstm", 256, 256), 16, 2),
+        (Spec("lstm", 512, 512, proj_size=100), 8, 1),
+    ],
+    ids=str,
+)
+def test_much_to_read_for_few_rows_makes_a_team(teams, spec, B, size):
+    layout = Layout([B] * 21)
+    assert (
+        plan.team_size(spec, layout, plan.Plan.of(spec, spec.input_size), spec.input_size) == size
+    )
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

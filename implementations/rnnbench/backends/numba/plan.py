@@ -21,6 +21,14 @@ CHUNK_SHARE = 4
 """A chunk is no smaller than W_ih divided by that, which is read once more for each chunk. With one
 row it is no smaller than W_ih: reading that puts W_hh out of the cache, which bounds the loop."""
 
+STREAMED = 1 << 20
+"""Bytes of W_hh that a core reads from the third-level cache in each step, as they leave too little
+of the second: two cores that read all of it for some rows each take longer than one, and half the
+time if each reads its units."""
+ROW_BYTES = 1 << 16
+"""Of such a W_hh for each row of the batch, at least: with more rows a step multiplies for longer
+than it reads."""
+
 
 class Plan(NamedTuple):
     """What the kernels of a layer are told besides addresses; sizes in numbers.
@@ -71,7 +79,7 @@ class Plan(NamedTuple):
             layers.CODES[spec.cell], width, slot, s_slot, x_slot, columns, row, c_row,
             np.dtype(spec.dtype).type(0), zeros, zeros.ctypes.data, *orders,
             (gate_order.gates(orders[0]), gate_order.gates(orders[1])),
-            -(-slot // (PANEL * width)) if gates > 1 and not P else 1,
+            1 if P else -(-slot // (PANEL * width)),
             np.array([0, slot, 0, 0, 1]),
             (gates * slot * inputs, gates * slot * S, s_slot * H * bool(P), gates * slot, slot),
             (gates * slot * x_slot, gates * slot * s_slot, slot * S * bool(P)),
@@ -124,11 +132,14 @@ def part_count(spec: Spec, layout: Layout, inputs: int, most: int) -> int:
 
 
 def team_size(spec: Spec, layout: Layout, plan: Plan, inputs: int) -> int:
-    """Threads that share the units of each step: several where the batch is one row.
-
-    Not of an RNN, whose training took longer with two: its steps are short.
+    """Threads that share the units of each step: where the batch is one row, unless it is an RNN's,
+    whose steps are short; and where few rows meet a W_hh of `STREAMED` bytes.
     """
-    if plan.shares == 1 or layout.B > 1 or threads.available() == 1:
+    if plan.shares == 1 or threads.available() == 1:
+        return 1
+    streamed = plan.forward[1] * plan.like.itemsize
+    is_much = streamed >= STREAMED and layout.B * ROW_BYTES <= streamed
+    if not is_much and (layout.B > 1 or spec.gates == 1):
         return 1
     work = layout.N * spec.gates * spec.hidden_size * (inputs + spec.state_size)
     most = min(plan.shares, int(work // threads.TEAM_WORTH))

@@ -43,11 +43,11 @@ from rnnbench.spec import Spec
 class NumbaRecurrence(Recurrence):
     """One layer in one direction on the vector kernels.
 
-    Several threads share a pass by rows of the batch, or the units where there is but one row; and
-    the products behind it by rows of dx and by rows of the weights' gradients. Each number is
-    summed by one thread: in a team, in the order of a thread alone; of rows, blocks are cut anew
-    for each share, and a block's size says in how many parts a sum is made (`product`), so that
-    another number of threads may round it otherwise.
+    Several threads share a pass by rows of the batch, or by units where there is one row, or few
+    rows and much to read; and the products behind it by rows of dx and by rows of the weights'
+    gradients. Each number is summed by one thread: in a team, in the order of a thread alone; of
+    rows, blocks are cut anew for each share, and a block's size says in how many parts a sum is
+    made (`product`), so that another number of threads may round it otherwise.
     """
 
     def directions(
@@ -119,8 +119,8 @@ class NumbaRecurrence(Recurrence):
 
             return run
 
-        parts = part_count(spec, layout, x.shape[1], B)
         members = team_size(spec, layout, plan, x.shape[1])
+        parts = 1 if members > 1 else part_count(spec, layout, x.shape[1], B)
         if parts > 1:
             threads.run(
                 [
@@ -208,8 +208,8 @@ class NumbaRecurrence(Recurrence):
                 *rows, *(n * plan.width for n in vectors),
             )  # fmt: skip
 
-        parts = part_count(spec, layout, inputs, B)
         members = team_size(spec, layout, plan, inputs)
+        parts = 1 if members > 1 else part_count(spec, layout, inputs, B)
         if parts > 1:
             threads.run(
                 [

@@ -1,5 +1,5 @@
 """Several threads at one pass: on parts that share nothing (directions, rows of the batch), or as a
-team that shares each step of a recurrence by its units, where the batch is one row.
+team that shares each step of a recurrence by its units (`plan.team_size` says which).
 
 As many as torch has been told to use (`torch.set_num_threads`), which is one in the workers of a
 DataLoader. The kernels let go of Python's lock, so plain threads do: torch's own (`openmp`), and in
