@@ -138,7 +138,7 @@ def team_size(spec: Spec, layout: Layout, plan: Plan, inputs: int) -> int:
     if plan.shares == 1 or threads.available() == 1:
         return 1
     streamed = plan.forward[1] * plan.like.itemsize
-    is_much = streamed >= STREAMED and layout.B * ROW_BYTES <= streamed
+    is_much = streamed >= max(STREAMED, layout.B * ROW_BYTES)
     if not is_much and (layout.B > 1 or spec.gates == 1):
         return 1
     work = layout.N * spec.gates * spec.hidden_size * (inputs + spec.state_size)
