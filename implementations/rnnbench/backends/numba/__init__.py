@@ -1,7 +1,8 @@
 """Vector kernels for the CPU, emitted through Numba: forward and by hand-derived BPTT backward.
 
 What keeps them from the processor's peak, on a Xeon with AVX-512, 48 KiB of L1 and 2 MiB of L2, one
-thread, float32, T=128 (`rnnbench compare --table`, `rnnbench roofline`; shares of 228 GFLOP/s and, of the second-level cache, 170 GB/s):
+thread, float32, T=128 (`rnnbench compare --table`, `rnnbench roofline`; shares of 228 GFLOP/s and,
+of the second-level cache, 170 GB/s):
 
 - Inference with B ≥ 16 reaches 67 to 70 % at (B, H) = (16, 128), 75 to 86 % from (32, 256) on. The
   rest is the cells (some 23 instructions for an activation, of which two start in a cycle: a tenth
