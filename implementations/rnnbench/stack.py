@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from rnnbench.recurrence import LayerResult, LayerWeights, Layout, Recurrence
 from rnnbench.spec import Spec
 
 
-def _weights_of(spec: Spec, weights: Sequence[Tensor], k: int) -> LayerWeights:
+def weights_of(spec: Spec, weights: Sequence[Any], k: int) -> LayerWeights:
     """Of layer k // D in direction k mod D."""
     n = spec.parameters_per_layer
     start = n * k
@@ -65,7 +65,7 @@ def forward(
             (
                 state[0][k],
                 state[1][k] if spec.has_cell_state else None,
-                _weights_of(spec, weights, k),
+                weights_of(spec, weights, k),
             )
             for k in range(layer * spec.directions, (layer + 1) * spec.directions)
         ]
@@ -128,7 +128,7 @@ def backward(
                     spec,
                     layout,
                     tape.layer_inputs[layer],
-                    _weights_of(spec, weights, k),
+                    weights_of(spec, weights, k),
                     tape.saved[k],
                     dy[:, direction * columns : (direction + 1) * columns],
                     dstate[0][k],

@@ -136,8 +136,7 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A function compiled within its callers, of which it has one or is small: machine code of its
-    own takes time."""
+    """A function with one caller, compiled within it: machine code of its own takes time."""
     return njit(inline="always", **OPTIONS)(function)
 
 

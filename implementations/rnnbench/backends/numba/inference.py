@@ -22,6 +22,7 @@ from rnnbench.interface import Inputs, Repeated
 from rnnbench.node import as_its_own
 from rnnbench.recurrence import Layout
 from rnnbench.spec import Spec
+from rnnbench.stack import weights_of
 
 
 class _Direction(NamedTuple):
@@ -47,11 +48,8 @@ class Inference:
 
     def __init__(self, spec: Spec, layout: Layout, x: Tensor, long_way: Repeated) -> None:
         """long_way: takes the calls that this one cannot do."""
-        self.long_way, self.copies, self.has_c = (
-            long_way,
-            not x.is_contiguous(),
-            spec.has_cell_state,
-        )
+        self.long_way = long_way
+        self.copies, self.has_c = not x.is_contiguous(), spec.has_cell_state
         self.states = tuple(spec.state_shapes(layout.B).values())
         T, B, S, size = layout.T, layout.B, spec.state_size, x.element_size()
         self.shape, self.y_row = (T, B, spec.output_size), spec.output_size
@@ -71,7 +69,7 @@ class Inference:
                 self.numbers = max(self.numbers, total)
                 own.append(
                     _Direction(
-                        plan, forward.head, itemgetter(*_weights(spec, k)),
+                        plan, forward.head, itemgetter(*_places_of_weights(spec, k)),
                         [None if n is None else n * size for n in before], k * B * S * size,
                         k * B * spec.hidden_size * size, reverse * S * size,
                     )
@@ -108,13 +106,11 @@ class Inference:
         return as_its_own(below, self.shape) if self.is_huge else below, final
 
 
-def _weights(spec: Spec, k: int) -> list[int]:
+def _places_of_weights(spec: Spec, k: int) -> list[int]:
     """Where W_ih, W_hh, b_ih, b_hh and W_hr of layer k // D in direction k mod D are among all, −1
     for one that is not there."""
-    n = spec.parameters_per_layer
-    first = n * k
-    biases = [first + 2, first + 3] if spec.bias else [-1, -1]
-    return [first, first + 1, *biases, first + n - 1 if spec.proj_size else -1]
+    own = weights_of(spec, range(len(spec.parameters)), k)
+    return [-1 if n is None else int(n) for n in own]
 
 
 def repeated(spec: Spec, inputs: Inputs, long_way: Repeated) -> Repeated:

@@ -22,9 +22,8 @@ CHUNK_SHARE = 4
 row it is no smaller than W_ih: reading that puts W_hh out of the cache, which bounds the loop."""
 
 STREAMED = 1 << 20
-"""Bytes of W_hh that a core reads from the third-level cache in each step, as they leave too little
-of the second: two cores that read all of it for some rows each take longer than one, and half the
-time if each reads its units."""
+"""Bytes of W_hh that do not stay in a core's second-level cache from step to step: threads that
+take some rows each all read the whole of it, members of a team their units."""
 ROW_BYTES = 1 << 16
 """Of such a W_hh for each row of the batch, at least: with more rows a step multiplies for longer
 than it reads."""
