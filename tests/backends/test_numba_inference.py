@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 import rnnbench
-from rnnbench.backends.numba import inference, threads
-from rnnbench.backends.numba.memory import HUGE
+from rnnbench.backends.numba import inference, plan, threads
+from rnnbench.backends.numba.memory import HUGE, Room
 from rnnbench.errors import InputError
+from rnnbench.recurrence import Layout
+from rnnbench.spec import Spec
 
 NETS = {
     "plain": {},
@@ -156,12 +158,61 @@ def test_a_weight_whose_memory_is_gone_is_refused_in_a_sentence(name, short):
             net(x)
 
 
-def test_a_negated_state_is_what_it_says(short):
-    """A view of a complex tensor whose memory holds the opposite numbers."""
+def test_a_negated_state_is_what_it_says():
+    """A view whose memory holds the opposite numbers."""
     net, x = module("RNN"), torch.randn(4, 3, 5)
-    h0 = torch.view_as_complex(torch.randn(1, 3, 19, 2)).conj().imag
+    h0 = torch._neg_view(torch.randn(1, 3, 19))
     assert h0.is_neg()
+    assert h0.is_contiguous()
     with torch.no_grad():
         net(x, h0)
-        got, want = net(x, h0)[0], net(x, h0.resolve_neg().contiguous())[0]
+        got, want = net(x, h0)[0], net(x, h0.resolve_neg())[0]
     assert torch.equal(got, want)
+
+
+def test_under_a_transform_nobody_takes_the_shorter_way(short):
+    net, x = module("GRU"), torch.randn(4, 3, 5)
+    scales = torch.tensor([1.0, 2.0])
+    with torch.no_grad():
+        y = net(x)[0]
+        assert torch.equal(net(x)[0], y)
+        short.clear()
+        mapped = torch.func.vmap(lambda scale: net(x * scale)[0])(scales)
+        beside = torch.func.vmap(lambda scale: scale * net(x)[0])(scales)
+    torch.testing.assert_close(mapped[0], y)
+    torch.testing.assert_close(beside, torch.stack([y, 2 * y]))
+    assert not short
+
+
+@pytest.mark.parametrize("sizes", [(300, 20), (3, 20)])
+def test_all_layers_keep_to_the_memory_that_they_share(sizes, short, monkeypatch):
+    rooms = []
+
+    class Guarded(Room):
+        def __init__(self, like: Tensor, *numbers: int, weights: bool = False) -> None:
+            super().__init__(like, *numbers, 64, weights=weights)
+            self.memory[-64:] = 7
+            rooms.append(self)
+
+    net = module("LSTM", sizes, num_layers=2, bidirectional=True)
+    monkeypatch.setattr(inference, "Room", Guarded)
+    want, got = long_and_short(net, torch.randn(9, 2, sizes[0]))
+    assert len(short) == len(rooms) == 1
+    assert (rooms[0].memory[-64:] == 7).all()
+    assert all(map(torch.equal, want, got))
+
+
+@pytest.mark.parametrize(
+    ("spec", "T", "B", "steps"),
+    [
+        (Spec("lstm", 256, 256), 128, 1, 128),  # W_ih is 1 MiB, a step's gates 4 KiB
+        (Spec("lstm", 256, 256), 600, 1, 200),
+        (Spec("lstm", 256, 256), 128, 16, 3),  # a quarter of W_ih
+        (Spec("lstm", 256, 256), 4, 16, 2),
+        (Spec("rnn_tanh", 16, 16), 128, 1, 128),
+        (Spec("rnn_tanh", 16, 16), 128, 10**6, 1),
+    ],
+    ids=str,
+)
+def test_chunks_are_as_equal_as_can_be(spec, T, B, steps):
+    assert plan.chunk_steps(plan.Plan.of(spec, spec.input_size), Layout([B] * T)) == steps

@@ -81,8 +81,7 @@ class Inference:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         at_weights = [w.data_ptr() for w in weights]
         at_state = [part.data_ptr() for part in state]
-        is_gone = not all(at_weights) or not all(at_state) or not x.data_ptr()
-        if is_gone or torch._C._are_functorch_transforms_active():
+        if not all(at_weights) or not all(at_state) or not x.data_ptr():
             return self.long_way(x, state, weights)
         below = x.contiguous() if self.copies else x
         final = tuple([x.new_empty(shape) for shape in self.states])
