@@ -8,7 +8,7 @@ from typing import Any
 from . import network as networks
 from . import package
 from .cases import Network
-from .once import once
+from .memoised import once
 
 Parity = dict[str, Any]
 

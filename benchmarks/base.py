@@ -13,8 +13,8 @@ from typing import Any
 
 from . import agreement, cases, machine, package, records
 from .cases import Network
+from .memoised import again
 from .network import Running
-from .once import again
 
 
 class RecompiledError(RuntimeError):

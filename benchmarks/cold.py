@@ -16,7 +16,7 @@ from typing import Any
 from . import agreement, cases, first_call, package
 from .base import Measured
 from .cases import Network
-from .once import once, place
+from .memoised import once, place
 from .records import ROOT
 
 CACHE_VARIABLES = ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")

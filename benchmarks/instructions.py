@@ -3,7 +3,7 @@
 Valgrind's callgrind executes the program on a processor of its own and counts. It knows AVX2 and
 no AVX-512, so torch takes its AVX2 paths, and the numba backend is compiled for AVX2 too (kept
 beside its other code). The count is the median of a few steps. It is no time: cache misses, memory
-and clock are not in it. Where time and count disagree, see `rnnbench.verdict.channels`.
+and clock are not in it. Where time and count disagree, see `rnnbench.judge.verdict.channels`.
 
 Only backends whose work is done by one thread in this process, in code that is the same each time:
 `rnnbench calibrate --instructions` measures how far counts spread over ten runs. The four cases of
@@ -31,7 +31,7 @@ from typing import Any
 from . import agreement, cases, counted, package
 from .base import Measured
 from .cases import Network
-from .once import once
+from .memoised import once
 from .records import ROOT
 
 TOOLS = ("valgrind", "callgrind_control")

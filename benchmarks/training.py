@@ -13,8 +13,8 @@ from typing import Any
 
 from . import agreement, cases, package
 from .base import Measured
+from .memoised import once
 from .memory import rise
-from .once import once
 
 JUDGED_EPOCHS = 3
 EPOCHS = 40

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnnbench.verdict.card import Card, Planted
-
-from . import charts, site, text
-from .judged import Host, Judged
-from .speed import Figure
+from reports import charts, site, text
+from reports.judged import Host, Judged
+from reports.speed import Figure
+from rnnbench.judge.calibration.card import Card, Planted
 
 ASV = "asv"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from . import text
+from reports import text
 
 LABEL, PLOT, RIGHT = 92, 300, 14
 WIDTH = LABEL + PLOT + RIGHT

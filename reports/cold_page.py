@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from . import costs, ratios, site
-from .rows import backends, groups
+from reports import costs, ratios, site
+from reports.rows import backends, groups
 
 
 @dataclass

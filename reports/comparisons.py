@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reports.records import json_lines
 from rnnbench.comparison.plan import case_from_dict
 from rnnbench.roofline import store
 from rnnbench.roofline.model import Attainable, attainable
 from rnnbench.roofline.store import NoRooflineError, Roof, Roofline
 from rnnbench.spec import Case
-
-from .records import json_lines
 
 SCHEMA = 1
 FOLDER = "comparison"

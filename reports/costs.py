@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from . import charts, text
-from .ratios import BASELINE, break_even
-from .rows import MEASURED, groups
-from .speed import Figure, absent_figure, short_case
+from reports import charts, text
+from reports.ratios import BASELINE, break_even
+from reports.rows import MEASURED, groups
+from reports.speed import Figure, absent_figure, short_case
 
 EMPTY, WARM = "empty", "warm"
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from . import ratios, site, text
-from .rows import backends, groups
-from .speed import PHASES
+from reports import ratios, site, text
+from reports.rows import backends, groups
+from reports.speed import PHASES
 
 WHERE = ["kind", "cell", "layers", "directions"]
 Place = tuple[Any, ...]

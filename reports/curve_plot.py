@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .charts import SHAPES, shape, words_at
-from .roofline_plot import Scale
+from reports.charts import SHAPES, shape, words_at
+from reports.roofline_plot import Scale
 
 LEFT, PLOT_WIDTH, RIGHT = 40, 352, 14
 TOP, PLOT_HEIGHT, BOTTOM = 12, 230, 36

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import curve_plot, text
-from .learning import COMMAND, FOLDER, SCHEMA
-from .records import json_lines
-from .speed import Figure
-from .truncation import Panel
+from reports import curve_plot, text
+from reports.learning import COMMAND, FOLDER, SCHEMA
+from reports.records import json_lines
+from reports.speed import Figure
+from reports.truncation import Panel
 
 STRETCHES = 10
 """Up to E, at most; the first of them begins with the training."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from . import site, text
-from .commits import Commit
-from .histories import Machine
-from .store import Visit
+from reports import site, text
+from reports.commits import Commit
+from reports.histories import Machine
+from reports.store import Visit
 
 if TYPE_CHECKING:
-    from .pages import Site
+    from reports.pages import Site
 
 SHOWN = 300
 """Changes of a machine that the page lists."""

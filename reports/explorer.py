@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .commits import Commit
-from .site import write
+from reports.commits import Commit
+from reports.site import write
 
 # What asv's publishers and the explorer's data consist of; every other file in html_dir is part
 # of asv's own interface or its feed, and refers to other hosts.

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from . import text
-from .commits import Commit
-from .rows import FAILED, MEASURED, Status, groups
-from .speed import BAD, WORDS
-from .store import STATUSES, Store
+from reports import text
+from reports.commits import Commit
+from reports.rows import FAILED, MEASURED, Status, groups
+from reports.speed import BAD, WORDS
+from reports.store import STATUSES, Store
 
 SHORT = 60
 

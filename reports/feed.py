@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from reports.judged import Judged, One
 from rnnbench.exit_codes import GOOD
-from rnnbench.verdict import text as words
-from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
-
-from .judged import Judged, One
+from rnnbench.judge.verdict import text as words
+from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 
 NAMESPACE = "http://www.w3.org/2005/Atom"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

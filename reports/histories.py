@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnnbench.verdict.history import WINDOW, Change, Series, changes
-
-from . import store
-from .records import plain
-from .store import Case, Store, Visit
+from reports import store
+from reports.records import plain
+from reports.store import Case, Store, Visit
+from rnnbench.judge.history import WINDOW, Change, Series, changes
 
 CONTROL = "control."
 Values = np.ndarray[Any, np.dtype[np.float64]]

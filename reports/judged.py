@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rnnbench.nightly.night import Night
-from rnnbench.verdict import stored
-from rnnbench.verdict.answer import Verdict
-from rnnbench.verdict.card import Card
-
-from . import text
+from reports import text
+from rnnbench.files import records
+from rnnbench.judge.calibration.card import Card
+from rnnbench.judge.nightly.night import Night
+from rnnbench.judge.verdict.answer import Verdict
 
 WINDOW = 60
 """Verdicts and nights of a machine that are read; older ones are listed by their files' names."""
@@ -72,19 +71,19 @@ def read(results_dir: Path) -> Judged:
     """Read what there is; nothing of it raises."""
     judged = Judged()
     kinds: list[tuple[str, Callable[[Mapping[str, Any]], Any], str]] = [
-        (stored.VERDICTS, Verdict.from_dict, "verdicts"),
-        (stored.NIGHTS, Night.from_dict, "nights"),
-        (stored.CARD, Card.from_dict, "cards"),
+        (records.VERDICTS, Verdict.from_dict, "verdicts"),
+        (records.NIGHTS, Night.from_dict, "nights"),
+        (records.CARD, Card.from_dict, "cards"),
     ]
     for kind, parse, name in kinds:
-        for found in stored.read(results_dir, kind, parse, newest=WINDOW):
+        for found in records.read(results_dir, kind, parse, newest=WINDOW):
             if found.value is None:
                 judged.problems.append(f"{kind}/{found.broken}")
                 continue
             host = found.file.parent.name
             kept = getattr(judged.hosts.setdefault(host, Host(host)), name)
             kept.insert(0, One(found.file.relative_to(results_dir).as_posix(), found.value))
-    for file in stored.files(results_dir, stored.VERDICTS):
+    for file in records.files(results_dir, records.VERDICTS):
         host_ = judged.hosts.get(file.parent.name)
         name = file.relative_to(results_dir).as_posix()
         if host_ and name < min((one.file for one in host_.verdicts), default=""):

@@ -25,10 +25,10 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnbench import machine
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
 from rnnbench.exit_codes import BROKEN, USAGE
+from rnnbench.files import machine
 
 SCHEMA = 1
 FOLDER = "learning"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from reports import text
+from reports.comparisons import BASELINE, OURS, SHOWN_AS, Compared
 from rnnbench.spec import Case
-
-from . import text
-from .comparisons import BASELINE, OURS, SHOWN_AS, Compared
 
 SLOWER = "{ours} is {factor} times slower than {peer} (95 % interval {bounds}) in {where}."
 ABSENT = "{ours} has no time in {where}: {why}."

@@ -33,7 +33,7 @@ from reports.rows import load_rows
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
 from rnnbench.exit_codes import BROKEN, USAGE
-from rnnbench.nightly import lock
+from rnnbench.judge.nightly import lock
 
 CONFIG = Path("asv.conf.json")
 LOG = Path(".asv/bench.log")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from . import text
-from .rows import Status
-from .speed import WORDS, Figure
+from reports import text
+from reports.rows import Status
+from reports.speed import WORDS, Figure
 
 # Which benchmark checks which phase; in training that is the output and the gradients.
 PHASES = {

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import costs, curves, facts, matrix, ratios, site, speed, text, tonight, truncation
-from .commits import Commit
-from .rows import backends, groups, latest
-from .verdict import Verdict, verdict
+from reports import costs, curves, facts, matrix, ratios, site, speed, text, tonight, truncation
+from reports.commits import Commit
+from reports.rows import backends, groups, latest
+from reports.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
-    from .pages import Site
+    from reports.pages import Site
 
 WINDOW = 30
 """Commits that the page lists; ``commits.html`` has all."""

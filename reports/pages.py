@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnnbench.verdict import stored
-
-from . import (
+from reports import (
     card_page,
     cold_page,
     commits,
@@ -30,13 +28,14 @@ from . import (
     training_page,
     verdicts_json,
 )
-from .commits import Commit
-from .histories import Machine, Since
-from .judged import Judged
-from .rows import Loaded, Status
-from .site import HERE
-from .site import write as write_file
-from .store import Store, Visit
+from reports.commits import Commit
+from reports.histories import Machine, Since
+from reports.judged import Judged
+from reports.rows import Loaded, Status
+from reports.site import HERE
+from reports.site import write as write_file
+from reports.store import Store, Visit
+from rnnbench.files import records
 
 
 @dataclass
@@ -162,7 +161,7 @@ def write(site: Site, html_dir: Path) -> None:
 
 def _copy_verdicts(results_dir: Path, html_dir: Path) -> None:
     """Every verdict's own file: what the pages list in short is there in whole."""
-    for file in stored.files(results_dir, stored.VERDICTS):
+    for file in records.files(results_dir, records.VERDICTS):
         target = html_dir / file.relative_to(results_dir)
         about = file.stat()
         if target.exists() and target.stat().st_mtime_ns == about.st_mtime_ns:

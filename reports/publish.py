@@ -15,10 +15,9 @@ from asv.config import Config
 from asv.repo import get_repo
 from asv.util import UserError
 
+from reports import explorer, pages, published
 from rnnbench.cli.exits import leave
 from rnnbench.exit_codes import USAGE
-
-from . import explorer, pages, published
 
 
 def publish(conf: Any, seconds: dict[str, float] | None = None) -> pages.Site:

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from asv.graph import Graph
 
-from . import store
-from .histories import Since, grid, is_current
-from .site import write
-from .store import Store
+from reports import store
+from reports.histories import Since, grid, is_current
+from reports.site import write
+from reports.store import Store
 
 Revisions = Mapping[str, int]
 Params = dict[str, Any]

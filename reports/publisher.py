@@ -33,7 +33,7 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         revisions: dict[str, int],
     ) -> None:
         """Write the site into ``conf.html_dir``, which asv has filled with its own files."""
-        from . import explorer, pages
+        from reports import explorer, pages
 
         html_dir = Path(conf.html_dir)
         site = pages.load(conf, revisions)

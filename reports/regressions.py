@@ -11,19 +11,18 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from rnnbench.verdict import text as words
-from rnnbench.verdict.answer import MEASURED, CaseAnswer, Status, Verdict
-from rnnbench.verdict.history import WINDOW
-
-from . import environment, histories, lines, site, text, tonight
-from .commits import Commit
-from .histories import Machine, Since
-from .judged import Host, One
-from .speed import Figure
-from .store import Visit
+from reports import environment, histories, lines, site, text, tonight
+from reports.commits import Commit
+from reports.histories import Machine, Since
+from reports.judged import Host, One
+from reports.speed import Figure
+from reports.store import Visit
+from rnnbench.judge.history import WINDOW
+from rnnbench.judge.verdict import text as words
+from rnnbench.judge.verdict.answer import MEASURED, CaseAnswer, Status, Verdict
 
 if TYPE_CHECKING:
-    from .pages import Site
+    from reports.pages import Site
 
 GRAPHS = 20
 """Regressions and changes of a machine that are drawn, each; all are in the tables."""

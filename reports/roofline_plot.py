@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from . import text
-from .charts import shape, words_at
+from reports import text
+from reports.charts import shape, words_at
 
 LEFT, PLOT_WIDTH, RIGHT = 46, 346, 14
 TOP, PLOT_HEIGHT, BOTTOM = 12, 270, 36

@@ -27,7 +27,7 @@ import pandas as pd
 from asv import results as asv_results
 from asv import util as asv_util
 
-from .records import Record, Records, plain, read_records
+from reports.records import Record, Records, plain, read_records
 
 PARAMETERS = ["backend", "cell", "T", "layers", "directions", "shape"]
 FIRST_BACKENDS = ["native", "manual", "numba", "compile"]

@@ -16,9 +16,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from rnnbench.verdict import text as words
-
-from . import charts, text
+from reports import charts, text
+from rnnbench.judge.verdict import text as words
 
 HERE = Path(__file__).parent
 PAGES = [

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from . import charts, text
-from .ratios import BASELINE, summary
-from .rows import MEASURED, PARAMETERS, Status, groups
+from reports import charts, text
+from reports.ratios import BASELINE, summary
+from reports.rows import MEASURED, PARAMETERS, Status, groups
 
 WORDS = {
     Status.UNSUPPORTED: "not supported",

@@ -12,12 +12,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reports import charts, costs, losing, ratios, roofline_plot, site, text
+from reports.comparisons import BASELINE, OURS, SHOWN_AS, Compared, Machine, Ratio, Result
+from reports.rows import Loaded, Status, backends, groups, latest
+from reports.speed import PHASES, Figure, absent_figure, ratio_figure
 from rnnbench.spec import CELLS
-
-from . import charts, costs, losing, ratios, roofline_plot, site, text
-from .comparisons import BASELINE, OURS, SHOWN_AS, Compared, Machine, Ratio, Result
-from .rows import Loaded, Status, backends, groups, latest
-from .speed import PHASES, Figure, absent_figure, ratio_figure
 
 COMPARE = "rnnbench compare --table --save .asv/results"
 ROOFLINE = "rnnbench roofline --save .asv/results"

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from . import records, rows
-from .rows import MEASURED, PREFIX, Status
+from reports import records, rows
+from reports.rows import MEASURED, PREFIX, Status
 
 SUFFIX = ".columns.npz"
 STATUSES = list(Status)

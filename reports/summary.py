@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reports import ratios, text
+from reports.rows import MEASURED, Status
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED
-
-from . import ratios, text
-from .rows import MEASURED, Status
 
 REASONS_SHOWN = 20
 

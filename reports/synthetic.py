@@ -24,9 +24,9 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from rnnbench.nightly.night import Night
-from rnnbench.verdict import stored
-from rnnbench.verdict.answer import CaseAnswer, Commit, Status, Verdict
+from rnnbench.files import records
+from rnnbench.judge.nightly.night import Night
+from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
 
 HOST = "synthetic"
 DAY = 86_400
@@ -288,8 +288,8 @@ def write_verdicts(folder: Path, commits: list[str], grid: list[Benchmark]) -> N
             cases=cases,
             commits=(head,),
         )
-        name = stored.name(at, base[:8], head[:8])
-        path = stored.write(results, stored.VERDICTS, HOST, name, verdict.as_dict())
+        name = records.name(at, base[:8], head[:8])
+        path = records.write(results, records.VERDICTS, HOST, name, verdict.as_dict())
         night = Night(
             at=at,
             machine=machine,
@@ -305,7 +305,7 @@ def write_verdicts(folder: Path, commits: list[str], grid: list[Benchmark]) -> N
             exit_code=verdict.exit_code,
             finished=True,
         )
-        stored.write(results, stored.NIGHTS, HOST, stored.name(at), night.as_dict())
+        records.write(results, records.NIGHTS, HOST, records.name(at), night.as_dict())
 
 
 def _answer(one: Benchmark, values: tuple[str, ...], ratio: float, seconds: float) -> CaseAnswer:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from reports import text
+from reports.judged import Host
+from reports.speed import Figure
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
-from rnnbench.nightly.night import Night
-from rnnbench.verdict import text as words
-from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
-
-from . import text
-from .judged import Host
-from .speed import Figure
+from rnnbench.judge.nightly.night import Night
+from rnnbench.judge.verdict import text as words
+from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 
 LATE = timedelta(days=2)
 """A machine that is silent for longer has missed a night."""

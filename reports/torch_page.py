@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import site
-from .torch_facts import FOLDER
+from reports import site
+from reports.torch_facts import FOLDER
 
 SHOWN = ("name", "claim", "consequence", "seen", "holds", "command", "torch", "python", "cpu", "at")
 

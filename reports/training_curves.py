@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from . import text
-from .charts import SHAPES, shape, words_at
+from reports import text
+from reports.charts import SHAPES, shape, words_at
 
 LEFT, PLOT_WIDTH, RIGHT = 52, 340, 14
 TOP, PLOT_HEIGHT, BOTTOM = 14, 200, 34

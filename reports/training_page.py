@@ -14,11 +14,10 @@ from statistics import mean, median
 
 from markupsafe import Markup
 
+from reports import charts, site, text, training_curves, trainings
+from reports.speed import Figure
+from reports.trainings import BASELINE, Machine, Search, Trained, Training
 from rnnbench.training.settings import ADDING, RIGHT, VOWELS
-
-from . import charts, site, text, training_curves, trainings
-from .speed import Figure
-from .trainings import BASELINE, Machine, Search, Trained, Training
 
 COMMAND = "python -m reports.training_runs"
 BAND = "the band"

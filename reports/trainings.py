@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .records import json_lines
+from reports.records import json_lines
 
 SCHEMA = 1
 TRAINING, SEARCH = "training", "search"

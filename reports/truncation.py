@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from . import charts, text
-from .costs import value_figure
-from .rows import MEASURED
-from .speed import Figure
+from reports import charts, text
+from reports.costs import value_figure
+from reports.rows import MEASURED
+from reports.speed import Figure
 
 STRONG = "windows"
 """The mode that the others' seconds are compared with: every window in one batched call."""

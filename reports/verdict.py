@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from . import text
-from .facts import counts
-from .matrix import parities
+from reports import text
+from reports.facts import counts
+from reports.matrix import parities
 
 
 @dataclass(frozen=True)

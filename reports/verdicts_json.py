@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .judged import Host, Judged
+from reports.judged import Host, Judged
 
 SCHEMA = 1
 SCHEMA_FILE = "verdicts.schema.json"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import rnnbench
 from rnnbench import Case, Spec, check
 from rnnbench.mistakes import CATALOGUE, answers, applicable, candidate, variant
-from rnnbench.oracle import oracle
-from rnnbench.problem import pose
+from rnnbench.parity.oracle import oracle
+from rnnbench.parity.problem import pose
 from rnnbench.spec import CELLS
 
 DTYPES = ("float32", "float64")

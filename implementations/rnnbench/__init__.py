@@ -15,7 +15,7 @@ _HOME = {
     "RNN": "nn",
     "GRU": "nn",
     "LSTM": "nn",
-    "check": "parity",
+    "check": "parity.check",
     "truncated_bptt": "truncation.modes",
     "windows": "truncation.windowing",
     "diagnose": "diagnosis",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
+from rnnbench.bptt.recurrence import LayerWeights, Layout
 from rnnbench.interface import Inputs
-from rnnbench.recurrence import LayerWeights, Layout
 from rnnbench.spec import CELLS, Spec
 
 

@@ -12,8 +12,8 @@ from rnnbench.backends.compiled.backend import Compiled
 from rnnbench.backends.compiled.blocks import Blocks
 from rnnbench.backends.compiled.chunks import chunk_of
 from rnnbench.backends.compiled.steps import STEPS
+from rnnbench.bptt.recurrence import Layout
 from rnnbench.interface import Conditions, Inputs
-from rnnbench.recurrence import Layout
 from rnnbench.spec import Spec
 
 GRU = Spec("gru", 3, 6, dtype="float64")

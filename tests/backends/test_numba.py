@@ -13,16 +13,16 @@ from numba import njit
 
 import rnnbench
 from rnnbench.backends.manual import ManualRecurrence
-from rnnbench.backends.numba import activations, gate_order, products
+from rnnbench.backends.numba import activations, gate_order, gemm
 from rnnbench.backends.numba import layers as layers_of_the_kernels
 from rnnbench.backends.numba.backend import Numba
-from rnnbench.backends.numba.product import MOST_ROWS, product
+from rnnbench.backends.numba.microkernel import MOST_ROWS, product
 from rnnbench.backends.numba.recurrence import NumbaRecurrence
 from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import PROCESSORS, Lanes, emitted, processor
 from rnnbench.backends.numba_plain.backend import PlainRecurrence
+from rnnbench.bptt.recurrence import LayerResult, LayerWeights, Layout
 from rnnbench.interface import Conditions
-from rnnbench.recurrence import LayerResult, LayerWeights, Layout
 from rnnbench.spec import CELLS, Case, Spec
 
 DTYPES = ("float32", "float64")
@@ -154,7 +154,7 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
     dw_ih, dw_hh = aligned(H, wide, dtype=dtype), aligned(H, slot, dtype=dtype)
     sums, packed = (
         aligned(slot, dtype=dtype),
-        aligned(products.BLOCK * (2 * slot + wide), dtype=dtype),
+        aligned(gemm.BLOCK * (2 * slot + wide), dtype=dtype),
     )
     for memory in (dw_ih, dw_hh, sums, packed):  # what lies there before does not matter
         memory[...] = np.nan
@@ -171,7 +171,7 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
 @njit
 def _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums, zeros):
     one = np.zeros(1, np.int64)
-    products.weight_gradients(
+    gemm.weight_gradients(
         delta.ravel(), delta.ctypes.data, delta.shape[1], H, width, index, one, one, x.ctypes.data,
         x.shape[1], y.ctypes.data, H, h0.ctypes.data, H, packed.ctypes.data, dw_ih.ctypes.data,
         dw_ih.shape[1], dw_hh.ctypes.data, dw_hh.shape[1], sums.ctypes.data, zeros.ctypes.data, 0,

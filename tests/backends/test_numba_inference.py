@@ -11,8 +11,8 @@ from torch import Tensor
 import rnnbench
 from rnnbench.backends.numba import inference, plan, threads
 from rnnbench.backends.numba.memory import HUGE, Room
+from rnnbench.bptt.recurrence import Layout
 from rnnbench.errors import InputError
-from rnnbench.recurrence import Layout
 from rnnbench.spec import Spec
 
 NETS = {

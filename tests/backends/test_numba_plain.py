@@ -18,8 +18,8 @@ from rnnbench import interface
 from rnnbench.backends.manual import ManualRecurrence
 from rnnbench.backends.numba_plain import kernels
 from rnnbench.backends.numba_plain.backend import KERNELS, NumbaPlain, PlainRecurrence
+from rnnbench.bptt.recurrence import LayerResult, LayerWeights, Layout
 from rnnbench.interface import Conditions, Inputs
-from rnnbench.recurrence import LayerResult, LayerWeights, Layout
 from rnnbench.spec import CELLS, Spec
 
 DTYPES = ("float32", "float64")

@@ -11,11 +11,11 @@ import pytest
 import torch
 from backends.recurrences import make_inputs
 
-from rnnbench.backends.numba import meeting, openmp, plan, threads
+from rnnbench.backends.numba import barrier, openmp, plan, threads
 from rnnbench.backends.numba.backend import Numba
-from rnnbench.backends.numba.product import PANEL
+from rnnbench.backends.numba.microkernel import PANEL
 from rnnbench.backends.numba.vector import Lanes
-from rnnbench.recurrence import Layout
+from rnnbench.bptt.recurrence import Layout
 from rnnbench.spec import CELLS, Spec
 
 
@@ -181,13 +181,13 @@ def test_a_member_that_fails_holds_nobody_up(route, failing):
     def member(who, counters):
         if who == failing:
             raise ZeroDivisionError
-        meeting.meet(counters, who, 2, 1)
+        barrier.meet(counters, who, 2, 1)
         waited.append(who)
 
     with pytest.raises(ZeroDivisionError):
         threads.team(2, member)
     assert waited == [1 - failing]
-    assert threads.team(2, lambda who, counters: meeting.meet(counters, who, 2, 1))
+    assert threads.team(2, lambda who, counters: barrier.meet(counters, who, 2, 1))
 
 
 def test_members_meet_at_every_step_on_one_processor_too(route):
@@ -200,7 +200,7 @@ def test_members_meet_at_every_step_on_one_processor_too(route):
         try:
             for step in range(1, 201):
                 seen.append((step, who))
-                meeting.meet(counters, who, 2, step)
+                barrier.meet(counters, who, 2, step)
         finally:
             os.sched_setaffinity(0, before)
 
@@ -313,7 +313,7 @@ def test_an_interrupt_after_a_team_was_decided_on_holds_nobody_up(lent, monkeypa
 
     monkeypatch.setattr(threads._Start, "begins", begins)
     with pytest.raises(KeyboardInterrupt):
-        threads.team(2, lambda who, counters: meeting.meet(counters, who, 2, 1))
+        threads.team(2, lambda who, counters: barrier.meet(counters, who, 2, 1))
 
 
 INTERRUPTED = """

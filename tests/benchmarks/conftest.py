@@ -38,9 +38,9 @@ class Suite:
 @pytest.fixture
 def suite(tmp_path, monkeypatch):
     """A suite whose records and shared results lie in a folder of the test."""
-    from benchmarks import once
+    from benchmarks import memoised
 
     monkeypatch.setenv("RNNBENCH_RESULTS_DIR", str(tmp_path / "results"))
     monkeypatch.setenv("RNNBENCH_COMMIT", "0" * 40)
-    monkeypatch.setattr(once, "FOLDER", tmp_path)
+    monkeypatch.setattr(memoised, "FOLDER", tmp_path)
     return Suite(tmp_path)

@@ -95,7 +95,7 @@ def test_the_server_that_cases_are_forked_from_has_one_thread():
         from asv_runner.discovery import disc_benchmarks
         sys.path.insert(0, "")
         list(disc_benchmarks("benchmarks"))
-        assert "torch" in sys.modules and "rnnbench.parity" in sys.modules
+        assert "torch" in sys.modules and "rnnbench.parity.check" in sys.modules
         assert "rnnbench.backends.compiled.backend" in sys.modules
         print(next(line for line in open("/proc/self/status") if line.startswith("Threads")))
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from benchmarks import agreement, base, cold, machine, memory, parity, speed
+from benchmarks import agreement, base, cold, machine, memoised, memory, parity, speed
 
 import rnnbench
 from rnnbench.backends.manual import Manual
@@ -218,17 +218,16 @@ def test_parity_of_a_case_is_checked_once_in_a_run(suite, planted, monkeypatch):
 
 
 def test_what_is_the_same_is_kept_for_other_processes_and_seconds_are_not(tmp_path, monkeypatch):
-    from benchmarks import once
 
     kept = tmp_path / "kept"
     kept.mkdir()
-    monkeypatch.setattr(once, "KEPT", str(kept))
+    monkeypatch.setattr(memoised, "KEPT", str(kept))
     for process in ("one", "two"):
         own = tmp_path / process
         own.mkdir()
-        monkeypatch.setattr(once, "FOLDER", own)
-        assert once.once(("parity",), lambda: process, same=True) == "one"  # noqa: B023
-        assert once.once(("seconds",), lambda: process) == process  # noqa: B023
+        monkeypatch.setattr(memoised, "FOLDER", own)
+        assert memoised.once(("parity",), lambda: process, same=True) == "one"  # noqa: B023
+        assert memoised.once(("seconds",), lambda: process) == process  # noqa: B023
 
 
 def test_memory_counts_what_a_call_touches_and_frees():

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from judge.calibration import simulated
 from typer.testing import CliRunner, Result
-from verdict.calibration import simulated
 
 from rnnbench.cli import app
-from rnnbench.verdict import commits, project
-from rnnbench.verdict.calibration import calibrate as calibration
-from rnnbench.verdict.card import Card
-from rnnbench.verdict.process import Suite
+from rnnbench.judge.calibration import calibrate as calibration
+from rnnbench.judge.calibration.card import Card
+from rnnbench.judge.verdict import commits, project
+from rnnbench.judge.verdict.process import Suite
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from rnnbench.cli import app
 from rnnbench.cli import compare as command
 from rnnbench.comparison import threads
 from rnnbench.comparison.compare import Line
-from rnnbench.counting import flops
 from rnnbench.roofline import store
 from rnnbench.roofline.caches import Level
+from rnnbench.roofline.cost import flops
 from rnnbench.roofline.store import Bandwidth, NoRooflineError, Rate, Roof, Roofline
 
 SMALL = ["--shapes", "1x4", "--cells", "gru", "--steps", "3", "--seconds", "0.05"]

@@ -7,9 +7,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from rnnbench import machine
 from rnnbench.cli import app
 from rnnbench.comparison import threads
+from rnnbench.files import machine
 from rnnbench.roofline import measure, store
 from rnnbench.roofline.caches import CachesError, Level
 from rnnbench.roofline.store import Bandwidth, Rate, Roof, Roofline

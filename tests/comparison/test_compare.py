@@ -19,7 +19,7 @@ from rnnbench.comparison import threads, timing
 from rnnbench.comparison.compare import Line, compare
 from rnnbench.comparison.plan import Plan
 from rnnbench.comparison.work import Work
-from rnnbench.counting import flops
+from rnnbench.roofline.cost import flops
 
 CASE = Case(Spec("gru", 3, 4), 5, 2)
 

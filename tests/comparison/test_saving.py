@@ -7,11 +7,12 @@ import math
 
 import pytest
 
-from rnnbench import Case, Spec, machine
+from rnnbench import Case, Spec
 from rnnbench.comparison import saving
 from rnnbench.comparison.compare import Line
 from rnnbench.comparison.plan import case_from_dict
-from rnnbench.counting import flops
+from rnnbench.files import machine
+from rnnbench.roofline.cost import flops
 
 CASE = Case(Spec("lstm", 3, 4), 5, 2)
 

@@ -17,7 +17,7 @@ from torch import nn
 
 import rnnbench
 from rnnbench import Spec
-from rnnbench.oracle import oracle
+from rnnbench.parity.oracle import oracle
 from rnnbench.spec import CELLS
 
 I, H = 3, 4  # noqa: E741

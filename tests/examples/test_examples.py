@@ -12,8 +12,8 @@ grow, so that all of them together move the loss of step t by no more than Σ s(
     band(t) = FACTOR · (2 eps · |loss(t)| + Σ_{k≤t} s(k))
 
 The first term is what s cannot show: it is the difference of two losses, each rounded to float32.
-FACTOR is 2: one step of a backend may be off by `rnnbench.parity.FLOOR` = 4 unit roundoffs, which
-are 2 eps. `test_band_has_teeth` shows what falls outside.
+FACTOR is 2: one step of a backend may be off by `rnnbench.parity.check.FLOOR` = 4 unit roundoffs,
+which are 2 eps. `test_band_has_teeth` shows what falls outside.
 """
 
 from __future__ import annotations

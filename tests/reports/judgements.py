@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rnnbench.nightly.night import Night, Trouble
-from rnnbench.verdict import stored
-from rnnbench.verdict.answer import CaseAnswer, Commit, Status, Verdict
-from rnnbench.verdict.card import Card, Planted
+from rnnbench.files import records
+from rnnbench.judge.calibration.card import Card, Planted
+from rnnbench.judge.nightly.night import Night, Trouble
+from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
 
 BENCHMARK = "speed.Inference.time_inference"
 NAMES = ("backend", "cell", "T", "layers", "directions", "shape")
@@ -113,12 +113,12 @@ def write(results: Path, *values: Verdict | Card | Night, host: str = "bench") -
     written = []
     for value in values:
         if isinstance(value, Verdict):
-            name = stored.name(value.at, value.base.hash[:8], value.head.hash[:8])
-            kind = stored.VERDICTS
+            name = records.name(value.at, value.base.hash[:8], value.head.hash[:8])
+            kind = records.VERDICTS
         else:
-            name = stored.name(value.at)
-            kind = stored.CARD if isinstance(value, Card) else stored.NIGHTS
-        written.append(stored.write(results, kind, host, name, value.as_dict()))
+            name = records.name(value.at)
+            kind = records.CARD if isinstance(value, Card) else records.NIGHTS
+        written.append(records.write(results, kind, host, name, value.as_dict()))
     return written
 
 
@@ -152,5 +152,5 @@ def write_hostile(results: Path, commits: list[str], host: str, markup: str) -> 
         ),
         host=host,
     )
-    target = results / stored.VERDICTS / host / "19990101T000000Z-half.json"
+    target = results / records.VERDICTS / host / "19990101T000000Z-half.json"
     target.write_text('{"schema": 1, "at": "<b>', encoding="utf-8")

@@ -14,7 +14,7 @@ from reports import synthetic as long_history
 from reports.rows import load_rows
 from synthetic import Project
 
-from rnnbench.verdict import stored
+from rnnbench.files import records
 
 
 def result_files(project: Project) -> list[Path]:
@@ -219,7 +219,7 @@ def test_older_verdicts_are_reachable(long: Path, monkeypatch: pytest.MonkeyPatc
     published(long, monkeypatch)
     page = (long / "html" / "regressions.html").read_text()
     assert "18 older verdicts" in page
-    for file in stored.files(long / ".asv" / "results", stored.VERDICTS):
+    for file in records.files(long / ".asv" / "results", records.VERDICTS):
         link = f"verdicts/synthetic/{file.name}"
         assert f'href="{link}"' in page
         assert (long / "html" / link).read_bytes() == file.read_bytes()

@@ -27,9 +27,9 @@ from reports.site import HERE
 from reports.site import PAGES as SITE_PAGES
 from synthetic import MARKUP, Project
 
-from rnnbench.nightly.night import Night, Trouble
-from rnnbench.verdict.answer import CaseAnswer, Commit, Status, Verdict
-from rnnbench.verdict.card import Card, Planted
+from rnnbench.judge.calibration.card import Card, Planted
+from rnnbench.judge.nightly.night import Night, Trouble
+from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 BASE, HEAD, NEXT = "a" * 40, "b" * 40, "c" * 40

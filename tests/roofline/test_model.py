@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rnnbench import Case, Spec
-from rnnbench.counting import NUMBER_BYTES, flops, read_bytes, step_bytes
 from rnnbench.roofline.caches import Level
+from rnnbench.roofline.cost import NUMBER_BYTES, flops, read_bytes, step_bytes
 from rnnbench.roofline.model import attainable
 from rnnbench.roofline.store import Bandwidth, Rate, Roof
 from rnnbench.spec import DTYPES

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnbench import machine
+from rnnbench.files import machine
 from rnnbench.roofline import store
 from rnnbench.roofline.caches import Level
 from rnnbench.roofline.store import Bandwidth, NoRooflineError, Rate, Roof, Roofline

@@ -14,8 +14,8 @@ from truncation.brute import doubled, network
 import rnnbench
 from rnnbench import interface
 from rnnbench.backends.numba import windows
-from rnnbench.linearised import Jacobian
-from rnnbench.recurrence import LayerWeights
+from rnnbench.bptt.linearised import Jacobian
+from rnnbench.bptt.recurrence import LayerWeights
 from rnnbench.spec import CELLS, Spec
 from rnnbench.truncation import sliding
 

@@ -1,9 +1,9 @@
 """JAX on the CPU: one `jax.lax.scan` per layer and direction, differentiated by JAX.
 
-With the gates of `rnnbench.oracle`: the input projection x W_ihᵀ of all steps is one product before
-the scan, together with every bias that may be added this early; a step then does one product with
-the state. A packed sequence is padded, and a step behind its end leaves the state as it is (going
-in reverse: until it begins), so that the final state is that of its own last step.
+With the gates of `rnnbench.parity.oracle`: the input projection x W_ihᵀ of all steps is one product
+before the scan, together with every bias that may be added this early; a step then does one product
+with the state. A packed sequence is padded, and a step behind its end leaves the state as it is
+(going in reverse: until it begins), so that the final state is that of its own last step.
 
 The derivatives are JAX's own, of any order. Forward in training is ``jax.vjp`` in one jitted
 function, whose pullback, a tree of arrays, is kept for the backward pass and called in another. A
@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from rnnbench.backends.padding import Padded, refuse_tangents
 from rnnbench.errors import UnsupportedError
 from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.padded import Padded, refuse_tangents
 from rnnbench.spec import Spec
 
 POOL = "tf_XLAEigen"

@@ -1,7 +1,7 @@
 r"""Torch loops with a backward pass derived by hand: the place to read how BPTT works.
 
-No autograd is used inside. One layer in one direction, time loop inside; `rnnbench.stack` holds
-the loop over layers and directions around it.
+No autograd is used inside. One layer in one direction, time loop inside; `rnnbench.bptt.stack`
+holds the loop over layers and directions around it.
 
 Forward, for the rows of step t (a sequence a row, so the textbook's W x is x Wᵀ here):
 
@@ -38,9 +38,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rnnbench.autograd import run_stack
-from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.recurrence import (
+from rnnbench.bptt.autograd import run_stack
+from rnnbench.bptt.recurrence import (
     LayerGradients,
     LayerResult,
     LayerWeights,
@@ -48,6 +47,7 @@ from rnnbench.recurrence import (
     Recurrence,
     sum_of_outer,
 )
+from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
 
 

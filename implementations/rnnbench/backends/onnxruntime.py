@@ -29,9 +29,9 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from rnnbench.backends.padding import Padded, refuse_tangents
 from rnnbench.errors import UnsupportedError
 from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.padded import Padded, refuse_tangents
 from rnnbench.spec import Spec
 
 PROVIDER = "CPUExecutionProvider"

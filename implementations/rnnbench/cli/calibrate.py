@@ -16,13 +16,13 @@ import typer
 from rnnbench.cli.exits import leave
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, USAGE
-from rnnbench.verdict import text
+from rnnbench.judge.verdict import text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rnnbench.verdict.calibration.calibrate import Calibrated, Stand
-    from rnnbench.verdict.card import Card
+    from rnnbench.judge.calibration.calibrate import Calibrated, Stand
+    from rnnbench.judge.calibration.card import Card
 
 TRIALS = "Trials"
 ASV = "Building"
@@ -78,12 +78,12 @@ def calibrate(
     Exit codes: 0 there is a card; 2 wrong usage; 4 nothing was measured; 5 the commit can't be
     built, or nothing runs.
     """
-    from rnnbench.verdict import commits
-    from rnnbench.verdict.calibration import calibrate as calibration
-    from rnnbench.verdict.choice import chooser
-    from rnnbench.verdict.decision import Rule
-    from rnnbench.verdict.process import WorkerError
-    from rnnbench.verdict.project import BuildError, Project
+    from rnnbench.judge.calibration import calibrate as calibration
+    from rnnbench.judge.verdict import commits
+    from rnnbench.judge.verdict.choice import chooser
+    from rnnbench.judge.verdict.decision import Rule
+    from rnnbench.judge.verdict.process import WorkerError
+    from rnnbench.judge.verdict.project import BuildError, Project
 
     try:
         plan = calibration.Plan(

@@ -21,7 +21,7 @@ from rnnbench.spec import CELLS, PHASES, Case, Spec
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rnnbench.parity import Parity, Row
+    from rnnbench.parity.check import Parity, Row
 
 GRID = "Grid: repeat an option for several values"
 SHOWN = 40
@@ -54,9 +54,9 @@ def check(
     """Check outputs, states and every gradient of the backends against the float64 oracle.
 
     Every combination of the grid is a case. An error is given in eps, the unit roundoff of the
-    dtype, next to its budget; the budget is derived in the module rnnbench.budget.
+    dtype, next to its budget; the budget is derived in the module rnnbench.parity.budget.
     """
-    from rnnbench import parity
+    from rnnbench.parity import check
 
     started = time.monotonic()
     try:
@@ -74,11 +74,11 @@ def check(
     except InputError as error:
         leave(USAGE, str(error))
 
-    result = parity.Parity()
+    result = check.Parity()
     with progress("checking", len(cases) * len(names)) as advance:
         for case in cases:
             for name in names:
-                result.rows += parity.check(name, [case]).rows
+                result.rows += check.check(name, [case]).rows
                 advance()
     seconds = time.monotonic() - started
     if as_json:

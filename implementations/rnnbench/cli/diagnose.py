@@ -85,8 +85,8 @@ def diagnose(
     FILE.py IS EXECUTED, with your rights, in a process of its own that is ended when the time limit
     is over: diagnose only what you would run.
     """
-    from rnnbench.diagnosis.apart import diagnose_file
     from rnnbench.diagnosis.page import check_path, write
+    from rnnbench.diagnosis.process import diagnose_file
     from rnnbench.diagnosis.usage import check_usage
 
     try:

@@ -21,11 +21,11 @@ from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import LINE_EVERY_SECONDS
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, TEXT, USAGE
-from rnnbench.nightly.shard import Shard
+from rnnbench.judge.nightly.shard import Shard
 
 if TYPE_CHECKING:
-    from rnnbench.nightly.plan import Step
-    from rnnbench.nightly.run import Result
+    from rnnbench.judge.nightly.plan import Step
+    from rnnbench.judge.nightly.run import Result
 
 SHARES = "Shares of the budget: what one leaves goes to measuring"
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
@@ -114,10 +114,10 @@ def nightly(
     nothing broke at head. The first night has nothing to judge against: if nothing breaks its head
     is the first clean commit. So is a night with nothing new and nothing left to measure.
     """
-    from rnnbench.nightly import lock, parts
-    from rnnbench.nightly.engine import Engine
-    from rnnbench.nightly.plan import Plan
-    from rnnbench.nightly.run import night
+    from rnnbench.judge.nightly import lock, parts
+    from rnnbench.judge.nightly.engine import Engine
+    from rnnbench.judge.nightly.plan import Plan
+    from rnnbench.judge.nightly.run import night
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -160,7 +160,7 @@ def seconds_of(name: str, text: str) -> float:
 
 
 def _judgeable(threshold: float) -> None:
-    from rnnbench.verdict.decision import Rule
+    from rnnbench.judge.verdict.decision import Rule
 
     Rule(threshold)
 
@@ -205,7 +205,7 @@ def _bar() -> Iterator[Callable[[Step], None]]:
 
 
 def _words(step: Step) -> str:
-    from rnnbench.nightly.summary import minutes
+    from rnnbench.judge.nightly.summary import minutes
 
     counted = f" {step.done} of {step.total} units" if step.total else ""
     if step.seconds_left is not None and step.seconds_left < 0:
@@ -218,7 +218,7 @@ def _words(step: Step) -> str:
 def _tell(
     result: Result, log: Path, markdown: Path | None, report: str | None, *, as_json: bool
 ) -> None:
-    from rnnbench.nightly import summary
+    from rnnbench.judge.nightly import summary
 
     if markdown is not None:
         try:

@@ -17,13 +17,13 @@ from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import LINE_EVERY_SECONDS
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, TEXT, USAGE
-from rnnbench.verdict import text
-from rnnbench.verdict.answer import CaseAnswer, Status, Verdict
+from rnnbench.judge.verdict import text
+from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rnnbench.verdict.judge import Stand
+    from rnnbench.judge.verdict.pairs import Stand
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -112,11 +112,12 @@ def verdict(
     budget. Errors against the oracle are judged by their growth, peak memory at twice the
     threshold, import and compile seconds at four times. The
     benchmarks are the working tree's, in RNNBENCH_PROFILE. The rule is in the module
-    rnnbench.verdict.decision, the choice of cases in rnnbench.verdict.choice.
+    rnnbench.judge.verdict.decision, the choice of cases in rnnbench.judge.verdict.choice.
     """
-    from rnnbench.verdict import run, stored
-    from rnnbench.verdict.process import WorkerError
-    from rnnbench.verdict.project import BuildError
+    from rnnbench.files import records
+    from rnnbench.judge.verdict import run
+    from rnnbench.judge.verdict.process import WorkerError
+    from rnnbench.judge.verdict.project import BuildError
 
     if as_json and as_markdown:
         leave(USAGE, "--json and --markdown exclude each other")
@@ -146,11 +147,11 @@ def verdict(
     answer = found.verdict
     if not no_save:
         try:
-            stored.write(
+            records.write(
                 save or found.results,
-                stored.VERDICTS,
+                records.VERDICTS,
                 answer.machine["host"],
-                stored.name(answer.at, answer.base.hash[:8], answer.head.hash[:8]),
+                records.name(answer.at, answer.base.hash[:8], answer.head.hash[:8]),
                 answer.as_dict(),
             )
         except OSError as error:

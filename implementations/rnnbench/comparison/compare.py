@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from rnnbench import interface, parity
+from rnnbench import interface
 from rnnbench.comparison import threads, timing
 from rnnbench.comparison.plan import BASELINE, Plan, case_from_dict
 from rnnbench.comparison.statistics import Ratio, ratio
 from rnnbench.comparison.work import Work
-from rnnbench.counting import flops
+from rnnbench.parity import check
+from rnnbench.roofline.cost import flops
 from rnnbench.spec import Case
 
 REFERENCES = (BASELINE, "compile", *interface.PEERS)
@@ -103,7 +104,7 @@ def compare(
 def _prepared(name: str, case: Case, count: int) -> tuple[Line, Work | None]:
     """Checked, built and warm; without work where there is nothing to time."""
     line = Line(case, name, count, "ok")
-    rows = parity.check(name, [case]).rows
+    rows = check.check(name, [case]).rows
     refused = next((row for row in rows if row.status == "unsupported"), None)
     if refused is not None:
         return replace(line, status="unsupported", detail=refused.detail), None
@@ -122,7 +123,7 @@ def _prepared(name: str, case: Case, count: int) -> tuple[Line, Work | None]:
     return replace(line, identity=identity), work
 
 
-def _failure(failures: list[parity.Row]) -> tuple[str, str]:
+def _failure(failures: list[check.Row]) -> tuple[str, str]:
     """Status and sentence of a candidate without parity."""
     worst = max(failures, key=lambda row: row.share)
     if worst.status == "raised":

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rnnbench import machine
 from rnnbench.comparison.compare import Line, fastest, line_of
 from rnnbench.comparison.plan import BASELINE
-from rnnbench.counting import flops
-from rnnbench.lines import append as append_line
+from rnnbench.files import machine
+from rnnbench.files.jsonl import append as append_line
+from rnnbench.roofline.cost import flops
 
 SCHEMA = 1
 FOLDER = "comparison"

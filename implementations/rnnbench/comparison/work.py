@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnbench import interface, nn
-from rnnbench.problem import pose
+from rnnbench.parity.problem import pose
 from rnnbench.spec import Case
 
 Call = Callable[[], tuple[Tensor, ...]]

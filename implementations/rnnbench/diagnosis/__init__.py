@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 from rnnbench.diagnosis import cuts, locate
+from rnnbench.diagnosis.adapter import Stranger, introductions
 from rnnbench.diagnosis.causes import Found, explain, returned
 from rnnbench.diagnosis.guard import buffers_kept
 from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
 from rnnbench.diagnosis.repeat import unsteady
 from rnnbench.diagnosis.result import Diagnosis, Explanation, Quantity
-from rnnbench.diagnosis.stranger import Stranger, introductions
 from rnnbench.diagnosis.trials import (
     Trial,
     cases_for,
@@ -41,7 +41,7 @@ from rnnbench.diagnosis.usage import check_usage
 from rnnbench.diagnosis.weights import Mapped
 from rnnbench.errors import InputError
 from rnnbench.mistakes import CATALOGUE
-from rnnbench.parity import Row
+from rnnbench.parity.check import Row
 from rnnbench.spec import Spec
 
 __all__ = ["diagnose"]

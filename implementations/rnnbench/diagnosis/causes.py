@@ -6,9 +6,9 @@ oracle's, in the unit roundoff of the dtype, and may be
 
     max(rule 1 of the budget, 4·A)   and   no more than 1/16 of the departure that it explains,
 
-A being the conditioning of the planted network itself, measured as in `rnnbench.budget` and only
-where the rule does not suffice. A mistake that rounds to a narrower dtype is planted in the dtype
-of the candidate as well, so that what it rounds falls to the same side.
+A being the conditioning of the planted network itself, measured as in `rnnbench.parity.budget` and
+only where the rule does not suffice. A mistake that rounds to a narrower dtype is planted in the
+dtype of the candidate as well, so that what it rounds falls to the same side.
 
 Search.  What is right forward can only be wrong backward, so mistakes that change the output are
 left out then, and those of the backward pass alone where gradients cannot decide. A pair of which
@@ -29,12 +29,12 @@ import numpy as np
 import torch
 
 from rnnbench import mistakes
-from rnnbench.budget import CONDITIONING_DRAWS, FLOOR, relative_error, rule
-from rnnbench.candidate import answers
 from rnnbench.diagnosis.trials import Posed, Trial, without_padding
 from rnnbench.mistakes import CATALOGUE, Mistake
-from rnnbench.oracle import Array
-from rnnbench.problem import Problem
+from rnnbench.parity.budget import CONDITIONING_DRAWS, FLOOR, relative_error, rule
+from rnnbench.parity.candidate import answers
+from rnnbench.parity.oracle import Array
+from rnnbench.parity.problem import Problem
 from rnnbench.spec import UNIT_ROUNDOFF
 
 FORWARD = ("output", "h_n", "c_n")

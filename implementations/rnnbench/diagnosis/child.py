@@ -3,7 +3,7 @@
 Reads one JSON object from the command line (file, name, options of `rnnbench.diagnose`, out,
 loaded) and writes one to ``out``: ``{"diagnosis": …}``, ``{"usage": sentence}`` or
 ``{"raised": sentence}``. The file ``loaded`` is made once the program is in. Started by
-`rnnbench.diagnosis.apart`, which ends it when its time is up.
+`rnnbench.diagnosis.process`, which ends it when its time is up.
 """
 
 from __future__ import annotations

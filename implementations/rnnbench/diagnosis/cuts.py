@@ -27,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from rnnbench.budget import relative_error
+from rnnbench.diagnosis.adapter import Stranger
 from rnnbench.diagnosis.result import Contribution, Heat, Place
-from rnnbench.diagnosis.shifted import same_at_every_step
-from rnnbench.diagnosis.stranger import Stranger
+from rnnbench.diagnosis.time_invariance import same_at_every_step
 from rnnbench.diagnosis.trials import Posed, Trial, put
-from rnnbench.oracle import Array
-from rnnbench.parity import Row
-from rnnbench.problem import Problem
+from rnnbench.parity.budget import relative_error
+from rnnbench.parity.check import Row
+from rnnbench.parity.oracle import Array
+from rnnbench.parity.problem import Problem
 from rnnbench.spec import UNIT_ROUNDOFF
 
 WHOLE = ("shape", "dtype", "missing", "raised")

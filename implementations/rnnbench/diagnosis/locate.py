@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnbench.diagnosis.adapter import Stranger
 from rnnbench.diagnosis.cuts import (
     WHOLE,
     Cuts,
@@ -30,9 +31,8 @@ from rnnbench.diagnosis.cuts import (
 )
 from rnnbench.diagnosis.layouts import GATE_ORDER
 from rnnbench.diagnosis.result import Place, suffix
-from rnnbench.diagnosis.stranger import Stranger
 from rnnbench.diagnosis.trials import Posed, Trial, put
-from rnnbench.oracle import Array
+from rnnbench.parity.oracle import Array
 
 PINNED = 30.0
 """A bias so far up or down that a gate is 0 or 1 to rounding; a candidate activation ±1."""

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnbench.diagnosis.adapter import Stranger
 from rnnbench.diagnosis.result import Quantity
-from rnnbench.diagnosis.stranger import Stranger
 from rnnbench.diagnosis.trials import Posed, Trial, put
 from rnnbench.spec import UNIT_ROUNDOFF
 

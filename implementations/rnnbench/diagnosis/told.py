@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from rnnbench.candidate import spec_of
 from rnnbench.diagnosis.slots import holds_weights, slots_of
 from rnnbench.errors import InputError
+from rnnbench.parity.candidate import spec_of
 from rnnbench.spec import GATES, Spec
 
 

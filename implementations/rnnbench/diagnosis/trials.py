@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rnnbench.diagnosis.adapter import Stranger
 from rnnbench.diagnosis.guard import in_words
 from rnnbench.diagnosis.layouts import STATES, Layout, storages
 from rnnbench.diagnosis.limit import TimeUpError
-from rnnbench.diagnosis.stranger import Stranger
 from rnnbench.diagnosis.usage import array_of
 from rnnbench.errors import InputError
-from rnnbench.oracle import Array
-from rnnbench.parity import Row, asked, judge, torch_errors
-from rnnbench.problem import ORACLE_PRECISION, Problem, pose
+from rnnbench.parity.check import Row, asked, judge, torch_errors
+from rnnbench.parity.oracle import Array
+from rnnbench.parity.problem import ORACLE_PRECISION, Problem, pose
 from rnnbench.spec import Case
 
 T, B = 5, 3

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rnnbench.diagnosis.adapter import KINDS, LOSSES
 from rnnbench.diagnosis.layouts import Layout
-from rnnbench.diagnosis.stranger import KINDS, LOSSES
 from rnnbench.errors import InputError
-from rnnbench.oracle import Array
+from rnnbench.parity.oracle import Array
 from rnnbench.spec import Spec
 
 

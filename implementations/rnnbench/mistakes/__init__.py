@@ -11,7 +11,7 @@
 One network (`network`) has a named place wherever people slip; a mistake is a function that changes
 the value there, so that any of them can be planted together, on any problem, in any dtype. With
 none planted, the network is right. `candidate` gives a function for `rnnbench.check`, `answers` the
-numbers as `rnnbench.oracle` gives the right ones.
+numbers as `rnnbench.parity.oracle` gives the right ones.
 
 Known shortcomings: of two mistakes at one place that both replace the value, the later in the
 catalogue wins; a mistake that depends on random numbers (a second dropout mask) is planted with one
@@ -30,7 +30,7 @@ from rnnbench.errors import InputError
 from rnnbench.mistakes import cells, derivatives, gradients, layers, sequences, weights
 from rnnbench.mistakes.catalogue import Mistake
 from rnnbench.mistakes.network import At, Hook, Network
-from rnnbench.oracle import Array
+from rnnbench.parity.oracle import Array
 from rnnbench.spec import Case, Spec
 
 __all__ = ["CATALOGUE", "Mistake", "answers", "applicable", "candidate", "variant"]
@@ -121,7 +121,8 @@ def answers(
     lengths: Sequence[int] | None = None,
     masks: Sequence[Array] | None = None,
 ) -> dict[str, Any]:
-    """Every quantity in float64 with these mistakes planted: `rnnbench.oracle.oracle`, gone wrong.
+    """Every quantity in float64 with these mistakes planted: `rnnbench.parity.oracle.oracle`, gone
+    wrong.
 
     Arguments and names of the answers are the oracle's. A gradient that no path reaches is None.
     What comes out in a wrong shape has no upstream gradient, and adds nothing to the others.

@@ -2,8 +2,8 @@
 
 It is written so that every line where people slip is a *place*: a named point that hands its value
 to the mistakes planted there and takes back what they make of it. With none it is the network of
-`rnnbench.oracle`, in whatever dtype it is given. A place passes a tensor, a tuple of them, or a
-function; two mistakes at one place act one after the other.
+`rnnbench.parity.oracle`, in whatever dtype it is given. A place passes a tensor, a tuple of them,
+or a function; two mistakes at one place act one after the other.
 
     lengths, x, initial, weights    the arguments, before anything runs
     order, active, sequence, start  of one layer and direction: which step is read when, which
@@ -147,7 +147,7 @@ class Network:
         return None if self.at.lengths is None else _before(self.at.lengths, self.at.T)
 
     def step(self, x: Tensor, state: State, w: Mapping[str, Tensor]) -> State:
-        """h_t (and c_t) from x_t and the state before; a and u as in `rnnbench.oracle`."""
+        """h_t (and c_t) from x_t and the state before; a and u as in `rnnbench.parity.oracle`."""
         h, cell = state[0], self.at.spec.cell
         a = x @ w["weight_ih"].T + w.get("bias_ih", 0.0)
         u = self.product(h, w["weight_hh"]) + w.get("bias_hh", 0.0)

@@ -8,8 +8,8 @@ counting turns costs nothing that can be seen.
 
 **Reads.** sums[i] ← sums[i] + factor · source[…], the vectors of the source in order, one to each
 sum in turn: one load and one multiply-add a vector, as in the product with a packed matrix
-(`rnnbench.backends.numba.product`). A core starts as many multiply-adds a cycle as loads, so that
-the loads are what limits; 8 sums are two in each of four cycles.
+(`rnnbench.backends.numba.microkernel`). A core starts as many multiply-adds a cycle as loads, so
+that the loads are what limits; 8 sums are two in each of four cycles.
 
 Nothing can be left out by the compiler: factor, addend and the first sums come from memory, the
 last sums go there, and a multiply-add may not be regrouped. A second pass over the source goes on

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from rnnbench import machine
 from rnnbench.backends.numba.memory import LINE
 from rnnbench.backends.numba.vector import Lanes, processor
+from rnnbench.files import machine
 from rnnbench.roofline import kernels
 from rnnbench.roofline.caches import Level, caches, levels
 from rnnbench.roofline.store import Bandwidth, Rate, Roof, Roofline

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rnnbench.counting import flops, read_bytes, step_bytes
+from rnnbench.roofline.cost import flops, read_bytes, step_bytes
 from rnnbench.roofline.store import Bandwidth, Roof
 from rnnbench.spec import Case
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from platformdirs import user_data_path
 
-from rnnbench import machine
+from rnnbench.files import machine
 from rnnbench.roofline.caches import Level
 
 SCHEMA = 1
@@ -68,7 +68,7 @@ class Roof:
 class Roofline:
     """A machine's roofs.
 
-    machine     `rnnbench.machine.identity`
+    machine     `rnnbench.files.machine.identity`
     vectors     name of the vector instructions used
     at          when, in UTC, ISO 8601
     """

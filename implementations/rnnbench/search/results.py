@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from rnnbench import lines, machine
+from rnnbench.files import jsonl, machine
 from rnnbench.search.plan import Plan
 from rnnbench.search.worker import DIVERGED, FINISHED, SECONDS, owners
 from rnnbench.training.loop import Run
@@ -87,4 +87,4 @@ def path(folder: Path, host: str) -> Path:
 
 def append(made: Mapping[str, Any], folder: Path) -> Path:
     """Add a `record`."""
-    return lines.append(made, path(folder, made["machine"]["host"]))
+    return jsonl.append(made, path(folder, made["machine"]["host"]))

@@ -14,10 +14,10 @@ float32 for each number. With q the loss of a step, its gradient norm or the tes
     E(t) = the same over draws in float32, whose every operation rounds
     band(t) = max(4, 4 · A(t), min(4 · E(t), R))     R = 8 · ⌈log₂(k·T)⌉
 
-as in `rnnbench.budget`: a floor of 4 u, times the conditioning; and twice over what torch's own
-module errs by (4 · E for its factor 2, as a run has many steps), but no more than rule 1 grants one
-pass, so that torch cannot widen the band by being wrong. A run with an e(q_t) beyond band(t) has
-left the band; so has one that stopped being numbers where the oracle did not.
+as in `rnnbench.parity.budget`: a floor of 4 u, times the conditioning; and twice over what torch's
+own module errs by (4 · E for its factor 2, as a run has many steps), but no more than rule 1 grants
+one pass, so that torch cannot widen the band by being wrong. A run with an e(q_t) beyond band(t)
+has left the band; so has one that stopped being numbers where the oracle did not.
 
 Chaos.  Where the band is wider than `WIDEST` of the value itself, a curve says nothing any more:
 steps from there on are reported, not gated. A verdict says how many steps were.
@@ -38,7 +38,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnbench.budget import FLOOR, rule
+from rnnbench.parity.budget import FLOOR, rule
 from rnnbench.spec import UNIT_ROUNDOFF, Case
 from rnnbench.training import reference
 from rnnbench.training.loop import Curve, Disturb, Run

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbench import interface
-from rnnbench.oracle import oracle
+from rnnbench.bptt.stack import draw_masks
+from rnnbench.parity.oracle import oracle
 from rnnbench.spec import Spec
-from rnnbench.stack import draw_masks
 
 NAME = "oracle"
 
 
 class Oracle(interface.Backend):
-    """`rnnbench.oracle` behind the interface: float64, all cells, dense and packed."""
+    """`rnnbench.parity.oracle` behind the interface: float64, all cells, dense and packed."""
 
     def supports(self, spec: Spec, conditions: interface.Conditions) -> str | None:
         if spec.dtype != "float64":
@@ -44,7 +44,7 @@ class Oracle(interface.Backend):
         return output, tuple(state)
 
     def identity(self, spec: Spec, inputs: interface.Inputs) -> Mapping[str, Any]:
-        return {"kernel": "rnnbench.oracle, NumPy float64"}
+        return {"kernel": "rnnbench.parity.oracle, NumPy float64"}
 
 
 class _Group:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rnnbench import lines, machine
+from rnnbench.files import jsonl, machine
 from rnnbench.training.band import Band
 from rnnbench.training.settings import Settings
 from rnnbench.training.sidebyside import Outcome
@@ -69,4 +69,4 @@ def path(folder: Path, host: str) -> Path:
 
 def append(made: Mapping[str, Any], folder: Path) -> Path:
     """Add a `record`."""
-    return lines.append(made, path(folder, made["machine"]["host"]))
+    return jsonl.append(made, path(folder, made["machine"]["host"]))

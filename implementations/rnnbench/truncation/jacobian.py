@@ -25,8 +25,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnbench.linearised import Jacobian
-from rnnbench.recurrence import LayerWeights
+from rnnbench.bptt.linearised import Jacobian
+from rnnbench.bptt.recurrence import LayerWeights
 from rnnbench.spec import Spec
 
 

@@ -47,12 +47,12 @@ import torch
 from torch import Tensor, nn
 
 from rnnbench import interface
-from rnnbench import nn as rnnbench_nn
+from rnnbench.bptt.linearised import Kernel, Layer, Sums
+from rnnbench.bptt.recurrence import LayerWeights, sum_of_outer
+from rnnbench.bptt.stack import draw_masks
 from rnnbench.errors import UnsupportedError
-from rnnbench.linearised import Kernel, Layer, Sums
-from rnnbench.recurrence import LayerWeights, sum_of_outer
+from rnnbench.nn.modules import AUTO
 from rnnbench.spec import CELLS, Spec
-from rnnbench.stack import draw_masks
 from rnnbench.truncation.jacobian import linearise, push
 from rnnbench.truncation.known import known
 from rnnbench.truncation.runner import Runner
@@ -306,7 +306,7 @@ def _backend_of(model: Any, spec: Spec, device: str, kernel: str) -> str:
     first that can. Measured, RNN, T=2048, B=1, H=64: 0.8 ms on "numba", 17 ms on "native".
     """
     name: str = getattr(model, "backend", "native")
-    if name != rnnbench_nn.AUTO:
+    if name != AUTO:
         return name
     conditions = interface.Conditions(device=device, phase="inference")
     return next(

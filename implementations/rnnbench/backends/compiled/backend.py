@@ -22,12 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnbench.autograd import run_stack
 from rnnbench.backends.compiled.blocks import Block, Blocks
 from rnnbench.backends.compiled.chunks import chunk_of
 from rnnbench.backends.compiled.steps import COEFFICIENTS, STEPS, Tensors
-from rnnbench.interface import Backend, Conditions, Inputs
-from rnnbench.recurrence import (
+from rnnbench.bptt.autograd import run_stack
+from rnnbench.bptt.recurrence import (
     LayerGradients,
     LayerResult,
     LayerWeights,
@@ -35,6 +34,7 @@ from rnnbench.recurrence import (
     Recurrence,
     sum_of_outer,
 )
+from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
 
 

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.backends.compiled.steps import STEPS
-from rnnbench.recurrence import (
-    Layout,
-)
+from rnnbench.bptt.recurrence import Layout
 
 
 class Block(NamedTuple):

@@ -2,7 +2,7 @@ r"""One step of each cell for the compiler, forward and backward.
 
 A step of BPTT is linear in dh = ∂L/∂h_t and dc = ∂L/∂c_t, and its coefficients are known as soon as
 the step has run forward. So the forward chunk keeps the coefficients in place of the gates, and the
-backward chunk only multiplies. With the gates, α, μ and dm of `rnnbench.oracle`:
+backward chunk only multiplies. With the gates, α, μ and dm of `rnnbench.parity.oracle`:
 
     RNN    D = φ' (relu keeps h itself)        α = μ = dh ⊙ D
     GRU    N = (1 − z) ⊙ (1 − n²)              α_n = dh ⊙ N

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnbench.bptt.recurrence import LayerWeights
 from rnnbench.errors import InputError
-from rnnbench.recurrence import LayerWeights
 
 
 def address(tensor: Tensor | None, further: int = 0) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 from rnnbench.backends.numba import inference, passes, threads
 from rnnbench.backends.numba.recurrence import NumbaRecurrence
 from rnnbench.backends.numba.vector import Lanes, processor
+from rnnbench.backends.numba_base import Jitted
 from rnnbench.interface import Inputs, Repeated
-from rnnbench.jitted import Jitted
 from rnnbench.spec import Spec
 
 

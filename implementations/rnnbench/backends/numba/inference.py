@@ -18,11 +18,11 @@ from rnnbench.backends.numba import passes
 from rnnbench.backends.numba.memory import HUGE, Room, empty, places
 from rnnbench.backends.numba.plan import Forward, Plan, chunk_steps, part_count, team_size
 from rnnbench.backends.numba.row_order import row_order
+from rnnbench.bptt.call import as_its_own
+from rnnbench.bptt.recurrence import Layout
+from rnnbench.bptt.stack import weights_of
 from rnnbench.interface import Inputs, Repeated
-from rnnbench.node import as_its_own
-from rnnbench.recurrence import Layout
 from rnnbench.spec import Spec
-from rnnbench.stack import weights_of
 
 
 class _Direction(NamedTuple):

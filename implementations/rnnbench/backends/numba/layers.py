@@ -31,12 +31,12 @@ the rows of the step before; the others begin with h0.
 from __future__ import annotations
 
 from rnnbench.backends.numba import cells
+from rnnbench.backends.numba.barrier import meet
 from rnnbench.backends.numba.compiling import inlined, jit
-from rnnbench.backends.numba.meeting import meet
+from rnnbench.backends.numba.gemm import multiply, multiply_panels
 from rnnbench.backends.numba.memory import LINE
+from rnnbench.backends.numba.microkernel import NEXT, SAME
 from rnnbench.backends.numba.packing import copy_part, copy_vector
-from rnnbench.backends.numba.product import NEXT, SAME
-from rnnbench.backends.numba.products import multiply, multiply_panels
 from rnnbench.backends.numba.vector import size_of
 
 RNN_TANH, RNN_RELU, GRU, LSTM = range(4)

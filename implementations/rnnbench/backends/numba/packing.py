@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from rnnbench.backends.numba.compiling import jit
-from rnnbench.backends.numba.product import PANEL
+from rnnbench.backends.numba.microkernel import PANEL
 from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted, size_of
 
 

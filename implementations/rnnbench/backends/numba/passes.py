@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnbench.backends.numba import layers, products
+from rnnbench.backends.numba import gemm, layers
 from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.gate_order import pack_biases, pack_transposed, unpack_bias
+from rnnbench.backends.numba.gemm import multiply_panels
+from rnnbench.backends.numba.microkernel import SAME
 from rnnbench.backends.numba.packing import copy_part, pack_rows
-from rnnbench.backends.numba.product import SAME
-from rnnbench.backends.numba.products import multiply_panels
 from rnnbench.backends.numba.vector import size_of
 
 
@@ -112,13 +112,13 @@ def backward_products(
     row = layers.row_of(cell, slot, size)
     if dx:
         pack_rows(like, w_ih, I, zeros, SAME, input_rows, I, width, to_ih)
-        at_once = max(1, products.ROWS_BYTES // (row * size))
+        at_once = max(1, gemm.ROWS_BYTES // (row * size))
         for n in range(first, last, at_once):
             multiply_panels(
                 like, min(at_once, last - n), x_slot // width, width, delta + n * row * size, row,
                 to_ih, zeros, SAME, dx + n * x_slot * size, x_slot, len(input_rows), SAME,
             )  # fmt: skip
-    products.weight_gradients(
+    gemm.weight_gradients(
         like, delta, row, H, width, before, input_columns, hidden_columns, x, I, y, y_row, h0, S,
         packed, dw_ih, x_slot, dw_hh, s_slot, sums, zeros, low, high,
     )  # fmt: skip
@@ -136,4 +136,4 @@ def projection_gradient(like, N, H, S, width, gates, c, dh_all, m, packed, dw_hr
     """Gradient of W_hr, with rows of whole vectors; m (N, slot) is room for o ⊙ tanh c."""
     slot, s_slot = layers.slot_of(H, width), layers.slot_of(S, width)
     layers.hidden_rows(like, N, slot, width, gates, c, m)
-    products.projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr, zeros)
+    gemm.projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr, zeros)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbench.backends.numba import gate_order, layers, threads
-from rnnbench.backends.numba.product import PANEL
+from rnnbench.backends.numba.microkernel import PANEL
 from rnnbench.backends.numba.vector import Lanes
-from rnnbench.recurrence import Layout
+from rnnbench.bptt.recurrence import Layout
 from rnnbench.spec import Spec
 
 CHUNK_BYTES = 1 << 17

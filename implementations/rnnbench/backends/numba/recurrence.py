@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnbench.backends.numba import gate_order, passes, products, threads
+from rnnbench.backends.numba import gate_order, gemm, passes, threads
 from rnnbench.backends.numba.arrays import address, as_rows, cut, padded, solid, weight_addresses
 from rnnbench.backends.numba.memory import Room, empty
 from rnnbench.backends.numba.plan import (
@@ -29,7 +29,7 @@ from rnnbench.backends.numba.plan import (
     team_size,
 )
 from rnnbench.backends.numba.row_order import row_order
-from rnnbench.recurrence import (
+from rnnbench.bptt.recurrence import (
     LayerGradients,
     LayerResult,
     LayerWeights,
@@ -199,7 +199,7 @@ class NumbaRecurrence(Recurrence):
             )  # fmt: skip
 
         def products_of(rows: tuple[int, int], vectors: tuple[int, int]) -> None:
-            own = Room(x, plan.backward[0], products.BLOCK * (plan.row + x_slot + s_slot))
+            own = Room(x, plan.backward[0], gemm.BLOCK * (plan.row + x_slot + s_slot))
             passes.backward_products(
                 plan.like, order.before, plan.code, inputs, H, S, plan.width,
                 gate_order.rows(plan.input_order, H, slot), input_columns, hidden_columns,
@@ -235,7 +235,7 @@ class NumbaRecurrence(Recurrence):
                 address(db_hh),
             )  # fmt: skip
         if P:
-            own = Room(x, products.BLOCK * (s_slot + slot) + s_slot)
+            own = Room(x, gemm.BLOCK * (s_slot + slot) + s_slot)
             passes.projection_gradient(
                 plan.like, N, H, S, plan.width, address(gates), address(c), dh_all, m,
                 own.addresses[0], address(dw_hr), zeros,

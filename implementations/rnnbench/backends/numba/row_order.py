@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbench.recurrence import Layout
+from rnnbench.bptt.recurrence import Layout
 
 Integers = NDArray[np.int64]
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import torch
 
-from rnnbench.backends.numba import meeting, openmp
+from rnnbench.backends.numba import barrier, openmp
 
 WORTH_IT = 2e7
 """Multiply-adds of one part below which it is not worth a thread: some 0.3 ms."""
@@ -74,8 +74,8 @@ def team(size: int, member: Callable[[int, int], None]) -> bool:
     if not lock.acquire(blocking=False):
         return False
     try:
-        counters = meeting.counters(size)
-        failed = meeting.failing(counters)
+        counters = barrier.counters(size)
+        failed = barrier.failing(counters)
 
         def begin(who: int) -> None:
             try:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from rnnbench.backends.numba import gate_order, packing
 from rnnbench.backends.numba.compiling import inlined, jit
+from rnnbench.backends.numba.gemm import MOST, multiply_panels
 from rnnbench.backends.numba.layers import (
     CODES,
     GRU,
@@ -39,12 +40,11 @@ from rnnbench.backends.numba.layers import (
     slot_of,
 )
 from rnnbench.backends.numba.memory import Room
+from rnnbench.backends.numba.microkernel import MOST_ROWS, PANEL, SAME, block_sums, choose_block
 from rnnbench.backends.numba.packing import copy_vector
-from rnnbench.backends.numba.product import MOST_ROWS, PANEL, SAME, block_sums, choose_block
-from rnnbench.backends.numba.products import MOST, multiply_panels
 from rnnbench.backends.numba.vector import I64, Emitter, Lanes, emitted, size_of
-from rnnbench.linearised import Layer, Sums
-from rnnbench.recurrence import LayerWeights
+from rnnbench.bptt.linearised import Layer, Sums
+from rnnbench.bptt.recurrence import LayerWeights
 from rnnbench.spec import Spec
 
 TILE_BYTES = 1 << 19
@@ -334,7 +334,8 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k: int) -> list[Sums]:
-    """All windows K steps back; arguments and result are those of `rnnbench.linearised.Kernel`.
+    """All windows K steps back; arguments and result are those of
+    `rnnbench.bptt.linearised.Kernel`.
 
     float32 and float64 on the CPU.
     """

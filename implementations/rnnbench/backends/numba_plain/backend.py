@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnbench.backends.numba_base import Jitted
 from rnnbench.backends.numba_plain import kernels
-from rnnbench.jitted import Jitted
-from rnnbench.recurrence import (
+from rnnbench.bptt.recurrence import (
     LayerGradients,
     LayerResult,
     LayerWeights,

@@ -1,0 +1,367 @@
+"""Asking somebody's program a problem: what kind it is, how it is called, what it gives back.
+
+Four kinds, each a black box:
+
+    module    an object that holds its weights, called as ``m(x)`` or ``m(x, state)``
+    function  ``f(x, state, weights)`` with weights by torch's names (or by the mapping's)
+    cell      one step: an object called as ``c(x_t, state)``, or a function ``c(x_t, state,
+              weights)``; the loop over time is ours
+    gradient  ``g(x, state, weights)`` or ``g(x, state, weights, upstream)``, returning gradients
+              as a dict by the names of what they belong to, such as ``{"weight_ih_l0": …}``
+
+Of the first three, gradients are asked for through autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from rnnbench.diagnosis.guard import guarded
+from rnnbench.diagnosis.layouts import GATE_ORDER, Layout, to_numpy, to_torch
+from rnnbench.diagnosis.limit import TimeLimit
+from rnnbench.diagnosis.parametrised import with_plain_weights
+from rnnbench.diagnosis.signature import POSITIONAL, Arguments, arguments_of, positional, takes
+from rnnbench.diagnosis.slots import Slot, holds_weights, slots_of
+from rnnbench.diagnosis.told import spec_from
+from rnnbench.diagnosis.weights import Mapped, Match, matches
+from rnnbench.errors import InputError
+from rnnbench.parity.oracle import Array
+from rnnbench.parity.problem import Problem, as_float64
+from rnnbench.spec import Spec
+
+KINDS = ("module", "function", "cell", "gradient")
+LOSSES = ("upstream", "h_n", "output")
+"""What a gradient function differentiates: the inner product with the upstream gradients that it is
+given, or by itself the sum of the final state, or of the output."""
+
+
+@dataclass
+class Stranger:
+    """A candidate and everything that is known about how to ask it."""
+
+    candidate: Any
+    name: str
+    spec: Spec
+    kind: str
+    layout: Layout
+    match: Match | None = None  # of an object that holds its weights
+    renamed: Mapping[str, str] = field(default_factory=dict)  # torch's name → the function's
+    loss: str = "upstream"
+    gives: tuple[str, ...] = ("output", "h_n", "c_n")  # what its loss can be made of
+    arguments: Arguments = POSITIONAL  # of an object that holds its weights
+    takes_state: bool = True
+    takes_lengths: bool = False
+    takes_masks: bool = False
+    takes_packed: bool = False  # PackedSequence in and out
+    remark: str = ""  # on what was done to it before it could be asked
+    limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
+    notes: dict[str, None] = field(default_factory=dict)  # in order, each once
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        return self.match.absent if self.match else ()
+
+    def ask(self, problem: Problem) -> dict[str, Any]:
+        """Quantities by the oracle's names, as tensors in torch's layout; only those that it gives.
+
+        A gradient that no path reaches is None. Raises whatever the candidate raises.
+        """
+        call = _Call(self, problem)
+        with guarded(self.notes), self.limit.running(problem.case.name):
+            if self.kind == "gradient":
+                return call.gradients_given()
+            with torch.set_grad_enabled(problem.case.training and self.layout.arrays == "torch"):
+                found, graph = call.outputs()
+            return found | (call.gradients(found) if graph else {})
+
+
+class _Call:
+    """One call: the tensors of a problem, made afresh."""
+
+    def __init__(self, stranger: Stranger, problem: Problem) -> None:
+        self.stranger, self.problem = stranger, problem
+        self.spec, self.layout = stranger.spec, stranger.layout
+        grad = problem.case.training and stranger.kind != "gradient"
+        grad = grad and stranger.layout.arrays == "torch"
+        self.dtype = getattr(torch, self.spec.dtype)
+
+        def leaf(values: Array) -> Tensor:
+            return torch.tensor(as_float64(values), dtype=self.dtype, requires_grad=grad)
+
+        self.x = leaf(problem.x)
+        self.state = tuple(map(leaf, problem.state))
+        self.weights = {name: leaf(values) for name, values in problem.weights.items()}
+
+    def _outgoing(self) -> tuple[Any, Any, dict[str, Any]]:
+        """x, state and weights in the candidate's layout."""
+        x = self.layout.x_out(self.x)
+        state = tuple(self.layout.state_out(part, self.spec) for part in self.state)
+        weights = {
+            name: self.layout.weight_out(name, weight, self.spec)
+            for name, weight in self.weights.items()
+            if name not in self.stranger.absent
+        }
+        if self.stranger.match is None and self.stranger.renamed:
+            renamed = self.stranger.renamed
+            weights = {renamed.get(name, name): weight for name, weight in weights.items()}
+        if self.layout.arrays == "numpy":
+            x, state = to_numpy(x), to_numpy(state)
+            weights = to_numpy(weights) if self.stranger.match is None else weights
+        return x, state, weights
+
+    def outputs(self) -> tuple[dict[str, Any], bool]:
+        """Output and final states, and whether gradients can be asked for at all."""
+        x, state, weights = self._outgoing()
+        stranger = self.stranger
+        if stranger.kind == "cell":
+            y, final = self._stepped(x, state, weights)
+        elif stranger.match is not None:
+            with stranger.match.holding(weights):
+                y, final = _parts(self._called(stranger.candidate, x, state))
+                y = self._padded(y)
+        else:
+            y, final = _parts(stranger.candidate(x, state, weights, **self._taken()))
+        if self.layout.arrays == "numpy" or isinstance(y, np.ndarray):
+            y, final = to_torch(y, self.dtype), to_torch(final, self.dtype)
+            numpys = True
+        else:
+            numpys = False
+        if stranger.kind != "cell":
+            y = self.layout.y_in(y)
+            final = tuple(self.layout.state_in(part, self.spec) for part in final)
+        found = {"output": y} | dict(zip(("h_n", "c_n"), final, strict=False))
+        if numpys and self.problem.case.training:
+            stranger.notes["it computes with NumPy, which has no gradients: forward only"] = None
+        return found, self.problem.case.training and not numpys
+
+    def _called(self, candidate: Any, x: Any, state: Any) -> Any:
+        T, B = self.problem.x.shape[:2]
+        lengths = torch.full((B,), T)
+        if (own := self.problem.case.lengths) is not None:
+            x = pack_padded_sequence(self.x, torch.tensor(own), enforce_sorted=False)
+        if self.layout.arrays == "numpy":
+            lengths = to_numpy(lengths)
+        return self.stranger.arguments.call(candidate, x, state, lengths)
+
+    def _padded(self, y: Any) -> Any:
+        """The output for a packed sequence in the candidate's layout, zero after each end."""
+        if self.problem.case.lengths is None:
+            return y
+        if not isinstance(y, PackedSequence):
+            raise TypeError(f"for a PackedSequence it returned {type(y).__name__}")
+        padded, _ = pad_packed_sequence(y, total_length=self.problem.case.T)
+        return self.layout.x_out(padded)
+
+    def _stepped(self, x: Any, state: Any, weights: Any) -> tuple[Any, tuple[Any, ...]]:
+        """A single cell along the sequence: our loop, its step."""
+        candidate, match = self.stranger.candidate, self.stranger.match
+        now = tuple(part[0] for part in state)
+        ys = []
+        for x_t in x:
+            if match is not None:
+                with match.holding(weights):
+                    new = candidate(x_t, now if len(now) > 1 else now[0])
+            else:
+                new = candidate(x_t, now, weights)
+            now = _state_of(new, len(now))
+            ys.append(now[0])
+        stack: Callable[..., Any] = np.stack if isinstance(ys[0], np.ndarray) else torch.stack
+        return stack(ys), tuple(part[None] for part in now)
+
+    def _taken(self) -> dict[str, Any]:
+        case = self.problem.case
+        own: dict[str, Any] = {}
+        if self.stranger.takes_lengths:
+            own["lengths"] = case.lengths
+        if self.stranger.takes_masks:
+            masks = self.problem.masks
+            own["masks"] = masks and tuple(
+                torch.tensor(as_float64(mask), dtype=self.dtype) for mask in masks
+            )
+        return {name: value for name, value in own.items() if value is not None}
+
+    def _sources(self) -> dict[str, Tensor]:
+        """What gradients are asked of, by the oracle's names."""
+        sources = {"grad_x": self.x}
+        if self.problem.case.initial_state:
+            sources |= dict(zip(("grad_h0", "grad_c0"), self.state, strict=False))
+        return sources | {
+            f"grad_{name}": weight
+            for name, weight in self.weights.items()
+            if name not in self.stranger.absent
+        }
+
+    def gradients(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the problem's loss, through autograd; what has no graph or a wrong shape adds none."""
+        sources = self._sources()
+        asked = [
+            (found[name], torch.tensor(as_float64(up), dtype=found[name].dtype))
+            for name, up in self.problem.upstream.items()
+            if isinstance(found.get(name), Tensor)
+            and found[name].requires_grad
+            and found[name].shape == up.shape
+        ]
+        if not asked:
+            return dict.fromkeys(sources)
+        try:
+            gradients = torch.autograd.grad(
+                [value for value, _ in asked], list(sources.values()), [up for _, up in asked],
+                allow_unused=True,
+            )  # fmt: skip
+        except Exception as error:
+            error.add_note("in the backward pass")
+            raise
+        return dict(zip(sources, gradients, strict=True))
+
+    def gradients_given(self) -> dict[str, Any]:
+        """What a gradient function returns, by the oracle's names."""
+        x, state, weights = self._outgoing()
+        arguments: list[Any] = [x, state, weights]
+        if self.stranger.loss == "upstream":
+            arguments.append(self._upstream())
+        given = self.stranger.candidate(*arguments)
+        if not isinstance(given, Mapping):
+            raise InputError(
+                "a gradient function must return a dict by the names of what the gradients belong "
+                f"to, such as {{'weight_ih_l0': …}}; got {type(given).__name__}"
+            )
+        theirs = {own: name for name, own in self.stranger.renamed.items()}
+        names = {p.name for p in self.spec.parameters} | {"x", "h0", "c0"}
+        found: dict[str, Any] = {}
+        for key, value in given.items():
+            bare = str(key).removeprefix("grad_")
+            name, tensor = theirs.get(bare, bare), to_torch(value, self.dtype)
+            if name in ("output", "h_n", "c_n"):
+                continue
+            if name not in names:
+                raise InputError(
+                    "a gradient function must name its gradients as torch names what they belong "
+                    f"to ({', '.join(sorted(names)[:3])}, …, x, h0); got {key!r}"
+                )
+            if isinstance(tensor, Tensor):
+                tensor = tensor.detach()
+            if name == "x":
+                tensor = self.layout.y_in(tensor)
+            elif name in ("h0", "c0"):
+                tensor = self.layout.state_in(tensor, self.spec)
+            else:
+                tensor = self.layout.gradient_in(name, tensor, self.spec)
+                shape = self.weights[name].shape
+                if isinstance(tensor, Tensor) and _without_ones(tensor.shape) == _without_ones(
+                    shape
+                ):
+                    tensor = tensor.reshape(shape)
+            found[f"grad_{name}"] = tensor
+        return found
+
+    def _upstream(self) -> dict[str, Any]:
+        up = {
+            name: torch.tensor(as_float64(value), dtype=self.dtype)
+            for name, value in self.problem.upstream.items()
+        }
+        handed = {
+            name: self.layout.x_out(value)
+            if name == "output"
+            else self.layout.state_out(value, self.spec)
+            for name, value in up.items()
+        }
+        return to_numpy(handed) if self.layout.arrays == "numpy" else handed
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
+def _parts(value: Any) -> tuple[Any, tuple[Any, ...]]:
+    """(y, final states) of y, (y, h), (y, (h, c)) or (y, h, c)."""
+    if not isinstance(value, tuple | list) or not value:
+        return value, ()
+    y, *rest = value
+    if len(rest) == 1 and isinstance(rest[0], tuple | list):
+        rest = list(rest[0])
+    return y, tuple(part for part in rest if part is not None)
+
+
+def _state_of(new: Any, parts: int) -> tuple[Any, ...]:
+    """The new state of a cell that returns h, (h, c), or (output, state)."""
+    if not isinstance(new, tuple | list):
+        return (new,)
+    if len(new) == 2 and (parts == 1 or isinstance(new[1], tuple | list)):
+        new = new[1] if isinstance(new[1], tuple | list) else (new[1],)
+    return tuple(new)
+
+
+def kind_of(candidate: Any, kind: str | None) -> str:
+    """The kind as given, or a module, a cell where its type says so, or a function."""
+    if kind is not None:
+        return kind
+    if not callable(candidate) or isinstance(candidate, type):
+        raise InputError(
+            "candidate must be a module, a callable object that holds its weights, or a function; "
+            f"got {candidate!r:.80}"
+        )
+    if isinstance(candidate, torch.nn.RNNCellBase):
+        return "cell"
+    return "module" if holds_weights(candidate) else "function"
+
+
+def introductions(
+    candidate: Any, spec: Spec | None, kind: str | None, mapping: Mapped | None,
+    layout: Mapping[str, Any], loss: str | None, limit: TimeLimit | None = None,
+) -> list[Stranger]:  # fmt: skip
+    """The candidate in every way that its weights can be matched; mostly one.
+
+    Raises InputError for what is not known or cannot be told apart.
+    """
+    candidate, said = with_plain_weights(candidate)
+    name = getattr(candidate, "__name__", type(candidate).__name__)
+    kind = kind_of(candidate, kind)
+    spec = spec or spec_from(candidate, kind)
+    if kind == "cell" and spec.layers * spec.directions != 1:
+        raise InputError(
+            f"spec must have one layer and direction for a single cell; got {spec.name}"
+        )
+    known = Layout(**{name: value for name, value in layout.items() if value is not None})
+    known.check(spec)
+    stranger = Stranger(
+        candidate, name, spec, kind, known, limit=limit or TimeLimit(None), remark=said
+    )
+    if holds_weights(candidate) and kind in ("module", "cell"):
+        if "batch_first" not in layout or layout["batch_first"] is None:
+            first = getattr(candidate, "batch_first", False) is True
+            stranger.layout = replace(known, batch_first=first)
+        if kind == "module":
+            stranger.arguments = arguments_of(candidate, len(spec.state_shapes(1)))
+            stranger.takes_state = stranger.arguments.takes_state
+        slots: list[Slot] = slots_of(candidate)
+        return [replace(stranger, match=match, notes={}) for match in matches(slots, spec, mapping)]
+    stranger.renamed = _renamed(spec, mapping)
+    if kind == "function":
+        stranger.takes_lengths = takes(candidate, "lengths")
+        stranger.takes_masks = takes(candidate, "masks")
+    if kind == "gradient":
+        stranger.loss = loss or ("upstream" if positional(candidate) != 3 else "h_n")
+    return [stranger]
+
+
+def _renamed(spec: Spec, mapping: Mapped | None) -> dict[str, str]:
+    names = {p.name for p in spec.parameters}
+    for name, own in (mapping or {}).items():
+        if name not in names or not isinstance(own, str):
+            raise InputError(
+                "mapping must give a function's own name for each of torch's, such as "
+                f"{{'weight_ih_l0': 'W'}}; got {name!r}: {own!r}"
+            )
+    return dict(mapping or {})  # type: ignore[arg-type]
+
+
+def gate_letters(spec: Spec) -> str:
+    """A letter for each gate's block of rows, in torch's order."""
+    return GATE_ORDER[spec.cell]

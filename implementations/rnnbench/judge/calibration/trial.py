@@ -1,0 +1,67 @@
+"""One verdict whose truth is known, kept below the results as ``trials/HOST/AT-KIND.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from rnnbench.files import records
+from rnnbench.judge.verdict.answer import MEASURED, CaseAnswer, Verdict
+
+SCHEMA = 1
+TRIALS = "trials"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A verdict, and what it should have said."""
+
+    verdict: Verdict
+    settings: Mapping[str, Any]
+    """All that the error rates depend on besides machine and versions."""
+    planted: Mapping[str, float] | None
+    """Name of a case → the share that it was slowed by; None in A/A trials."""
+    asv: Mapping[str, Mapping[str, str]]
+    """Name of a case → factor → what asv's rule says."""
+
+    @property
+    def measured(self) -> list[CaseAnswer]:
+        return self.verdict.of(*MEASURED)
+
+    def age(self, now: datetime | None = None) -> float:
+        """Days since it was measured."""
+        since = (now or datetime.now(UTC)) - datetime.fromisoformat(self.verdict.at)
+        return since.total_seconds() / 86400
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict.as_dict(),
+            "settings": dict(self.settings),
+            "planted": None if self.planted is None else dict(self.planted),
+            "asv": {case: dict(said) for case, said in self.asv.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for what `as_dict` does not write."""
+        if given["schema"] != SCHEMA:
+            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
+        own = {name: value for name, value in given.items() if name != "schema"}
+        return cls(**own | {"verdict": Verdict.from_dict(given["verdict"])})
+
+
+def keep(results: Path, trial: Trial) -> Path:
+    """Write one, whole or not at all."""
+    kind = "aa" if trial.planted is None else "planted"
+    name = records.name(trial.verdict.at, kind)
+    return records.write(results, TRIALS, trial.verdict.machine["host"], name, trial.as_dict())
+
+
+def kept(results: Path, host: str) -> list[Trial]:
+    """All that can be read, oldest first."""
+    found = records.read(results, TRIALS, Trial.from_dict, host)
+    return [one.value for one in found if one.value is not None]

@@ -1,0 +1,80 @@
+"""What earlier nights know that asv's files do not say: what failed where, how long things take.
+
+asv writes the same NaN for a case that was skipped and for one that was never run, so that a case
+which has no number needs to be remembered here. Losing the file costs some measuring, no result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from rnnbench.files import records
+
+SCHEMA = 1
+KIND = "nightly"
+NEW_SHARE = 0.3
+"""Weight of the newest duration in the running mean."""
+
+
+@dataclass
+class Ledger:
+    """Of one machine and shard."""
+
+    missing: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    """Commit → benchmark at its version → case without a number → ``failed`` or ``none``."""
+    unbuilt: dict[str, str] = field(default_factory=dict)
+    """Commit → why it does not build."""
+    last: dict[str, str] = field(default_factory=dict)
+    """Slice → the night (AT) in which it was last measured."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Benchmark, or part of the night → seconds per case, a running mean."""
+    queue: list[str] = field(default_factory=list)
+    """Commits with units left, oldest first."""
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Empty where there is no file yet; ValueError, KeyError, TypeError where it is broken."""
+        try:
+            given = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return cls()
+        if given["schema"] != SCHEMA:
+            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
+        own = {key: value for key, value in given.items() if key != "schema"}
+        shapes = {name: type(value) for name, value in asdict(cls()).items()}
+        for key, value in own.items():
+            if not isinstance(value, shapes[key]):
+                raise TypeError(f"{key} must be a {shapes[key].__name__}")
+        return cls(**own)
+
+    def write(self, folder: Path, host: str, name: str) -> Path:
+        return records.write(folder, KIND, host, name, self.as_dict())
+
+    def as_dict(self) -> Mapping[str, Any]:
+        return {"schema": SCHEMA} | asdict(self)
+
+    def note_seconds(self, what: str, per_case: float) -> None:
+        old = self.seconds.get(what, per_case)
+        self.seconds[what] = round(old + NEW_SHARE * (per_case - old), 4)
+
+    def note_outcomes(self, commit: str, benchmark: str, kinds: Mapping[str, str]) -> None:
+        """Remember which of the cases just run have no number."""
+        known = self.missing.setdefault(commit, {})
+        before = {
+            case: kind for case, kind in known.get(benchmark, {}).items() if case not in kinds
+        }
+        known[benchmark] = before | {case: kind for case, kind in kinds.items() if kind != "ok"}
+
+    def closed(self, commit: str, benchmark: str, *, again: bool) -> set[str]:
+        """Cases without a number that are not run again; those that failed are if ``again``."""
+        known = self.missing.get(commit, {}).get(benchmark, {})
+        return {case for case, kind in known.items() if kind == "none" or not again}
+
+    def keep_only(self, commits: list[str]) -> None:
+        """Forget the commits that no night will come back to."""
+        self.missing = {key: value for key, value in self.missing.items() if key in commits}
+        self.unbuilt = {key: value for key, value in self.unbuilt.items() if key in commits}

@@ -1,0 +1,53 @@
+"""The parts of a night that are commands of their own: the verdict, and the calibration."""
+
+from __future__ import annotations
+
+import json
+
+from rnnbench.files import records
+from rnnbench.judge.nightly import accounts
+from rnnbench.judge.nightly.engine import Engine
+from rnnbench.judge.nightly.night import Trouble
+from rnnbench.judge.nightly.plan import Judged, Plan
+from rnnbench.judge.verdict.answer import Verdict
+
+OVERTIME = 2.0
+"""A command is stopped at this many times its budget: what follows a regression comes on top."""
+ANEW = 100
+"""Verdicts of the card that a night would renew; its share of the time ends it before."""
+BUILD_SECONDS = 3600.0
+"""Besides, for building both sides."""
+
+
+def judge(engine: Engine, plan: Plan, base: str, head: str, seconds: float) -> Judged:
+    """``rnnbench verdict BASE HEAD``, and its file among the results."""
+    out = engine.folder / "verdict.json"
+    out.unlink(missing_ok=True)
+    options = [*_options(engine, plan, seconds), "--no-save", "--json"]
+    limit = seconds * OVERTIME + BUILD_SECONDS
+    ended = engine.command("verdict", base, head, *options, limit=limit, stdout=out)
+    try:
+        verdict = Verdict.from_dict(json.loads(out.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Judged(troubles=(accounts.part_failed("verdict", ended),))
+    name = records.name(verdict.at, base[:8], head[:8])
+    try:
+        file = records.write(engine.results, records.VERDICTS, engine.host, name, verdict.as_dict())
+    except OSError as error:
+        return Judged(verdict, None, (accounts.full_disk(error, "verdict"),))
+    return Judged(verdict, str(file.relative_to(engine.results)))
+
+
+def calibrate(engine: Engine, plan: Plan, seconds: float) -> tuple[Trouble, ...]:
+    """``rnnbench calibrate`` for a share of the night: it refreshes this machine's card."""
+    options = [*_options(engine, plan, seconds), "--share", str(ANEW)]
+    ended = engine.command("calibrate", *options, limit=seconds * OVERTIME + BUILD_SECONDS)
+    return (accounts.part_failed("calibrate", ended),) if ended.code else ()
+
+
+def _options(engine: Engine, plan: Plan, seconds: float) -> list[str]:
+    """What both are asked alike; they count their budget in minutes."""
+    options = ["--config", engine.conf, "--budget", f"{seconds / 60:.2f}"]
+    options += ["--threshold", f"{100 * plan.threshold:g}%"]
+    options += [f"--bench={pattern}" for pattern in plan.bench]
+    return [*options, "--environment", "existing"] if engine.existing else options

@@ -1,0 +1,389 @@
+"""One night: what is new is judged and measured within the budget, and published.
+
+Order: judge head against the last clean commit, since that is what a night is for; a share for
+calibration; measure units until the time is up; publish. The file of the night is written when it
+begins and after every step, so that a killed night is known for one, and the next goes on from it.
+
+The last clean commit is the head of the last night of this machine and shard that finished with
+exit code 0. So there is no state that could contradict the nights.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
+from rnnbench.files import machine, records
+from rnnbench.judge.nightly import accounts, result_files, units
+from rnnbench.judge.nightly.clone import Clone
+from rnnbench.judge.nightly.engine import Engine, EngineError
+from rnnbench.judge.nightly.ledger import KIND, Ledger
+from rnnbench.judge.nightly.night import Night, Trouble
+from rnnbench.judge.nightly.plan import Calibrate, Judge, Plan, Step
+from rnnbench.judge.nightly.shard import Shard
+from rnnbench.judge.nightly.units import Unit
+from rnnbench.judge.verdict.answer import Verdict
+
+PUBLISH_SECONDS = 3600.0
+GRACE = 0.1
+"""Share of the budget that a unit may run over its end before it is stopped; at least a minute."""
+IN_VAIN = 3
+"""Units in a row without a result that could be kept, after which the night measures no more."""
+RANK = (FAILED, BROKEN, NOTHING_MEASURED, INCONCLUSIVE, GOOD)
+"""Which exit code stands where several apply: as in `Verdict.exit_code`."""
+PUBLISH = "<publish>"
+
+
+def _silent(_: Step) -> None:
+    """Show nothing."""
+
+
+@dataclass
+class _Run:
+    """The state of one night."""
+
+    engine: Engine
+    plan: Plan
+    clone: Clone
+    judge: Judge
+    calibrate: Calibrate
+    show: Callable[[Step], None]
+    began: float
+    night: Night
+    ledger: Ledger
+    commits: list[str]
+    file: str
+    """Of the night and of the ledger."""
+    troubles: list[Trouble]
+    left: list[Unit] = field(default_factory=list)
+    cases: int = 0
+    """Of the suite, as far as this night is concerned with it."""
+    verdict: Verdict | None = None
+    broken: bool = False
+    """Something at head, or a whole part of the night."""
+    parity: bool = False
+
+    @property
+    def passed(self) -> float:
+        return time.monotonic() - self.began
+
+    def remaining(self) -> float:
+        return self.plan.budget - self.passed
+
+    def save(self, **changes: object) -> None:
+        """Write the night as it stands, and the ledger; a full disk is a trouble, no end."""
+        self.night = replace(
+            self.night,
+            seconds=round(self.passed, 1),
+            left=len(self.left),
+            troubles=tuple(self.troubles),
+            **changes,  # type: ignore[arg-type]
+        )
+        results, host = self.engine.results, self.engine.host
+        try:
+            records.write(results, records.NIGHTS, host, self.file, self.night.as_dict())
+            self.ledger.write(results, host, _ledger_name(self.plan.shard))
+        except OSError as error:
+            self.broken = True
+            if not any(one.unit == "night" for one in self.troubles):
+                self.troubles.append(accounts.full_disk(error, "night"))
+
+    def trouble(self, *troubles: Trouble, at_head: bool = False) -> None:
+        self.troubles += troubles
+        self.broken |= at_head
+
+    def judge_head(self) -> None:
+        """Unless an interrupted night has judged these two commits already."""
+        base, head = self.night.base, self.night.head
+        seconds = self.plan.budget * self.plan.verdict_share if self.plan.judges else 0.0
+        if base is None or base == head or not seconds or self.clone.commit(base) is None:
+            return
+        if self.night.verdict is None:
+            self._show("judging", seconds)
+            judged = self.judge(self.engine, self.plan, base, head, seconds)
+            self.trouble(*judged.troubles, at_head=judged.verdict is None)
+            self.verdict = judged.verdict
+            self.save(verdict=judged.path)
+        else:
+            self.verdict = _read_verdict(self.engine.results / self.night.verdict)
+
+    def calibrate_machine(self) -> None:
+        seconds = min(self.plan.budget * self.plan.calibrate_share, self.remaining())
+        if seconds > 0 and self.plan.judges:
+            self._show("calibrating", seconds)
+            self.trouble(*self.calibrate(self.engine, self.plan, seconds))
+
+    def list_units(self) -> None:
+        """What is left to measure; where the suite can't be imported, nothing is."""
+        self._show("listing", None)
+        suite: list[dict[str, Any]] = []
+        try:
+            suite = self.engine.suite(self.night.head)
+            self.engine.keep_suite()
+        except OSError as error:
+            self.trouble(accounts.full_disk(error, "listing"), at_head=True)
+        except EngineError as error:
+            if not accounts.built(error.ended):
+                self.trouble(accounts.unbuilt(self.night.head, error.ended), at_head=True)
+            else:
+                self.trouble(accounts.part_failed("listing", error.ended), at_head=True)
+        if not suite:
+            return
+        parts = units.slices(suite, self.plan.shard, self.plan.bench, self.plan.unit_cases)
+        self.cases = sum(len(part.cases) for part in parts)
+        if not self.cases:
+            asked = f"{', '.join(self.plan.bench) or 'no pattern'}; shard {self.plan.shard}"
+            self.trouble(Trouble("cases", "listing", f"The suite has no such case: {asked}."))
+        known = result_files.numbers(
+            self.engine.results, self.engine.host, self.commits, existing=self.engine.existing
+        )
+        self.left = units.waiting(self.commits, parts, known, self.ledger, self.night.head)
+
+    def measure(self) -> None:
+        """Unit by unit, until there is none or the time is up."""
+        waiting, vain = list(self.left), 0
+        for number, unit in enumerate(waiting):
+            if unit.commit in self.ledger.unbuilt:
+                self.left.remove(unit)
+                continue
+            if self.remaining() <= 0 or vain == IN_VAIN:
+                break
+            expected = units.expected(unit, self.ledger)
+            if expected is not None and expected > self.remaining() and self.night.measured:
+                continue
+            try:
+                vain = 0 if self._measure(unit, number, len(waiting)) else vain + 1
+            except OSError as error:
+                vain += 1
+                self.trouble(accounts.full_disk(error, unit.name), at_head=self._at_head(unit))
+            self.save()
+
+    def _measure(self, unit: Unit, number: int, total: int) -> bool:
+        """Whether something is known of the unit now; OSError where it could not be kept."""
+        later = units.estimate(self.left, self.ledger)
+        rest = None if later is None else min(later, self.remaining())
+        self._show("measuring", rest, number, total)
+        limit = self.remaining() + max(60.0, GRACE * self.plan.budget)
+        ended = self.engine.measure(unit, limit)
+        head = self._at_head(unit)
+        if not accounts.built(ended):
+            trouble = accounts.unbuilt(unit.commit, ended)
+            self.ledger.unbuilt[unit.commit] = trouble.account
+            self.trouble(trouble, at_head=head)
+            self.left.remove(unit)
+            return True
+        if ended.code not in (0, 2):  # 2: some case failed, and all is saved
+            self.trouble(accounts.no_results(unit, ended), at_head=head)
+            return False
+        found = result_files.adopt(self.engine.scratch, self.engine.results).get(unit.slice.key, {})
+        kinds = {case: found.get(case, "failed") for case in unit.cases}
+        self.ledger.note_outcomes(unit.commit, unit.slice.key, kinds)
+        self.ledger.last[unit.slice.id] = self.night.at
+        self.ledger.note_seconds(unit.slice.benchmark, ended.seconds / len(unit.cases))
+        self.left.remove(unit)
+        self.night = replace(self.night, measured=self.night.measured + 1)
+        failed = list(kinds.values()).count("failed")
+        if failed:
+            trouble = accounts.failed_cases(unit, failed, ended, again=head)
+            self.parity |= head and trouble.what == "parity"
+            self.trouble(trouble, at_head=head and trouble.what != "parity")
+        return True
+
+    def _show(self, what: str, expected: float | None, done: int = 0, total: int = 0) -> None:
+        """Show a step now and while its command runs, with what is left of what it should take."""
+
+        def tick(passed: float) -> None:
+            rest = None if expected is None else expected - passed
+            self.show(Step(what, done, total, rest))
+
+        self.engine.tick = tick
+        tick(0.0)
+
+    def _at_head(self, unit: Unit) -> bool:
+        return unit.commit == self.night.head
+
+    def exit_code(self) -> int:
+        """A regression outranks what broke, that outranks silence, and that outranks doubt."""
+        codes = {GOOD if self.verdict is None else self.verdict.exit_code}
+        if self.parity:
+            codes.add(FAILED)
+        if self.broken:
+            codes.add(BROKEN)
+        new = self.night.base != self.night.head
+        if self.verdict is None and not self.night.measured and (self.left or not self.cases):
+            codes.add(NOTHING_MEASURED)  # nothing left: all of it was measured before
+        if self.plan.judges and self.verdict is None and self.night.base is not None and new:
+            codes.add(INCONCLUSIVE)  # measured, and judged by nobody
+        return next(code for code in RANK if code in codes)
+
+    def close(self) -> None:
+        """The night as the report shows it, then the report, then what came of that."""
+        self.ledger.queue = [c for c in self.commits if any(u.commit == c for u in self.left)]
+        self.ledger.keep_only([*self.commits, self.night.head])
+        self.save(exit_code=self.exit_code(), finished=True)
+        if (self.engine.results / result_files.SUITE).exists():
+            self._show("publishing", self.ledger.seconds.get(PUBLISH))
+            ended = self.engine.publish(PUBLISH_SECONDS)
+            self.ledger.note_seconds(PUBLISH, ended.seconds)
+            if ended.code:
+                self.trouble(accounts.part_failed("publish", ended), at_head=True)
+            self.save(exit_code=self.exit_code())
+
+
+@dataclass(frozen=True)
+class Result:
+    """A night that is over."""
+
+    night: Night
+    verdict: Verdict | None
+    file: Path
+    page: Path
+
+
+def night(
+    engine: Engine,
+    plan: Plan,
+    judge: Judge,
+    calibrate: Calibrate,
+    show: Callable[[Step], None] = _silent,
+) -> Result:
+    """Run one night on the engine's repository; its lock must be held.
+
+    Raises InputError where there is no commit to measure. What goes wrong otherwise is in the
+    night's troubles, and costs that unit only.
+    """
+    began = time.monotonic()
+    clone = Clone(engine.root)
+    head = clone.head()
+    if head is None:
+        raise InputError(f"{engine.root} must be a git checkout with a commit; it has none")
+    show(Step("reading"))
+    result_files.sweep(engine.results)
+    nights, troubles = _nights(engine)
+    earlier = [one for one in nights if (one.shard, one.bench) == (str(plan.shard), plan.bench)]
+    troubles += result_files.set_broken_aside(engine.results)
+    ledger, broken = _ledger(engine, plan.shard)
+    troubles += broken
+    if engine.scratch.exists():
+        result_files.adopt(engine.scratch, engine.results)
+        engine.clear()
+    base = next((one.head for one in reversed(earlier) if one.finished and not one.exit_code), None)
+    troubles += clone.troubles(base, head, existing=engine.existing)
+    commits, left_out = _commits(clone, base, head, ledger, engine, plan)
+    at, clock = _moment(nights)
+    cut_off = earlier[-1] if earlier and not earlier[-1].finished else None
+    if cut_off is not None:
+        kept = f"The {cut_off.measured} units that it had measured are kept; this night goes on."
+        troubles.append(Trouble("killed", cut_off.at, f"That night was cut off. {kept}"))
+    ledger.unbuilt.pop(head, None)
+    same = cut_off is not None and (cut_off.head, cut_off.base) == (head, base)
+    tonight = Night(
+        at=at,
+        machine=machine.identity() | {"host": engine.host},
+        head=head,
+        base=base,
+        commits=tuple(commits),
+        budget=plan.budget,
+        seconds=0.0,
+        measured=0,
+        left=0,
+        troubles=(),
+        verdict=cut_off.verdict if cut_off is not None and same else None,
+        exit_code=NOTHING_MEASURED,
+        finished=False,
+        shard=str(plan.shard),
+        bench=plan.bench,
+    )
+    file = records.name(at, *plan.shard.slug)
+    run = _Run(
+        engine, plan, clone, judge, calibrate, show, began, tonight, ledger, commits, file,
+        [*troubles, *left_out, *clock],
+    )  # fmt: skip
+    run.save()
+    run.trouble(*engine.open(head, base))
+    try:
+        run.list_units()
+        run.judge_head()
+        run.calibrate_machine()
+        run.measure()
+        run.close()
+    finally:
+        engine.close()
+    page = engine.html / "index.html"
+    return Result(
+        run.night, run.verdict, engine.results / records.NIGHTS / engine.host / file, page
+    )
+
+
+def _nights(engine: Engine) -> tuple[list[Night], list[Trouble]]:
+    """Nights of this machine, oldest first; broken files are set aside."""
+    found, troubles = [], []
+    for one in records.read(engine.results, records.NIGHTS, Night.from_dict, engine.host):
+        if one.value is None:
+            troubles.append(
+                result_files.set_aside(engine.results, one.file, f"no night: {one.broken}")
+            )
+        else:
+            found.append(one.value)
+    return found, troubles
+
+
+def _ledger_name(shard: Shard) -> str:
+    return "-".join(("ledger", *shard.slug)) + ".json"
+
+
+def _ledger(engine: Engine, shard: Shard) -> tuple[Ledger, list[Trouble]]:
+    file = engine.results / KIND / engine.host / _ledger_name(shard)
+    try:
+        return Ledger.read(file), []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"no ledger: {type(error).__name__}: {error}"
+        return Ledger(), [result_files.set_aside(engine.results, file, why)]
+
+
+def _commits(
+    clone: Clone, base: str | None, head: str, ledger: Ledger, engine: Engine, plan: Plan
+) -> tuple[list[str], list[Trouble]]:
+    """What may have units: commits left over from earlier nights, then the new ones."""
+    new = clone.since(base, head) or [head]
+    if engine.existing:
+        return [head], []
+    over = [one for one in ledger.queue if one not in new and clone.commit(one) is not None]
+    every = [*over, *new]
+    if len(every) <= plan.commits:
+        return every, []
+    dropped = len(every) - plan.commits
+    sentence = f"{dropped} older commits are not measured: at most {plan.commits} are (--commits)."
+    return every[dropped:], [Trouble("commits", every[0][:8], sentence)]
+
+
+def _moment(earlier: Sequence[Night]) -> tuple[str, list[Trouble]]:
+    """When the night begins, after all earlier ones whatever the clock says."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if not earlier:
+        return now.isoformat(), []
+    last = max(datetime.fromisoformat(one.at) for one in earlier)
+    if now > last:
+        return now.isoformat(), []
+    at = (last + timedelta(seconds=1)).isoformat()
+    if now == last:
+        return at, []
+    sentence = (
+        f"The clock says {now.isoformat()}, and the last night began at {last.isoformat()}: this "
+        f"one is filed as {at}, so that nights keep their order."
+    )
+    return at, [Trouble("clock", at, sentence)]
+
+
+def _read_verdict(file: Path) -> Verdict | None:
+    try:
+        return Verdict.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

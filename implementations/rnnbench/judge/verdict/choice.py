@@ -1,0 +1,73 @@
+"""Which cases a verdict measures.
+
+Unless told, those around the first value of each parameter: the first parameter (in this project's
+suite the backend) takes all of its values, and at most one of the others departs from its first.
+In the quick profile these are about 50 timed cases and all cells, lengths, depths and directions,
+which one process measures in seconds. Left out are compile seconds and what is compiled by torch,
+of which a case takes seconds to minutes in every process. Of memory and imports there are fewer:
+memory at the first values of all but the first parameter, and the first import.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable
+
+from rnnbench.errors import InputError
+from rnnbench.judge.verdict.sides import COMPILE, IMPORT, INSTRUCTIONS, MEMORY, Case
+
+SLOW = "compile"
+"""Left out by default where it is a parameter's value."""
+
+
+def chooser(
+    bench: Collection[str], names: Collection[str]
+) -> Callable[[Iterable[Case]], list[Case]]:
+    """A function that picks: by patterns found in a case's name, by whole names, or by default.
+
+    Raises InputError for a pattern that is no regular expression; the function, for a name that no
+    case has.
+    """
+    patterns = []
+    for text in bench:
+        try:
+            patterns.append(re.compile(text))
+        except re.error as error:
+            raise InputError(
+                f"bench must be a regular expression; got {text!r}: {error}"
+            ) from error
+
+    def choose(cases: Iterable[Case]) -> list[Case]:
+        known = {case.name: case for case in cases}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise InputError(f"cases must be names of cases; there is no {unknown[0]!r}")
+        if not patterns and not names:
+            return default(known.values())
+        return [
+            case
+            for name, case in known.items()
+            if name in names or any(pattern.search(name) for pattern in patterns)
+        ]
+
+    return choose
+
+
+def default(cases: Iterable[Case]) -> list[Case]:
+    """The cases around the first values."""
+    every = list(cases)
+    first: dict[str, tuple[str, ...]] = {}
+    for case in every:
+        first.setdefault(case.benchmark, tuple(value for _, value in case.params))
+    return [case for case in every if _near(case, first[case.benchmark]) and not _slow(case)]
+
+
+def _near(case: Case, first: tuple[str, ...]) -> bool:
+    departs = [value != one for (_, value), one in zip(case.params, first, strict=True)]
+    if case.quantity == IMPORT:
+        return not any(departs)
+    return sum(departs[1:]) <= (0 if case.quantity == MEMORY else 1)
+
+
+def _slow(case: Case) -> bool:
+    return case.quantity in (COMPILE, INSTRUCTIONS) or SLOW in dict(case.params).values()

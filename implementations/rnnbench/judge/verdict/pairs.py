@@ -1,0 +1,365 @@
+"""Judge head against base: rounds of pairs until each case is decided or the time is spent.
+
+prepare   both sides once, not counted: what compiles, compiles; what fails is known; what is
+          the same number each time (parity) is known, too
+rounds    base and head in a fresh process each, which sweep over the cases by turns on the same
+          processor; in each two rounds one has base first and one head, drawn with a seed
+looks     after the rounds that the rule names: cases that are decided are measured no more
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from rnnbench.errors import InputError
+from rnnbench.files import machine
+from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
+from rnnbench.judge.verdict.decision import (
+    Decision,
+    Rule,
+    decide,
+    quarantined,
+    typical,
+    without_drift,
+)
+from rnnbench.judge.verdict.numbers import count_answer, parity_answer
+from rnnbench.judge.verdict.process import (
+    Failure,
+    Measured,
+    Sampling,
+    Suite,
+    WorkerError,
+    listed,
+    measure,
+)
+from rnnbench.judge.verdict.sides import INSTRUCTIONS, PARITY, TIME, Case, Side
+
+PARITY_FAILURE = "ParityFailureError"
+"""An exception of this name says that the case is wrong, not that it broke."""
+
+
+class Stand(NamedTuple):
+    """How far a verdict is."""
+
+    rounds: int
+    undecided: int
+    cases: int
+    seconds: float
+    budget: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one process at base and one at head measured."""
+
+    base: Measured
+    head: Measured
+    base_first: bool
+
+    @property
+    def control(self) -> tuple[float, float]:
+        """Seconds of the control kernel at base and at head."""
+        return typical(self.base.control), typical(self.head.control)
+
+    def pair(self, case: Case) -> tuple[float, float] | None:
+        """What is typical of a case at base and at head, if both have it."""
+        if case not in self.base.samples or case not in self.head.samples:
+            return None
+        return typical(self.base.samples[case]), typical(self.head.samples[case])
+
+
+@dataclass
+class Judgement:
+    """A verdict, and all that was measured for it."""
+
+    verdict: Verdict
+    rounds: list[Round] = field(default_factory=list)
+
+
+def judge(
+    base: Side,
+    head: Side,
+    suite: Suite,
+    choose: Callable[[Iterable[Case]], Iterable[Case]] = list,
+    *,
+    rule: Rule | None = None,
+    sampling: Sampling | None = None,
+    budget: float = 600.0,
+    seed: int = 0,
+    told: Callable[[Stand], None] = lambda _: None,
+) -> Judgement:
+    """Judge the cases that ``choose`` picks from all that either side has.
+
+    No round is begun that would not end within ``budget`` seconds, as the rounds went so far.
+    Raises InputError if nothing is chosen or a side's Python can't be started, and WorkerError if
+    a side's processes can't measure at all; what fails after the first round ends the rounds.
+    """
+    for side in (base, head):
+        if not os.access(side.python, os.X_OK):
+            raise InputError(f"python of a side must be an executable; got {side.python!r}")
+    with tempfile.TemporaryDirectory(prefix="rnnbench-verdict-") as scratch:
+        work = _Work(base, head, suite, rule or Rule(), sampling or Sampling(), Path(scratch))
+        work.prepare(choose)
+        work.run(budget, random.Random(seed), told)
+        return Judgement(work.verdict(), work.rounds)
+
+
+class _Work:
+    """The state of one judging."""
+
+    def __init__(
+        self, base: Side, head: Side, suite: Suite, rule: Rule, sampling: Sampling, scratch: Path
+    ) -> None:
+        self.started, self.at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        self.rule, self.sampling, self.scratch = rule, sampling, scratch
+        self.base, self.head = (
+            replace(side, environment=_variables(scratch / name) | dict(side.environment))
+            for side, name in ((base, "base"), (head, "head"))
+        )
+        self.suite = suite
+        self.cores = processors() if self.sampling.threads == 1 else []
+        self.rounds: list[Round] = []
+        self.answers: dict[Case, CaseAnswer] = {}
+        self.decided: dict[Case, Decision] = {}
+        self.active: list[Case] = []
+        self.timed: list[Case] = []
+        self.ended = ""
+        """Why there are no more rounds, if it is not for the time."""
+
+    def prepare(self, choose: Callable[[Iterable[Case]], Iterable[Case]]) -> None:
+        """List and measure once; answer all that needs no rounds."""
+        self.of_base = listed(self.base, self.suite, self.scratch)
+        self.of_head = listed(self.head, self.suite, self.scratch)
+        if self.suite.control is None:
+            self.suite = replace(self.suite, control=self.of_base.control)
+        every = dict.fromkeys([*self.of_head.index, *self.of_base.index])
+        self.cases = list(choose(every))
+        if not self.cases:
+            raise InputError(f"no case is chosen out of {len(every)} in {self.suite.folder}")
+        once = replace(self.sampling, sweeps=1, samples=1)
+        base, head = self._measured(self.cases, once)
+        for case in self.cases:
+            answer = _without_rounds(case, base, head, self)
+            if answer is None:
+                self.timed.append(case)
+            else:
+                self.answers[case] = answer
+        self.active = list(self.timed)
+
+    def _measured(
+        self,
+        cases: Sequence[Case],
+        sampling: Sampling,
+        *,
+        base_first: bool = True,
+        core: int | None = None,
+    ) -> tuple[Measured, Measured]:
+        """Base and head, measured by turns."""
+        sides = [
+            (side, {case: has.index[case] for case in cases if case in has.index})
+            for side, has in ((self.base, self.of_base), (self.head, self.of_head))
+        ]
+        order = 1 if base_first else -1
+        found = measure(sides[::order], self.suite, self.scratch, sampling, core)
+        base, head = found[::order]
+        return base, head
+
+    def run(self, budget: float, drawn: random.Random, told: Callable[[Stand], None]) -> None:
+        """Rounds until all is decided, the last look is done, or the time is spent."""
+        looks, last = iter(self.rule.looks), self.rule.looks[-1]
+        look, longest = next(looks), 0.0
+        base_first = True
+        while self.active and len(self.rounds) < last:
+            open_cases = len(self.active), len(self.cases)
+            told(Stand(len(self.rounds), *open_cases, self.seconds, budget))
+            if self.seconds + longest > budget:
+                self._look()
+                return
+            begun = self.seconds
+            base_first = not base_first if len(self.rounds) % 2 else drawn.random() < 0.5
+            try:
+                self._round(base_first)
+            except WorkerError as error:
+                if not self.rounds:
+                    raise
+                self.ended = f"after {len(self.rounds)} rounds: {error}"
+                self._look()
+                return
+            longest = max(self.seconds - begun, 0.8 * longest)
+            if len(self.rounds) == look:
+                self._look()
+                look = next(looks, last)
+
+    def _round(self, base_first: bool) -> None:
+        # by twos, so that each has both orders; threads of more than one need more than one
+        core = self.cores[len(self.rounds) // 2 % len(self.cores)] if self.cores else None
+        base, head = self._measured(self.active, self.sampling, base_first=base_first, core=core)
+        self.rounds.append(Round(base, head, base_first))
+        for case in list(self.active):
+            answer = _without_rounds(case, base, head, self)
+            if answer is not None:
+                now_and_then = Status.INCONCLUSIVE if answer.status is Status.NEW else answer.status
+                reason = f"{answer.reason} (in round {len(self.rounds)})"
+                self.answers[case] = replace(answer, status=now_and_then, reason=reason)
+                self.active.remove(case)
+                self.timed.remove(case)
+
+    def _look(self) -> None:
+        """Decide what the rounds so far decide; what is decided stays, and stays in the family."""
+        found = decide(self.ratios(), self.rule, lambda case: case.quantity)
+        for case in [case for case in self.active if case in found]:
+            self.decided[case] = found[case]
+            if not self.rule.decides(case.quantity, len(self.rounds)):
+                self.decided[case] = replace(found[case], status=Status.INCONCLUSIVE)
+            elif found[case].status is not Status.INCONCLUSIVE:
+                self.active.remove(case)
+
+    def counting(self) -> list[Round]:
+        """Rounds in which the control did not drift."""
+        drifted = quarantined([one.control for one in self.rounds], self.rule.floor)
+        return [one for one, bad in zip(self.rounds, drifted, strict=True) if not bad]
+
+    def ratios(self) -> dict[Case, list[float]]:
+        """Log ratios of each case in the rounds that count; of times without the drift."""
+        kept = self.counting()
+        ratios: dict[Case, list[float]] = {}
+        together: dict[tuple[int, ...], list[Case]] = {}
+        for case in self.timed:
+            own = {
+                n: math.log(pair[1] / pair[0])
+                for n, pair in enumerate(one.pair(case) for one in kept)
+                if pair is not None and min(pair) > 0
+            }
+            ratios[case] = list(own.values())
+            if case.quantity == TIME:
+                together.setdefault(tuple(own), []).append(case)
+        for rounds, cases in together.items():  # a case that is decided has no later rounds
+            drift = [math.log(kept[n].control[1] / kept[n].control[0]) for n in rounds]
+            ratios |= without_drift({case: ratios[case] for case in cases}, drift)
+        return ratios
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def verdict(self) -> Verdict:
+        """All answers, in the order of the cases."""
+        kept = self.counting()
+        for case in self.timed:
+            self.answers[case] = self._answer(case, kept)
+        return Verdict(
+            at=self.at,
+            machine=machine.identity(),
+            base=replace(self.base.commit, versions=self.of_base.versions),
+            head=replace(self.head.commit, versions=self.of_head.versions),
+            threshold=self.rule.threshold,
+            alpha=self.rule.alpha,
+            rounds=len(self.rounds),
+            seconds=round(self.seconds, 3),
+            cases=tuple(self.answers[case] for case in self.cases),
+        )
+
+    def _answer(self, case: Case, kept: list[Round]) -> CaseAnswer:
+        pairs = [pair for one in kept if (pair := one.pair(case)) is not None]
+        of_case = sum(one.pair(case) is not None for one in self.rounds)
+        answer = CaseAnswer(
+            case.benchmark,
+            case.params,
+            case.quantity,
+            Status.INCONCLUSIVE,
+            base=median(base for base, _ in pairs) if pairs else None,
+            head=median(head for _, head in pairs) if pairs else None,
+            rounds=len(pairs),
+            quarantined=of_case - len(pairs),
+        )
+        decision = self.decided.get(case)
+        if any(min(pair) <= 0 for pair in pairs):
+            answer = replace(answer, reason="its numbers are not positive: they have no ratio")
+        elif not self.rule.decides(case.quantity, of_case):
+            ended = self.ended or f"the time was spent after {of_case} rounds"
+            answer = replace(answer, reason=ended)
+        if decision is None:
+            return answer
+        return replace(
+            answer,
+            status=decision.status,
+            ratio=decision.ratio,
+            low=decision.low,
+            high=decision.high,
+            detectable=decision.detectable,
+            p=decision.p,
+            rounds=decision.rounds,
+            quarantined=of_case - decision.rounds,
+        )
+
+
+def processors() -> list[int]:
+    """Those that this process may use; none where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def _variables(kept: Path) -> dict[str, str]:
+    """Where this repository's benchmarks keep what the processes of one side share, and records."""
+    kept.mkdir()
+    return {
+        "RNNBENCH_KEPT_DIR": str(kept),
+        "RNNBENCH_RUN_DIR": str(kept),
+        "RNNBENCH_RESULTS_DIR": str(kept),
+    }
+
+
+def _without_rounds(case: Case, base: Measured, head: Measured, work: _Work) -> CaseAnswer | None:
+    """The answer for a case that failed, was skipped or is a number without noise."""
+
+    def answer(status: Status, reason: str) -> CaseAnswer:
+        return CaseAnswer(case.benchmark, case.params, case.quantity, status, reason=reason)
+
+    if case in head.failed:
+        return _failed(case, head.failed[case], base.failed.get(case), answer)
+    accounts: dict[Status, list[str | bool | None]] = {
+        Status.SKIPPED: [case in base.skipped and head.skipped.get(case)],
+        Status.BROKEN: [
+            case not in work.of_head.index and "head does not have it, or can't import its module",
+            case in head.skipped and f"head skips it: {head.skipped[case]}",
+        ],
+        Status.NEW: [
+            case not in work.of_base.index and "base does not have it, or can't import its module",
+            case in base.failed and f"base fails: {base.failed[case].reason}",
+            case in base.skipped and f"base skips it: {base.skipped[case]}",
+        ],
+    }
+    for status, sentences in accounts.items():
+        for sentence in sentences:
+            if isinstance(sentence, str):
+                return answer(status, sentence)
+    if case.quantity == PARITY:
+        (got_base,), (got_head,) = base.samples[case], head.samples[case]
+        return parity_answer(case, got_base, got_head)
+    if case.quantity == INSTRUCTIONS:
+        (got_base,), (got_head,) = base.samples[case], head.samples[case]
+        return count_answer(case, got_base, got_head, work.rule.floor)
+    return None
+
+
+def _failed(
+    case: Case,
+    at_head: Failure,
+    at_base: Failure | None,
+    answer: Callable[[Status, str], CaseAnswer],
+) -> CaseAnswer:
+    if at_head.kind != PARITY_FAILURE:
+        return answer(Status.BROKEN, at_head.reason)
+    if at_base is not None:
+        return answer(Status.BROKEN, f"wrong at base and at head: {at_head.reason}")
+    wrong = answer(Status.REGRESSION, f"wrong at head: {at_head.reason}")
+    return replace(wrong, quantity=PARITY)

@@ -1,0 +1,341 @@
+"""The measuring processes of one round: started, given their turns, listened to, and outlived.
+
+The sides live at the same time and sweep over the cases by turns, A B B A A B …: what is slow for
+longer than a sweep is slow for both. They start and set up side by side, where nothing is measured.
+
+A case that brings its process down or never ends costs that case: the others are measured in
+processes of their own. A process has an end: it is killed, with all that it started, when a step
+takes longer than its limit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+from rnnbench.comparison.threads import VARIABLES
+from rnnbench.files.machine import DISTRIBUTIONS
+from rnnbench.judge.verdict.sides import Case, Side, quantity
+
+WORKER = Path(__file__).with_name("worker.py")
+LISTING_LIMIT = 300.0
+
+
+class WorkerError(RuntimeError):
+    """A measuring process ended, or had to be ended, before it was at any case."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one process samples a case; `rnnbench.judge.verdict.worker` has the meaning of a
+    sweep."""
+
+    sweeps: int = 6
+    samples: int = 2
+    """Most samples of a case in a sweep."""
+    least: int = 1
+    """Samples that even a slow case gets."""
+    sample_time: float = 0.005
+    sweep_time: float = 0.06
+    """Seconds after which a case gets no further sample in this sweep."""
+    limit: float = 120.0
+    """Seconds that a step may take: a set-up, the samples of a case in a sweep, a tear-down."""
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Suite:
+    """asv's benchmark_dir, and the benchmark in it that no commit changes."""
+
+    folder: Path
+    control: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a case has no number."""
+
+    reason: str
+    kind: str
+    """Class of the exception; ``crash`` or ``hang``."""
+
+
+@dataclass
+class Measured:
+    """What one process (or several, where cases brought some down) found on one side."""
+
+    samples: dict[Case, list[float]] = field(default_factory=dict)
+    """Seconds per call of each sample, or the one value of a benchmark that gives a number."""
+    skipped: dict[Case, str] = field(default_factory=dict)
+    failed: dict[Case, Failure] = field(default_factory=dict)
+    control: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a side has: the place of each case in asv's grid, and versions."""
+
+    index: Mapping[Case, int]
+    versions: Mapping[str, str]
+    control: str | None
+
+
+def listed(side: Side, suite: Suite, scratch: Path) -> Listed:
+    """All cases that a verdict knows a rule for; raises WorkerError."""
+    order = {"list": True, "versions": [*DISTRIBUTIONS, "asv_runner"]}
+    with _Process(side, suite, order, scratch, Sampling()) as process:
+        (found,) = process.turn(LISTING_LIMIT)
+    index: dict[Case, int] = {}
+    control = None
+    for one in found["benchmarks"]:
+        if one["name"].split(".")[0] == "control" and not one["params"]:
+            control = control or one["name"]
+            continue
+        measures = quantity(one["name"], one["type"], one["unit"])
+        if measures is None:
+            continue
+        for place, values in enumerate(itertools.product(*one["params"])):
+            params = tuple(zip(one["param_names"], map(_plain, values), strict=True))
+            index[Case(one["name"], params, measures, one["type"] == "peakmemory")] = place
+    return Listed(index, found["versions"], control)
+
+
+def _plain(value: str) -> str:
+    """A parameter without the quotes of its repr."""
+    return value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
+
+
+Places = Mapping[Case, int]
+"""Cases, each with its place in asv's grid."""
+
+
+def measure(
+    sides: Sequence[tuple[Side, Places]],
+    suite: Suite,
+    scratch: Path,
+    sampling: Sampling,
+    core: int | None = None,
+) -> list[Measured]:
+    """Measure each side's cases once, the sides by turns; raises WorkerError.
+
+    ``core`` is the processor on which all samples are taken, whose turn it may be; None leaves that
+    to the system.
+    """
+    found = [Measured() for _ in sides]
+    started = time.monotonic()
+    every = dict.fromkeys(case for _, places in sides for case in places)
+    together = [case for case in every if not case.alone]
+    for group in ([together] if together else []) + [[case] for case in every if case.alone]:
+        _measure_group(group, sides, suite, scratch, sampling, core, found)
+    for one in found:
+        one.seconds = time.monotonic() - started
+    return found
+
+
+def _measure_group(
+    group: Sequence[Case],
+    sides: Sequence[tuple[Side, Places]],
+    suite: Suite,
+    scratch: Path,
+    sampling: Sampling,
+    core: int | None,
+    found: Sequence[Measured],
+) -> None:
+    left = [{case: places[case] for case in group if case in places} for _, places in sides]
+    repeated = False
+    while any(left):
+        have = [n for n, places in enumerate(left) if places]
+        parts = {n: Measured() for n in have}
+        with ExitStack() as running:
+            processes = {}
+            for n in have:
+                order = _order(left[n], suite, sampling, core)
+                process = _Process(sides[n][0], suite, order, scratch, sampling)
+                processes[n] = running.enter_context(process)
+            at = have[0]
+            try:
+                for turn in range(sampling.sweeps + 2):  # set up, sweeps, tear down
+                    for at in have if turn % 2 else have[::-1]:
+                        for message in processes[at].turn(sampling.limit):
+                            _take(message, list(left[at]), parts[at])
+            except _EndedError as end:
+                if end.at is None:
+                    if turn == 0 or repeated:
+                        raise WorkerError(str(end)) from end
+                    repeated = True  # while it waited: the other one may have taken all the memory
+                    continue
+                culprit = list(left[at])[end.at]
+                found[at].failed[culprit] = Failure(str(end), end.kind)
+                del left[at][culprit]
+                continue
+        for n, part in parts.items():
+            for case in part.failed:
+                part.samples.pop(case, None)
+            found[n].samples |= part.samples
+            found[n].skipped |= part.skipped
+            found[n].failed |= part.failed
+            found[n].control += part.control
+        return
+
+
+def _order(places: Places, suite: Suite, sampling: Sampling, core: int | None) -> dict[str, Any]:
+    return {
+        "cases": [[case.benchmark, place] for case, place in places.items()],
+        "control": suite.control,
+        "core": core,
+        "sweeps": sampling.sweeps,
+        "samples": sampling.samples,
+        "least": sampling.least,
+        "sample_time": sampling.sample_time,
+        "sweep_time": sampling.sweep_time,
+        "limit": sampling.limit,
+    }
+
+
+def _take(message: Mapping[str, Any], names: Sequence[Case], part: Measured) -> None:
+    if "control" in message:
+        part.control += message["control"]
+        return
+    case = names[message["case"]]
+    if "skipped" in message:
+        part.skipped[case] = message["skipped"]
+    elif "failed" in message:
+        part.failed[case] = Failure(message["failed"], message["type"])
+    else:
+        samples = message.get("samples") or [message["value"]]
+        part.samples.setdefault(case, []).extend(samples)
+
+
+class _EndedError(WorkerError):
+    """Ended early, at the case in place ``at`` of its order."""
+
+    def __init__(self, sentence: str, at: int | None, kind: str) -> None:
+        super().__init__(sentence)
+        self.at, self.kind = at, kind
+
+
+class _Process:
+    """A worker with its order, from its start to its end."""
+
+    def __init__(
+        self,
+        side: Side,
+        suite: Suite,
+        order: Mapping[str, Any],
+        scratch: Path,
+        sampling: Sampling,
+    ) -> None:
+        self.command = [side.python, str(WORKER)]
+        self.order = dict(order) | {"suite": str(side.suite or suite.folder)}
+        self.scratch = scratch
+        self.environment = dict(os.environ) | dict.fromkeys(VARIABLES, str(sampling.threads))
+        self.environment["RNNBENCH_THREADS"] = str(sampling.threads)
+        self.environment |= {"ASV": "true", "ASV_COMMIT": side.commit.hash, **side.environment}
+        self.environment.pop("PYTHONPATH", None)  # asv drops it, too: it would hide the side's own
+        if side.path is not None:
+            self.environment["PYTHONPATH"] = str(side.path)
+        self.at: int | None = None
+        self.begun = False
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(dir=self.scratch))
+            self.words = opened.enter_context(tempfile.TemporaryFile())
+            self.process = opened.enter_context(
+                subprocess.Popen(  # noqa: S603
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self.words,
+                    cwd=folder,
+                    env=self.environment,
+                    start_new_session=True,
+                )
+            )
+            assert self.process.stdout is not None
+            self.lines = _Lines(self.process.stdout)
+            opened.callback(self._kill)
+            self._tell(self.order)
+            self.opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened.close()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def _tell(self, message: Any) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # its last words say why
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def turn(self, limit: float) -> Iterator[dict[str, Any]]:
+        """What it says in its next turn, but for its place; raises _EndedError."""
+        if self.begun:
+            self._tell("go")
+        self.begun = True
+        try:
+            while (line := self.lines.next(limit)) is not None:
+                message = json.loads(line)
+                if "turn" in message:
+                    return
+                if "at" in message:
+                    self.at, limit = message["at"], message["limit"]
+                else:
+                    yield message
+        except TimeoutError as error:
+            sentence = f"did not end within {limit:.0f} s"
+            raise _EndedError(sentence, self.at, "hang") from error
+        code = self.process.wait()
+        raise _EndedError(f"{_end(code)}: {_last(self.words)}", self.at, "crash")
+
+
+def _end(code: int) -> str:
+    if code < 0:
+        return f"the measuring process was ended by {signal.Signals(-code).name}"
+    return f"the measuring process ended with code {code}"
+
+
+def _last(words: IO[bytes]) -> str:
+    words.seek(0)
+    said = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
+    return said[-1].strip()[:300] if said else "it said nothing"
+
+
+class _Lines:
+    """Lines of a pipe, waited for with a limit."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self.descriptor = pipe.fileno()
+        self.rest = b""
+
+    def next(self, limit: float) -> bytes | None:
+        """The next line, None at the end; raises TimeoutError after ``limit`` seconds."""
+        until = time.monotonic() + limit
+        while b"\n" not in self.rest:
+            if not select.select([self.descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+                raise TimeoutError
+            got = os.read(self.descriptor, 1 << 16)
+            if not got:
+                return None
+            self.rest += got
+        line, _, self.rest = self.rest.partition(b"\n")
+        return line

@@ -1,0 +1,239 @@
+"""A verdict in words: figures, sentences, and the markdown of an issue or a comment.
+
+Names of commits, their subjects and reasons come from whoever wrote the commit, in a pull request
+from anybody: in markdown they are made harmless, on a terminal control characters are taken out.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rnnbench.judge.verdict.answer import MEASURED, UNITS, CaseAnswer, Commit, Status, Verdict
+from rnnbench.judge.verdict.channels import disagreements
+from rnnbench.judge.verdict.sides import INSTRUCTIONS, MEMORY, PARITY
+
+SHOWN = 20
+"""Cases of a status that the markdown lists; the report has all."""
+MARKS = {
+    Status.REGRESSION: "▲",
+    Status.IMPROVEMENT: "▼",
+    Status.NO_CHANGE: "=",
+    Status.INCONCLUSIVE: "?",
+    Status.BROKEN: "✗",
+    Status.NEW: "+",
+    Status.SKIPPED: "–",
+}
+PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+
+
+def plain(text: str) -> str:
+    """Without control characters, which could rewrite a terminal's lines."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", text).strip()
+
+
+def escaped(text: str) -> str:
+    """Markdown that shows ``text`` as it is: no markup, no HTML, no mention, no link."""
+    kept = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~&$:])", r"\\\1", plain(text))
+    return kept.replace("@", "@\u200b")
+
+
+def code(text: str) -> str:
+    """``text`` in a code span of a table; backticks and bars would end it."""
+    return "`" + plain(text).replace("`", "'").replace("|", "¦") + "`"
+
+
+def percent(ratio: float) -> str:
+    """Relative change of a ratio, signed."""
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
+def interval(case: CaseAnswer) -> str:
+    if case.low is None or case.high is None:
+        return ""
+    return f"{percent(case.low)} … {percent(case.high)}"
+
+
+def effect(case: CaseAnswer) -> str:
+    return "" if case.ratio is None else percent(case.ratio)
+
+
+def detectable(case: CaseAnswer) -> str:
+    return "" if case.detectable is None else f"{100 * case.detectable:.1f} %"
+
+
+def unchanged(verdict: Verdict) -> str:
+    """What is known not to have changed, by quantity, and what is excluded."""
+    parts = []
+    for quantity in UNITS:
+        cases = [case for case in verdict.of(Status.NO_CHANGE) if case.quantity == quantity]
+        sizes = [size for case in cases if (size := case.excluded) is not None]
+        if cases:
+            parts.append(f"{len(cases)} {quantity}")
+        if sizes and quantity != PARITY:
+            parts[-1] += f" (nothing above {100 * max(sizes):.1f} %)"
+    return ", ".join(parts)
+
+
+def accounts(cases: Sequence[CaseAnswer]) -> list[tuple[str, list[CaseAnswer]]]:
+    """Reasons, and the cases that give each."""
+    found: dict[str, list[CaseAnswer]] = {}
+    for case in cases:
+        if case.reason:
+            found.setdefault(case.reason, []).append(case)
+    return list(found.items())
+
+
+def account(reason: str, cases: Sequence[CaseAnswer]) -> str:
+    """A reason with the first case that gives it."""
+    more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
+    return f"{cases[0].status.value}: {cases[0].name}{more}: {reason}"
+
+
+def channel_labels(verdict: Verdict) -> list[tuple[str, str]]:
+    """Cases of which seconds and instructions say different things, and what that means."""
+    return [(one.time.name, one.says) for one in disagreements(verdict.cases)]
+
+
+def amount(value: float | None, quantity: str) -> str:
+    """A figure with its unit."""
+    if value is None:
+        return ""
+    if quantity == PARITY:
+        return f"{value:.3g} eps"
+    if quantity == INSTRUCTIONS:
+        return f"{value:,.0f}"
+    if quantity == MEMORY:
+        return f"{value / 1024:,.0f} KiB"
+    scale, prefix = next((one for one in PREFIXES if abs(value) >= one[0]), PREFIXES[-1])
+    return f"{value / scale:.3g} {prefix}s"
+
+
+def counts(verdict: Verdict) -> str:
+    """``2 regressions, 38 no change``: only statuses that there are."""
+    found = {status: len(verdict.of(status)) for status in Status}
+    plural = {Status.REGRESSION: "regressions", Status.IMPROVEMENT: "improvements"}
+    return ", ".join(
+        f"{count} {plural.get(status, status.value) if count > 1 else status.value}"
+        for status, count in found.items()
+        if count
+    )
+
+
+def headline(verdict: Verdict) -> str:
+    """One sentence that is the answer."""
+    slower = verdict.of(Status.REGRESSION)
+    if slower:
+        worst = max(slower, key=lambda case: case.ratio or float("inf"))
+        size = f" by {effect(worst)}" if worst.ratio else ""
+        return f"Regression: {len(slower)} of {len(verdict.cases)} cases, {worst.name}{size} first"
+    broken = verdict.of(Status.BROKEN)
+    if broken:
+        return f"Broken: {len(broken)} of {len(verdict.cases)} cases could not be measured at head"
+    measured = verdict.of(*MEASURED)
+    if not measured:
+        return f"Nothing measured: {counts(verdict) or 'no case'}"
+    doubtful = verdict.of(Status.INCONCLUSIVE)
+    if doubtful:
+        return (
+            f"Inconclusive: {len(doubtful)} of {len(measured)} cases are too noisy to exclude a "
+            f"change of {verdict.threshold:.0%}"
+        )
+    return f"No regression in {len(measured)} cases: {unchanged(verdict)}"
+
+
+def differences(base: Commit, head: Commit) -> list[str]:
+    """Versions that are not the same on both sides."""
+    names = sorted({*base.versions, *head.versions})
+    pairs = [(name, base.versions.get(name), head.versions.get(name)) for name in names]
+    return [
+        f"{name} {before or 'absent'} → {after or 'absent'}"
+        for name, before, after in pairs
+        if before != after
+    ]
+
+
+def command(verdict: Verdict, cases: Sequence[CaseAnswer] = ()) -> str:
+    """How to do it again; every name is quoted, as a shell reads this."""
+    words = ["rnnbench", "verdict", verdict.base.hash, verdict.head.hash]
+    words += ["--threshold", f"{100 * verdict.threshold:g}%"]
+    words += [f"--case={case.name}" for case in cases]
+    return shlex.join(words)
+
+
+def markdown(verdict: Verdict, report: str | None = None) -> str:
+    """The body of an issue or a comment; ``report`` is the address of the published report."""
+    parts = [f"### {MARKS[_look(verdict)]} {escaped(headline(verdict))}", _sides(verdict)]
+    for status in (Status.REGRESSION, Status.BROKEN, Status.IMPROVEMENT, Status.INCONCLUSIVE):
+        cases = verdict.of(status)
+        if cases:
+            parts.append(_table(status, cases, verdict))
+    if verdict.of(Status.REGRESSION):
+        parts += [_since(verdict), *_attribution(verdict.attribution)]
+    labels = [f"- {code(name)}: {escaped(says)}" for name, says in channel_labels(verdict)]
+    if labels:
+        parts.append("**Seconds and instructions disagree:**\n\n" + "\n".join(labels))
+    changed = differences(verdict.base, verdict.head)
+    parts.append(
+        "**Environment:** "
+        + (", ".join(map(code, changed)) if changed else "the same versions on both sides.")
+    )
+    again = verdict.of(Status.REGRESSION)[:5]
+    parts.append(f"**To reproduce:**\n\n```sh\n{plain(command(verdict, again))}\n```")
+    if report:
+        parts.append(f"[Report](<{report.replace('>', '%3E')}>)")
+    parts.append(
+        f"<sub>{escaped(counts(verdict))}. {verdict.rounds} rounds in {verdict.seconds:.0f} s on "
+        f"{code(verdict.machine.get('cpu', '?'))}; false discovery rate {verdict.alpha:.0%}; "
+        "a change is called if it is significant and its interval lies beyond 1 %.</sub>"
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _look(verdict: Verdict) -> Status:
+    for status in (Status.REGRESSION, Status.BROKEN, Status.INCONCLUSIVE):
+        if verdict.of(status):
+            return status
+    return Status.NO_CHANGE if verdict.of(*MEASURED) else Status.SKIPPED
+
+
+def _sides(verdict: Verdict) -> str:
+    return "\n".join(
+        f"- {label}: {code(commit.hash[:12])} {escaped(commit.subject)}"
+        for label, commit in (("base", verdict.base), ("head", verdict.head))
+    )
+
+
+def _table(status: Status, cases: Sequence[CaseAnswer], verdict: Verdict) -> str:
+    lines = [
+        f"**{status.value.capitalize()}** ({len(cases)})",
+        "",
+        "| case | base | head | change | interval | detectable |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for case in cases[:SHOWN]:
+        figures = (amount(case.base, case.quantity), amount(case.head, case.quantity))
+        row = [code(case.name), *figures, effect(case), interval(case), detectable(case)]
+        lines.append("| " + " | ".join(row) + " |")
+    reasons = [f"- {escaped(account(*one))}" for one in accounts(cases)]
+    more = [f"… and {len(cases) - SHOWN} more"] if len(cases) > SHOWN else []
+    tail = reasons[:SHOWN] + more
+    return "\n".join(lines + (["", *tail] if tail else []))
+
+
+def _since(verdict: Verdict) -> str:
+    if len(verdict.commits) == 1:
+        return f"**Since:** {code(verdict.commits[0][:12])}"
+    if not verdict.commits:
+        return f"**Since:** {code(verdict.head.hash[:12])} or before"
+    first, last = verdict.commits[0][:12], verdict.commits[-1][:12]
+    return f"**Since:** one of {len(verdict.commits)} commits, {code(first)} to {code(last)}"
+
+
+def _attribution(found: Mapping[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    lines = [f"- {escaped(part)}: {escaped(str(one['says']))}" for part, one in found.items()]
+    return ["**Attribution:**\n\n" + "\n".join(lines)]

@@ -1,0 +1,280 @@
+"""Drop-in modules: ``torch.nn.RNN``, ``GRU`` and ``LSTM`` with one more keyword, ``backend``.
+
+Each class *is* torch's class: constructor, parameters, initialisation, state_dict and pickling are
+inherited. Its forward is torch's own forward too, the very same code with the kernels of a backend
+in place of torch's (`_forward_on`), so that shapes, sorting and restoring of packed sequences,
+unbatched input and every error sentence are torch's by construction, in any version of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import cache, partial
+from types import FunctionType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn.modules import rnn as torch_rnn
+
+from rnnbench import interface
+from rnnbench.errors import InputError
+from rnnbench.nn import auto
+from rnnbench.nn.call_cache import Memory
+from rnnbench.spec import CELLS, DTYPES, GATES, Spec
+
+AUTO = "auto"
+
+
+class _Arguments(NamedTuple):
+    """What torch.nn hands to its kernels, dense or packed, by name."""
+
+    x: Tensor
+    batch_sizes: Tensor | None
+    state: tuple[Tensor, ...]
+    weights: Sequence[Tensor]
+    bias: bool
+    layers: int
+    dropout: float
+    training: bool
+    bidirectional: bool
+    batch_first: bool
+
+
+def _named(args: Sequence[Any]) -> _Arguments:
+    rest: list[Any]
+    if isinstance(args[3], Sequence):  # packed: x, batch_sizes, state, weights, …
+        x, batch_sizes, hx, *rest = [*args, False]
+    else:  # dense: x, state, weights, …, batch_first
+        x, hx, *rest = args
+        batch_sizes = None
+    state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    return _Arguments(x, batch_sizes, state, *rest)
+
+
+@cache
+def _spec(
+    cell: str, rows: int, inputs: int, state: int, layers: int, directions: int, bias: bool,
+    dtype: torch.dtype, dropout: float,
+) -> Spec:  # fmt: skip
+    """The spec of weights whose first weight_ih is (rows, inputs) and weight_hh (rows, state)."""
+    hidden = rows // GATES[cell]
+    return Spec(
+        cell, inputs, hidden, layers, directions, bias, str(dtype).removeprefix("torch."),
+        proj_size=0 if state == hidden else state, dropout=dropout,
+    )  # fmt: skip
+
+
+def _spec_of(cell: str, a: _Arguments) -> Spec:
+    rows, inputs = a.weights[0].shape
+    return _spec(
+        cell, rows, inputs, a.weights[1].shape[1], a.layers, 1 + a.bidirectional, a.bias,
+        a.weights[0].dtype, float(a.dropout),
+    )  # fmt: skip
+
+
+def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
+    """What stands in for ``torch._VF.<cell>``: the same arguments, dense or packed."""
+    a = _named(args)
+    _check(cell, a)
+    device = a.x.device.type
+    name = choose(backend, cell, a)
+    if name == "native":
+        return getattr(torch._VF, cell)(*args)  # type: ignore[no-any-return]
+    hidden_dtype = a.state[-1].dtype
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if autocast:
+        a = _lowered(cell, a)
+    spec = _spec_of(cell, a)
+    x = a.x.transpose(0, 1) if a.batch_first else a.x
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
+        y, final = interface.run(
+            name, spec, x, a.state, a.weights, batch_sizes=a.batch_sizes, training=a.training
+        )
+    if spec.proj_size:  # of a projected LSTM torch lowers all but c_n
+        final = (final[0], final[1].to(hidden_dtype))
+    return (y.transpose(0, 1) if a.batch_first else y, *final)
+
+
+def _check(cell: str, a: _Arguments) -> None:
+    """What torch checks inside its kernels, and what it does not check for a packed LSTM."""
+    if a.x.device != a.weights[0].device:
+        raise RuntimeError(
+            "Input and parameter tensors are not at the same device, found input tensor at "
+            f"{a.x.device} and parameter tensor at {a.weights[0].device}"
+        )
+    for part in a.state:
+        if part.device != a.x.device:
+            raise RuntimeError(
+                "Input and hidden tensors are not at the same device, found input tensor at "
+                f"{a.x.device} and hidden tensor at {part.device}"
+            )
+    if a.batch_sizes is None:
+        if a.x.shape[1 if a.batch_first else 0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        return
+    rows, inputs = a.weights[0].shape
+    if a.x.shape[-1] != inputs:
+        raise RuntimeError(
+            f"input.size(-1) must be equal to input_size. Expected {inputs}, got {a.x.shape[-1]}"
+        )
+    sizes = (a.weights[1].shape[1], rows // GATES[cell])
+    for part, size in zip(a.state, sizes, strict=False):
+        expected = (a.layers * (1 + a.bidirectional), int(a.batch_sizes[0]), size)
+        if part.shape != expected:
+            raise RuntimeError(f"Expected hidden size {expected}, got {list(part.shape)}")
+
+
+def _lowered(cell: str, a: _Arguments) -> _Arguments:
+    """The arguments in the dtype that torch's own module returns under autocast.
+
+    RNN and LSTM run in autocast's dtype. torch's GRU, and its packed LSTM without projection, lower
+    their products alone and return the dtype of their state, so they are computed in that here.
+    """
+    lower = torch.get_autocast_dtype(a.x.device.type)
+    projected = len(a.state) > 1 and a.state[0].shape[-1] != a.state[1].shape[-1]
+    packed_lstm = cell == "lstm" and a.batch_sizes is not None and not projected
+    dtype = a.state[0].dtype if cell == "gru" or packed_lstm else lower
+    if torch.float64 in (a.x.dtype, a.weights[0].dtype):  # which autocast leaves alone
+        return a
+    return a._replace(
+        x=a.x.to(dtype),
+        state=tuple(part.to(dtype) for part in a.state),
+        weights=[weight.to(dtype) for weight in a.weights],
+    )
+
+
+def choose(backend: str, cell: str, a: _Arguments) -> str:
+    """``backend``, or for "auto" the fastest by `rnnbench.nn.auto`'s table where that holds the
+    case,
+    and else the first of `interface.AUTO_ORDER` that can do it.
+
+    A dtype that only torch knows (complex) is torch's without asking.
+    """
+    if backend != AUTO:
+        return backend
+    if str(a.weights[0].dtype).removeprefix("torch.") not in DTYPES:
+        return "native"
+    spec, packed = _spec_of(cell, a), a.batch_sizes is not None
+    if _is_plain(a):
+        if a.batch_sizes is not None:
+            T, B = len(a.batch_sizes), int(a.batch_sizes[0])
+        else:
+            T, B = a.x.shape[:2][:: -1 if a.batch_first else 1]
+        graph = torch.is_grad_enabled() and any(
+            t.requires_grad for t in (a.x, *a.state, *a.weights)
+        )
+        phase = "training" if graph else "inference"
+        if auto.numba_is_faster(spec, phase, packed, T, B, torch.get_num_threads()):
+            return "numba"
+    conditions = interface.Conditions(device=a.x.device.type, packed=packed)
+    return next(
+        name
+        for name in interface.AUTO_ORDER
+        if interface.get_backend(name).supports(spec, conditions) is None
+    )
+
+
+def _is_plain(a: _Arguments) -> bool:
+    """On the CPU, in the weights' own dtype, and without forward-mode derivatives."""
+    return (
+        a.x.device.type == "cpu"
+        and a.x.dtype == a.weights[0].dtype
+        and not torch.is_autocast_enabled("cpu")
+        and forward_ad._current_level < 0
+    )
+
+
+@cache
+def _forward_on(torch_class: type, backend: str) -> Callable[..., Any]:
+    """torch's forward of that class, ending in the backend's kernels."""
+    kernels = SimpleNamespace(**{cell: partial(_kernel, backend, cell) for cell in CELLS})
+    own = torch_class.forward  # type: ignore[attr-defined]
+    return FunctionType(
+        own.__code__, vars(torch_rnn) | {"_VF": kernels}, own.__name__, own.__defaults__
+    )
+
+
+class _Backed(torch_rnn.RNNBase):
+    """The keywords ``backend`` and ``checkpoint``, and the forward that follows them."""
+
+    _torch_class: type
+
+    checkpoint = False
+
+    def __init__(
+        self, *args: Any, backend: str = AUTO, checkpoint: bool = False, **kwargs: Any
+    ) -> None:
+        if backend != AUTO:
+            interface.get_backend(backend)
+        if not isinstance(checkpoint, bool):
+            raise InputError(f"checkpoint must be a bool; got {checkpoint!r}")
+        super().__init__(*args, **kwargs)
+        if checkpoint and self.bidirectional:
+            raise InputError("checkpoint must be False for a bidirectional module; got True")
+        self.backend, self.checkpoint = backend, checkpoint
+        self._memory = Memory()
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 (torch's name)
+        """As ``torch.nn``'s: input (T, B, I), (B, T, I), (T, I) or a PackedSequence."""
+        if self.checkpoint and torch.is_grad_enabled():
+            from rnnbench.truncation.checkpointing import checkpointed_module
+
+            return checkpointed_module(self, self._forward, input, hx)
+        return self._forward(input, hx)
+
+    def _forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002
+        memory = self.__dict__.get("_memory")  # a module from an older pickle has none
+        if memory is None or type(self) not in _EXACTLY:  # which may override any part of torch's
+            return _forward_on(self._torch_class, self.backend)(self, input, hx)
+        found = memory.call(self, input, hx)
+        if found is None:
+            found = _forward_on(self._torch_class, self.backend)(self, input, hx)
+            self._remember(memory, input, hx)
+        return found
+
+    def _remember(self, memory: Memory, x: Any, hx: Any) -> None:
+        """The call that went well just now, if it may be done again without looking."""
+        weights: Any = self._flat_weights
+        if not memory.takes(x, hx, weights) or (self.training and self.dropout):
+            return
+        cell = self.mode.lower()
+        given = _Arguments(
+            x, None, hx if type(hx) is tuple else () if hx is None else (hx,), weights, self.bias,
+            self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first,
+        )  # fmt: skip
+        memory.remember(self, choose(self.backend, cell, given), _spec_of(cell, given), x, hx)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, backend={self.backend!r}"
+
+
+class RNN(_Backed, torch.nn.RNN):
+    """`torch.nn.RNN` on a backend of rnnbench.
+
+    backend: a name from `rnnbench.backends()`, or "auto" (default): the fastest that was measured
+    for the case (`rnnbench.nn.auto`).
+    checkpoint: whether training keeps the states of every √T steps alone and computes the others
+    again on the way back (`rnnbench.truncation.checkpointed`); one direction only.
+    Everything else, errors included, as in torch; UnsupportedError where the chosen backend cannot
+    do the case.
+    """
+
+    _torch_class = torch.nn.RNN
+
+
+class GRU(_Backed, torch.nn.GRU):
+    """`torch.nn.GRU` on a backend of rnnbench; see `RNN`."""
+
+    _torch_class = torch.nn.GRU
+
+
+class LSTM(_Backed, torch.nn.LSTM):
+    """`torch.nn.LSTM` on a backend of rnnbench; see `RNN`."""
+
+    _torch_class = torch.nn.LSTM
+
+
+_EXACTLY = (RNN, GRU, LSTM)
