@@ -3,10 +3,10 @@
     python tests/architecture.py            the working tree
     python tests/architecture.py COMMIT     a commit, beside the working tree
 
-A *room* is a folder of the package, of ``reports/`` or ``benchmarks/`` itself, or a module that lies
-loose at the package's root. An *arrow* is an import from one room into another, wherever in a file it
-stands. `LAYERS` lists the rooms from the top down: a room may import what is below it only. Lines of
-code are those that hold something besides comments, docstrings and blanks.
+A *room* is a folder of the package or of ``reports/``, all of ``benchmarks/``, or a module loose in
+the package or in ``reports/``. An *arrow* is an import from one room into another, wherever it
+stands in a file. `LAYERS` lists the rooms from the top down: a room may import what is below it
+only. Lines of code hold something besides comments, docstrings and blanks.
 """
 
 from __future__ import annotations

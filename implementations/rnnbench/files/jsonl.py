@@ -1,16 +1,16 @@
-"""Files of JSON objects, a line each, that several processes may append to."""
+"""Files with one JSON object per line, which several processes may append to."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 
 def append(made: Mapping[str, Any], target: Path) -> Path:
-    """Add a line in one write, so that a killed run loses that line at most; folders are made.
+    """Append a line in one write, so that a killed run loses that line at most; folders are made.
 
     Raises ValueError for NaN or infinity, which JSON does not have.
     """
@@ -22,3 +22,22 @@ def append(made: Mapping[str, Any], target: Path) -> Path:
     finally:
         os.close(descriptor)
     return target
+
+
+def read(file: Path, schema: int | None = None) -> Iterator[dict[str, Any] | str]:
+    """Yield each line's object, or a sentence on why the line cannot be read.
+
+    Lines of another ``schema`` cannot be read either. Raises OSError where the file cannot.
+    """
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        try:
+            found = json.loads(line)
+        except ValueError as error:
+            yield f"{file.name}, line {number}: no JSON: {error}"
+            continue
+        if not isinstance(found, dict):
+            yield f"{file.name}, line {number}: no JSON object"
+        elif schema is not None and found.get("schema") != schema:
+            yield f"{file.name}, line {number}: schema {found.get('schema')!r} must be {schema}"
+        else:
+            yield found

@@ -1,22 +1,23 @@
-"""Verdicts, cards and nights as files below asv's results directory, one JSON object each.
+"""Records below asv's results directory: one JSON object per file, of a kind, of a machine.
 
     verdicts/HOST/AT-BASE8-HEAD8.json   card/HOST/AT.json   nights/HOST/AT.json
 
 AT is the moment in UTC (20261122T031500Z), so that names sort by time and folders of several
-machines merge by copying. A file is written to a temporary name and renamed; readers give each
-broken file back with a sentence, and go on.
+machines merge by copying. Readers give each broken file back with a sentence, and go on.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from rnnbench.files import atomic, machine
 
 VERDICTS, CARD, NIGHTS = "verdicts", "card", "nights"
 
@@ -32,31 +33,30 @@ class Found(Generic[Read]):
     broken: str | None = None
 
 
+def about(schema: int = 1) -> dict[str, Any]:
+    """Return how every record begins: its schema, the moment, this machine and its versions."""
+    return {
+        "schema": schema,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.identity(),
+        "versions": machine.versions(),
+    }
+
+
 def name(at: str, *more: str) -> str:
-    """A file's name from an ISO moment and what else tells it apart."""
+    """Return a file's name from an ISO moment and what else tells it apart."""
     moment = re.sub(r"[-:]|\.\d+", "", at).replace("+0000", "Z")
     return "-".join((moment, *more)) + ".json"
 
 
 def write(folder: Path, kind: str, host: str, file: str, value: Mapping[str, Any]) -> Path:
     """Write one object whole or not at all; returns where."""
-    target = folder / kind / host / file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part.open("w", encoding="utf-8") as stream:
-            json.dump(value, stream, allow_nan=False)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    text = json.dumps(value, allow_nan=False)
+    return atomic.write(folder / kind / host / file, f"{text}\n")
 
 
 def files(folder: Path, kind: str, host: str = "*") -> list[Path]:
-    """All of a kind, by host, then oldest first."""
+    """Return all of a kind, by host, then oldest first."""
     return sorted(folder.glob(f"{kind}/{host}/*.json"))
 
 
@@ -67,7 +67,7 @@ def read(
     host: str = "*",
     newest: int | None = None,
 ) -> Iterator[Found[Read]]:
-    """All of a kind, or so many ``newest`` of each host; ``parse`` is the class's ``from_dict``."""
+    """Yield all of a kind, or so many ``newest`` of each host; ``parse`` is `Record.from_dict`."""
     of_host = groupby(files(folder, kind, host), key=lambda file: file.parent)
     chosen = [file for _, own in of_host for file in list(own)[-(newest or 0) :]]
     for file in chosen:

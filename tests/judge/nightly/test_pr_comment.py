@@ -140,7 +140,8 @@ def test_the_command_needs_the_standard_library_only(tmp_path: Any) -> None:
     file.write_bytes(dumped(as_json()))
     source = str(pr_comment.__file__).rpartition("/rnnbench/")[0]
     program = (
-        f"import sys; sys.path.insert(0, {source!r}); from rnnbench.judge.nightly import pr_comment;"
+        f"import sys; sys.path.insert(0, {source!r});"
+        "from rnnbench.judge.nightly import pr_comment;"
         "sys.exit(pr_comment.main(sys.argv[1:]))"
     )
 
