@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from rnnbench import interface
-from rnnbench.cli.exits import leave
+from rnnbench.cli import exits, output
+from rnnbench.cli.options import Json, panel
 from rnnbench.cli.progress import progress
 from rnnbench.errors import InputError
-from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE
-from rnnbench.spec import CELLS, PHASES, Case, Spec
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED
+from rnnbench.spec import CELLS, DTYPES, PHASES, Case, Spec
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from rnnbench.parity.check import Parity, Row
 
-GRID = "Grid: repeat an option for several values"
 SHOWN = 40
+"""Failures that the text lists."""
+Groups = dict[tuple[str, str, str], list["Row"]]
+"""Backend, cell and dtype → their rows."""
+_option = panel("Grid: repeat an option for several values")
 
 
-def _option(help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=GRID)
-
-
+@exits.command()
 def check(
     backend: Annotated[
         list[str] | None,
@@ -39,18 +40,18 @@ def check(
             "are checked when they are named: JAX compiles anew for every shape."
         ),
     ] = None,
-    cell: Annotated[list[str], _option("Cell.")] = list(CELLS),  # noqa: B006
+    cell: Annotated[list[str], _option(f"Cell: {', '.join(CELLS)}.")] = list(CELLS),  # noqa: B006
     T: Annotated[list[int], _option("Sequence length.", "--T")] = [1, 2, 17, 128],  # noqa: B006
     layers: Annotated[list[int], _option("Layers.")] = [1, 3],  # noqa: B006
     directions: Annotated[list[int], _option("1 or 2.")] = [1, 2],  # noqa: B006
     bias: Annotated[list[str], _option("yes or no.")] = ["yes", "no"],  # noqa: B006
     batch: Annotated[list[int], _option("Batch size.")] = [1, 5],  # noqa: B006
-    dtype: Annotated[list[str], _option("float32, float64, …")] = ["float32", "float64"],  # noqa: B006
+    dtype: Annotated[list[str], _option(f"{', '.join(DTYPES)}.")] = ["float32", "float64"],  # noqa: B006
     phase: Annotated[list[str], _option("inference or training.")] = list(PHASES),  # noqa: B006
     input_size: Annotated[int, _option("Input size I.")] = 7,
     hidden_size: Annotated[int, _option("Hidden size H.")] = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
+    as_json: Json = False,
+) -> int:
     """Check outputs, states and every gradient of the backends against the float64 oracle.
 
     Every combination of the grid is a case. An error is given in eps, the unit roundoff of the
@@ -59,36 +60,30 @@ def check(
     from rnnbench.parity import check
 
     started = time.monotonic()
-    try:
-        names = backend or [n for n in interface.backends() if n not in interface.PEERS]
-        for name in names:
-            interface.get_backend(name)
-        if not set(bias) <= {"yes", "no"}:
-            raise InputError(f"--bias must be 'yes' or 'no'; got {bias!r}")
-        cases = [
-            Case(Spec(c, input_size, hidden_size, L, D, b == "yes", d), t, n, p)
-            for c, t, L, D, b, n, d, p in itertools.product(
-                cell, T, layers, directions, bias, batch, dtype, phase
-            )
-        ]
-    except InputError as error:
-        leave(USAGE, str(error))
-
+    names = backend or [n for n in interface.backends() if n not in interface.PEERS]
+    for name in names:
+        interface.get_backend(name)
+    if not set(bias) <= {"yes", "no"}:
+        raise InputError(f"--bias must be 'yes' or 'no'; got {bias!r}")
+    cases = [
+        Case(Spec(c, input_size, hidden_size, L, D, b == "yes", d), t, n, p)
+        for c, t, L, D, b, n, d, p in itertools.product(
+            cell, T, layers, directions, bias, batch, dtype, phase
+        )
+    ]
     result = check.Parity()
+    groups: Groups = {}
     with progress("checking", len(cases) * len(names)) as advance:
-        for case in cases:
-            for name in names:
-                result.rows += check.check(name, [case]).rows
-                advance()
+        for case, name in itertools.product(cases, names):
+            rows = check.check(name, [case]).rows
+            result.rows += rows
+            groups.setdefault((name, case.spec.cell, case.spec.dtype), []).extend(rows)
+            advance()
     seconds = time.monotonic() - started
-    if as_json:
-        typer.echo(json.dumps(_as_dict(result, len(cases), seconds), indent=1))
-    else:
-        _print(result, len(cases), seconds)
-    raise typer.Exit(_exit_code(result))
-
-
-check.__doc__ = f"{check.__doc__}\n    {TEXT}"
+    record = {"cases": len(cases), "seconds": round(seconds, 3)} | _as_dict(result, groups)
+    title = f"Parity over {len(cases)} cases, {seconds:.0f} s"
+    output.show(record, _parts(result, _table(title, groups)), as_json=as_json)
+    return _exit_code(result)
 
 
 def _exit_code(result: Parity) -> int:
@@ -101,79 +96,60 @@ def _exit_code(result: Parity) -> int:
 
 
 def _unmeasured(result: Parity) -> list[str]:
-    """Backends of which not one quantity was gated: nothing says that they are right."""
-    gated = {row.candidate for row in result.rows if row.failed or row.status == "ok"}
+    """Return the backends without any gated quantity: nothing says that they are right."""
+    gated = {row.candidate for row in _gated(result.rows)}
     return sorted({row.candidate for row in result.rows} - gated)
 
 
-def _groups(result: Parity) -> dict[tuple[str, str, str], list[Row]]:
-    """Rows by backend, cell and dtype."""
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in result.rows:
-        cell, dtype = row.case.split("-")[0], _dtype(row.case)
-        groups.setdefault((row.candidate, cell, dtype), []).append(row)
-    return groups
-
-
-def _dtype(case: str) -> str:
-    return next(part for part in case.split("-") if part.startswith(("float", "bfloat")))
+def _gated(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.failed or row.status == "ok"]
 
 
 def _worst(rows: list[Row]) -> Row | None:
-    gated = [row for row in rows if row.failed or row.status == "ok"]
-    return max(gated, key=lambda row: row.share, default=None)
+    return max(_gated(rows), key=lambda row: row.share, default=None)
 
 
-def _print(result: Parity, cases: int, seconds: float) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(soft_wrap=True)
-    console.print(_table(result, cases, seconds))
+def _parts(result: Parity, table: Table) -> Iterator[output.Part]:
+    """Yield the table, the failures and the verdict."""
+    yield table
     worst = _worst(result.rows)
     if worst is not None and not worst.failed:
-        console.print(f"nearest to its budget: {worst.candidate}, {worst.quantity} of {worst.case}")
+        yield f"nearest to its budget: {worst.candidate}, {worst.quantity} of {worst.case}"
     for row in result.failures[:SHOWN]:
         figures = "" if math.isnan(row.error) else f"{row.error:.3g} eps, budget {row.budget:.3g}"
-        line = f"{row.status}: {row.candidate} {row.quantity} {figures} {row.detail} of {row.case}"
-        console.print(Text(line, "red"))
+        yield (
+            f"{row.status}: {row.candidate} {row.quantity} {figures} {row.detail} of {row.case}",
+            "red",
+        )
     if len(result.failures) > SHOWN:
-        console.print(f"… and {len(result.failures) - SHOWN} more; --json has all of them")
-    for reason in _reasons(result):
-        console.print(f"unsupported: {reason}")
+        yield f"… and {len(result.failures) - SHOWN} more; --json has all of them"
+    yield from (f"unsupported: {reason}" for reason in _reasons(result))
     unmeasured = _unmeasured(result)
     if unmeasured:
-        console.print(Text(f"NOTHING MEASURED of {', '.join(unmeasured)}", "bold red"))
+        yield f"NOTHING MEASURED of {', '.join(unmeasured)}", output.BAD
     if result.failures:
-        console.print("FAILED")
+        yield "FAILED"
     elif not unmeasured:
-        console.print("PASSED")
+        yield "PASSED"
 
 
-def _table(result: Parity, cases: int, seconds: float) -> Table:
-    """One line per backend, cell and dtype; fits 80 columns."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    title = f"Parity over {cases} cases, {seconds:.0f} s"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for heading in ("backend", "cell", "dtype", "verdict"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("gated", "worst", "of budget"):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _table(title: str, groups: Groups) -> Table:
+    """Return one line per backend, cell and dtype; it fits 80 columns."""
+    table = output.table(
+        title, "backend", "cell", "dtype", "verdict", "gated", "worst", "of budget", left=4
+    )
     table.add_column("quantity", overflow="fold")
-    for (name, cell, dtype), rows in _groups(result).items():
+    for (name, cell, dtype), rows in groups.items():
         worst = _worst(rows)
-        gated = sum(row.failed or row.status == "ok" for row in rows)
+        gated = len(_gated(rows))
         failed = sum(row.failed for row in rows)
         figures = ["", "", ""]
         if worst is not None:
             share = "∞" if math.isinf(worst.share) else f"{worst.share:.0%}"
             figures = [f"{worst.error:.2f} eps", share, worst.quantity]
-        verdict = Text("ok", "green")
+        verdict = Text("ok", output.GOOD)
         if failed or not gated:
-            verdict = Text(f"FAIL {failed}" if failed else "NOTHING", "bold red")
+            verdict = Text(f"FAIL {failed}" if failed else "NOTHING", output.BAD)
         table.add_row(name, cell, dtype, verdict, str(gated), *figures)
     return table
 
@@ -182,12 +158,13 @@ def _reasons(result: Parity) -> list[str]:
     return sorted({row.detail for row in result.rows if row.status == "unsupported"})
 
 
-def _as_dict(result: Parity, cases: int, seconds: float) -> dict[str, Any]:
-    """Verdict, the worst quantity per backend, cell and dtype, and every failure in full."""
-    groups = []
-    for (name, cell, dtype), rows in _groups(result).items():
-        worst = _worst(rows)
-        groups.append(
+def _as_dict(result: Parity, groups: Groups) -> dict[str, Any]:
+    """Return verdict, worst quantity per backend, cell and dtype, and every failure in full."""
+    return {
+        "passed": result.passed and not _unmeasured(result),
+        "measured": result.measured,
+        "unmeasured": _unmeasured(result),
+        "groups": [
             {
                 "backend": name,
                 "cell": cell,
@@ -196,23 +173,17 @@ def _as_dict(result: Parity, cases: int, seconds: float) -> dict[str, Any]:
                 "failed": sum(row.failed for row in rows),
                 "chaotic": sum(row.status == "chaotic" for row in rows),
                 "unsupported": sum(row.status == "unsupported" for row in rows),
-                "worst": worst and _row(worst),
+                "worst": (worst := _worst(rows)) and _row(worst),
             }
-        )
-    return {
-        "passed": result.passed and not _unmeasured(result),
-        "measured": result.measured,
-        "unmeasured": _unmeasured(result),
-        "cases": cases,
-        "seconds": round(seconds, 3),
-        "groups": groups,
+            for (name, cell, dtype), rows in groups.items()
+        ],
         "failures": [_row(row) for row in result.failures],
         "unsupported": _reasons(result),
     }
 
 
 def _row(row: Row) -> dict[str, Any]:
-    """A row for JSON, which has no NaN: a number that does not exist is null."""
+    """Return a row for JSON, which has no NaN: a number that does not exist is null."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in asdict(row).items()

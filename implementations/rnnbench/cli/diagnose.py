@@ -1,45 +1,46 @@
-"""``rnnbench diagnose``: where somebody's implementation goes wrong, and why."""
+"""``rnnbench diagnose``: find where an implementation goes wrong, and why."""
 
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rnnbench.cli.exits import leave
+from rnnbench.cli import exits, output
+from rnnbench.cli.options import Json, panel
+from rnnbench.cli.progress import shown
 from rnnbench.errors import InputError
-from rnnbench.exit_codes import BROKEN, FAILED, GOOD, USAGE
-from rnnbench.spec import Spec
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD
+from rnnbench.spec import CELLS, DTYPES, Spec
 
-NETWORK = "Network: where torch's attributes or parameter names do not tell it"
-LAYOUT = "Layout: recognised where not given"
-NUMBERS = "Your own numbers, as JSON"
+_network = panel("Network: where torch's attributes or parameter names do not tell it")
+_layout = panel("Layout: recognised where not given")
+_numbers = panel("Your own numbers, as JSON")
 LAYOUTS = (
     "batch_first", "unbatched", "states", "gates", "interleaved", "transposed", "arrays",
 )  # fmt: skip
 ASKED = ("kind", "mapping", "loss", "x", "state", "weights")
 CODES = {"right": GOOD, "departs": FAILED, "raised": BROKEN}
+CODES_TEXT = (
+    "Exit codes: 0 it is right; 1 it departs; 2 wrong usage; 5 it raised, hung or ended its "
+    "process, and nothing could be compared."
+)
 
 
-def _option(panel: str, help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
-
-
+@exits.command(CODES_TEXT)
 def diagnose(
     target: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="What to diagnose.")],
-    cell: Annotated[str | None, _option(NETWORK, "rnn_tanh, rnn_relu, gru or lstm.")] = None,
-    input_size: Annotated[int | None, _option(NETWORK, "I.")] = None,
-    hidden_size: Annotated[int | None, _option(NETWORK, "H.")] = None,
-    layers: Annotated[int, _option(NETWORK, "L.")] = 1,
-    directions: Annotated[int, _option(NETWORK, "1 or 2.")] = 1,
-    bias: Annotated[bool, _option(NETWORK, "Whether there are biases.")] = True,
-    proj_size: Annotated[int, _option(NETWORK, "P of an LSTM, 0 for none.")] = 0,
-    dtype: Annotated[str, _option(NETWORK, "float32, float64, …")] = "float32",
+    cell: Annotated[str | None, _network(f"{', '.join(CELLS)}.")] = None,
+    input_size: Annotated[int | None, _network("Input size I.")] = None,
+    hidden_size: Annotated[int | None, _network("Hidden size H.")] = None,
+    layers: Annotated[int, _network("Layers L.")] = 1,
+    directions: Annotated[int, _network("Directions D, 1 or 2.")] = 1,
+    bias: Annotated[bool, _network("Whether there are biases.")] = True,
+    proj_size: Annotated[int, _network("Projection size P of an LSTM; 0: none.")] = 0,
+    dtype: Annotated[str, _network(f"{', '.join(DTYPES)}.")] = "float32",
     kind: Annotated[
         str | None, typer.Option(help="module, function, cell or gradient; needed for the last.")
     ] = None,
@@ -59,24 +60,22 @@ def diagnose(
             "final state) or output."
         ),
     ] = None,
-    batch_first: Annotated[bool | None, _option(LAYOUT, "x is (B, T, I).")] = None,
-    unbatched: Annotated[bool | None, _option(LAYOUT, "x is (T, I).")] = None,
-    states: Annotated[
-        str | None, _option(LAYOUT, "torch, layers_directions or directions_layers.")
-    ] = None,
-    gates: Annotated[str | None, _option(LAYOUT, "Order of the gates, e.g. ifog.")] = None,
-    interleaved: Annotated[bool | None, _option(LAYOUT, "Gates unit by unit.")] = None,
-    transposed: Annotated[bool | None, _option(LAYOUT, "Weights are (columns, rows).")] = None,
-    arrays: Annotated[str | None, _option(LAYOUT, "torch or numpy.")] = None,
-    x: Annotated[str | None, _option(NUMBERS, "(T, B, I) or (T, I), nested lists.", "--x")] = None,
-    state: Annotated[str | None, _option(NUMBERS, "h0, or the pair h0, c0 of an LSTM.")] = None,
-    weights: Annotated[str | None, _option(NUMBERS, "By torch's names.")] = None,
+    batch_first: Annotated[bool | None, _layout("x is (B, T, I).")] = None,
+    unbatched: Annotated[bool | None, _layout("x is (T, I).")] = None,
+    states: Annotated[str | None, _layout("torch, layers_directions or directions_layers.")] = None,
+    gates: Annotated[str | None, _layout("Order of the gates, e.g. ifog.")] = None,
+    interleaved: Annotated[bool | None, _layout("Gates unit by unit.")] = None,
+    transposed: Annotated[bool | None, _layout("Weights are (columns, rows).")] = None,
+    arrays: Annotated[str | None, _layout("torch or numpy.")] = None,
+    x: Annotated[str | None, _numbers("(T, B, I) or (T, I), nested lists.", "--x")] = None,
+    state: Annotated[str | None, _numbers("h0, or the pair h0, c0 of an LSTM.")] = None,
+    weights: Annotated[str | None, _numbers("By torch's names.")] = None,
     time_limit: Annotated[
         float, typer.Option(help="Seconds after which the candidate is ended.", min=1.0)
     ] = 120.0,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page there.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
-) -> None:
+    as_json: Json = False,
+) -> int:
     """Find where an implementation first departs from the oracle, and which mistake explains it.
 
     NAME is a module or other object that holds its weights, a class of one without arguments, a
@@ -89,41 +88,26 @@ def diagnose(
     from rnnbench.diagnosis.process import diagnose_file
     from rnnbench.diagnosis.usage import check_usage
 
-    try:
-        file, name = _split(target)
-        options = {
-            "spec": _spec(
-                cell, input_size, hidden_size, layers, directions, bias, dtype, proj_size
-            ),
-            "kind": kind, "loss": loss, "batch_first": batch_first, "unbatched": unbatched,
-            "states": states, "gates": gates, "interleaved": interleaved,
-            "transposed": transposed, "arrays": arrays, "mapping": _json("mapping", mapping),
-            "x": _json("x", x), "state": _json("state", state),
-            "weights": _json("weights", weights),
-        }  # fmt: skip
-        if html is not None:
-            check_path(html)
-        network = options["spec"] and Spec(**options["spec"])
-        layout = {name: options[name] for name in LAYOUTS}
-        asked = {name: options[name] for name in ASKED}
-        check_usage(spec=network, layout=layout, **asked)
-        with _waiting(target):
-            found = diagnose_file(file, name, options, time_limit=time_limit)
-    except InputError as error:
-        leave(USAGE, str(error))
-    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else str(found))
+    file, name = _split(target)
+    options = {
+        "spec": _spec(cell, input_size, hidden_size, layers, directions, bias, dtype, proj_size),
+        "kind": kind, "loss": loss, "batch_first": batch_first, "unbatched": unbatched,
+        "states": states, "gates": gates, "interleaved": interleaved, "transposed": transposed,
+        "arrays": arrays, "mapping": _json("mapping", mapping), "x": _json("x", x),
+        "state": _json("state", state), "weights": _json("weights", weights),
+    }  # fmt: skip
     if html is not None:
-        try:
-            write(found, html)
-        except InputError as error:
-            leave(USAGE, str(error))
-    raise typer.Exit(CODES[found.status])
-
-
-diagnose.__doc__ = (
-    f"{diagnose.__doc__}\n    Exit codes: 0 it is right; 1 it departs; 2 wrong usage; 5 it raised, "
-    "hung or ended its process, and nothing could be compared."
-)
+        check_path(html)
+    network = options["spec"] and Spec(**options["spec"])
+    layout = {name: options[name] for name in LAYOUTS}
+    check_usage(spec=network, layout=layout, **{name: options[name] for name in ASKED})
+    with shown() as show:
+        show(f"diagnosing {target}")
+        found = diagnose_file(file, name, options, time_limit=time_limit)
+    output.show(found.to_dict(), [str(found)], as_json=as_json)
+    if html is not None:
+        write(found, html)
+    return CODES[found.status]
 
 
 def _split(target: str) -> tuple[Path, str]:
@@ -137,7 +121,7 @@ def _spec(
     cell: str | None, input_size: int | None, hidden_size: int | None, layers: int,
     directions: int, bias: bool, dtype: str, proj_size: int,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """The spec as a dict, or None where the candidate must tell it itself."""
+    """Return the spec as a dict, or None where the candidate must tell it itself."""
     given = {"--cell": cell, "--input-size": input_size, "--hidden-size": hidden_size}
     if all(value is None for value in given.values()):
         return None
@@ -159,12 +143,3 @@ def _json(name: str, text: str | None) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"--{name} must be JSON; got {text!r} ({error})") from error
-
-
-def _waiting(target: str) -> AbstractContextManager[Any]:
-    """A spinner on stderr where a person watches."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-
-    return Console(stderr=True).status(f"diagnosing {target}")

@@ -1,13 +1,49 @@
-"""The one way for a command to leave with a sentence."""
+"""How a command ends: with an exit code, and with a sentence on stderr where it failed."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Callable
+from functools import wraps
+from inspect import cleandoc
+from typing import NoReturn, ParamSpec
 
 import typer
+
+from rnnbench.errors import InputError
+from rnnbench.exit_codes import BROKEN, TEXT, USAGE
+
+Given = ParamSpec("Given")
 
 
 def leave(code: int, sentence: str) -> NoReturn:
     """Say why on stderr and exit."""
     typer.echo(f"rnnbench: {sentence}", err=True)
     raise typer.Exit(code)
+
+
+def command(
+    text: str = TEXT, *, broken: tuple[type[Exception], ...] = ()
+) -> Callable[[Callable[Given, int]], Callable[Given, None]]:
+    """Make a command of a function that returns its exit code.
+
+    ``text`` explains the codes at the end of the command's help. InputError ends the command as
+    wrong usage and the errors in ``broken`` end it as broken, each with its sentence.
+    """
+
+    def decorated(run: Callable[Given, int]) -> Callable[Given, None]:
+        @wraps(run)
+        def main(*args: Given.args, **options: Given.kwargs) -> None:
+            try:
+                code = run(*args, **options)
+            except InputError as error:
+                leave(USAGE, str(error))
+            except broken as error:
+                leave(BROKEN, str(error))
+            raise typer.Exit(code)
+
+        paragraphs = [*cleandoc(run.__doc__ or "").split("\n\n"), text]
+        # The help wraps a paragraph anew only if it is one line.
+        main.__doc__ = "\n\n".join(" ".join(one.split()) for one in paragraphs)
+        return main
+
+    return decorated

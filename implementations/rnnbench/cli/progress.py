@@ -6,35 +6,62 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
+
+import typer
 
 LINE_EVERY_SECONDS = 15.0
 
 
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Yield a function that is called once for each of ``total`` steps done."""
-    if sys.stderr.isatty():
-        with _bar(what, total) as advance:
-            yield advance
-        return
-    done, last = 0, time.monotonic()
+class Show(Protocol):
+    """Shows ``words``, and a bar where ``total`` is known."""
 
-    def advance_plain() -> None:
-        nonlocal done, last
-        done += 1
+    def __call__(self, words: str, done: float = 0, total: float | None = None) -> None: ...
+
+
+@contextmanager
+def shown() -> Iterator[Show]:
+    """Yield a function that shows what is being done now, as often as it is called."""
+    if not sys.stderr.isatty():
+        yield _plain()
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(words: str, done: float = 0, total: float | None = None) -> None:
+            bar.update(task, description=escape(words), completed=done, total=total)
+
+        yield show
+
+
+def _plain() -> Show:
+    """Return a function that prints at most one line in `LINE_EVERY_SECONDS`."""
+    last = time.monotonic()
+
+    def show(words: str, done: float = 0, total: float | None = None) -> None:
+        nonlocal last
         if time.monotonic() - last > LINE_EVERY_SECONDS:
             last = time.monotonic()
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
+            typer.echo(words, err=True)
 
-    yield advance_plain
+    return show
 
 
 @contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """Yield a function to call after each of ``total`` steps, or with the number of steps done."""
+    done = 0
+    with shown() as show:
 
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        def advance(to: int | None = None) -> None:
+            nonlocal done
+            done = done + 1 if to is None else to
+            show(f"{what}: {done} of {total}", done, total)
+
+        show(what, 0, total)
+        yield advance

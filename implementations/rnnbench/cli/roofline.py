@@ -1,25 +1,23 @@
-"""``rnnbench roofline``: what this processor can do at most."""
+"""``rnnbench roofline``: measure the limits of this processor."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from rnnbench.cli.exits import leave
-from rnnbench.cli.options import thread_counts, writable
+from rnnbench.cli import exits, output
+from rnnbench.cli.options import Json, Save, thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import threads as pools
-from rnnbench.errors import InputError
-from rnnbench.exit_codes import BROKEN, TEXT, USAGE
+from rnnbench.exit_codes import BROKEN, GOOD
+from rnnbench.roofline.caches import CachesError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from rnnbench.roofline.store import Rate, Roof, Roofline
-
 
 BUSY = (
     "rnnbench: the machine was busy: on {threads} thread(s) a median is below {share:.0%} of its "
@@ -27,74 +25,48 @@ BUSY = (
 )
 
 
+@exits.command(broken=(CachesError,))
 def roofline(
     threads: Annotated[
         str | None, typer.Option(help="Numbers of threads, e.g. 1,2; by default 1 and all cores.")
     ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(help="Keep it here too: asv's results (.asv/results), for the report."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
+    save: Save = None,
+    as_json: Json = False,
+) -> int:
     """Measure this machine's roofline: multiply-adds per second, and bytes read from each cache.
 
-    About ten seconds for each number of threads. The result is kept in the user's data, in the
-    place of an older one, and is what ``rnnbench compare`` holds its figures against. The best of
-    the rounds is the roof; a median far below it says that the machine was busy. How it is
+    It takes about ten seconds for each number of threads. The result is kept in the user's data
+    folder, where it replaces an older one; ``rnnbench compare`` compares its figures with it. The
+    best of the rounds is the roof; a median far below it says that the machine was busy. How it is
     measured is in the module rnnbench.roofline.
     """
-    try:
-        counts = thread_counts(threads or ",".join(map(str, sorted({1, pools.cores()}))))
-        writable(save)
-    except InputError as error:
-        leave(USAGE, str(error))
+    counts = thread_counts(threads or ",".join(map(str, sorted({1, pools.cores()}))))
+    writable(save)
     from rnnbench.roofline import measure, store
-    from rnnbench.roofline.caches import CachesError
 
     counts = sorted(set(counts))
-    try:
-        with progress("measuring", len(counts) * measure.STEPS) as advance:
-            found = measure.measure(counts, advance)
-    except CachesError as error:
-        leave(BROKEN, str(error))
+    with progress("measuring", len(counts) * measure.STEPS) as advance:
+        found = measure.measure(counts, advance)
     try:
         kept = [store.save(found, place) for place in (store.default_folder(), save) if place]
     except OSError as error:
-        leave(BROKEN, f"the roofline cannot be kept: {error}")
+        exits.leave(BROKEN, f"the roofline cannot be kept: {error}")
     for roof in found.roofs:
         if not roof.steady:
             typer.echo(BUSY.format(threads=roof.threads, share=store.STEADY), err=True)
-    if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=1))
-    else:
-        _print(found, kept)
+    output.show(found.as_dict(), _parts(found, kept), as_json=as_json)
+    return GOOD
 
 
-roofline.__doc__ = f"{roofline.__doc__}\n    {TEXT}"
-
-
-def _print(found: Roofline, kept: list[Path]) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    for roof in found.roofs:
-        console.print(_table(found, roof))
-    for path in kept:
-        console.print(Text(f"kept in {path}"), soft_wrap=True)
+def _parts(found: Roofline, kept: list[Path]) -> Iterator[output.Part]:
+    yield from (_table(found, roof) for roof in found.roofs)
+    yield from (f"kept in {path}" for path in kept)
 
 
 def _table(found: Roofline, roof: Roof) -> Table:
-    from rich import box
-    from rich.table import Table
-
     plural = "s" if roof.threads > 1 else ""
     title = f"{found.machine['cpu']}, {found.vectors}, {roof.threads} thread{plural}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("")
-    for heading in ("best", "median", "unit", "read by a thread", "fits"):
-        table.add_column(heading, justify="right")
+    table = output.table(title, "", "best", "median", "unit", "read by a thread", "fits")
     for dtype, rate in roof.peak.items():
         table.add_row(f"multiply-adds, {dtype}", *_numbers(rate), "GFLOP/s", "", "")
     for one in roof.bandwidths:
