@@ -38,6 +38,10 @@ def test_record_holds_case_ratios_machine_and_date():
     assert found["versions"] == machine.versions()
     assert found["at"].endswith("+00:00")
     assert found["fastest_reference"] == "jax"
+    assert set(found["lines"][0]) == {
+        "backend", "status", "detail", "median", "rounds", "gflops", "cores", "identity",
+        "ratio_to_native", "ratio_to_fastest_reference",
+    }  # fmt: skip
     by_name = {entry["backend"]: entry for entry in found["lines"]}
     assert by_name["numba"]["ratio_to_native"] == (2.0, 2.0, 2.0)
     assert by_name["numba"]["ratio_to_fastest_reference"] == (0.5, 0.5, 0.5)

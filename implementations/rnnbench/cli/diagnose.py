@@ -11,7 +11,7 @@ import typer
 
 from rnnbench.cli import exits, output
 from rnnbench.cli.options import Json, panel
-from rnnbench.cli.progress import shown
+from rnnbench.cli.progress import showing
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD
 from rnnbench.spec import CELLS, DTYPES, Spec
@@ -101,7 +101,7 @@ def diagnose(
     network = options["spec"] and Spec(**options["spec"])
     layout = {name: options[name] for name in LAYOUTS}
     check_usage(spec=network, layout=layout, **{name: options[name] for name in ASKED})
-    with shown() as show:
+    with showing() as show:
         show(f"diagnosing {target}")
         found = diagnose_file(file, name, options, time_limit=time_limit)
     output.show(found.to_dict(), [str(found)], as_json=as_json)

@@ -8,23 +8,58 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import typer
-
 LINE_EVERY_SECONDS = 15.0
 
 
 class Show(Protocol):
-    """Shows ``words``, and a bar where ``total`` is known."""
+    """Shows a sentence, and how much is done of a total, if that is known.
 
-    def __call__(self, words: str, done: float = 0, total: float | None = None) -> None: ...
+    Plain lines are left out within some seconds of the last one, unless the topic is another.
+    """
+
+    def __call__(
+        self, sentence: str, done: float = 0, total: float | None = None, *, topic: str = ""
+    ) -> None: ...
 
 
 @contextmanager
-def shown() -> Iterator[Show]:
-    """Yield a function that shows what is being done now, as often as it is called."""
-    if not sys.stderr.isatty():
-        yield _plain()
+def showing() -> Iterator[Show]:
+    """Yield a function that shows the progress of what the block does."""
+    if sys.stderr.isatty():
+        with _bar() as show:
+            yield show
         return
+    last = ("", time.monotonic())
+
+    def line(
+        sentence: str, done: float = 0, total: float | None = None, *, topic: str = ""
+    ) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if topic != last[0] or now - last[1] > LINE_EVERY_SECONDS:
+            last = (topic, now)
+            print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+
+    yield line
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """Yield a function to call after each of ``total`` steps, or with the number of steps done."""
+    done = 0
+    with showing() as show:
+
+        def advance(to: int | None = None) -> None:
+            nonlocal done
+            done = done + 1 if to is None else to
+            show(f"{what}: {done} of {total}", done, total)
+
+        show(f"{what}: 0 of {total}", 0, total)
+        yield advance
+
+
+@contextmanager
+def _bar() -> Iterator[Show]:
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
@@ -33,35 +68,9 @@ def shown() -> Iterator[Show]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def show(words: str, done: float = 0, total: float | None = None) -> None:
-            bar.update(task, description=escape(words), completed=done, total=total)
+        def show(
+            sentence: str, done: float = 0, total: float | None = None, *, topic: str = ""
+        ) -> None:
+            bar.update(task, description=escape(sentence), completed=done, total=total)
 
         yield show
-
-
-def _plain() -> Show:
-    """Return a function that prints at most one line in `LINE_EVERY_SECONDS`."""
-    last = time.monotonic()
-
-    def show(words: str, done: float = 0, total: float | None = None) -> None:
-        nonlocal last
-        if time.monotonic() - last > LINE_EVERY_SECONDS:
-            last = time.monotonic()
-            typer.echo(words, err=True)
-
-    return show
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """Yield a function to call after each of ``total`` steps, or with the number of steps done."""
-    done = 0
-    with shown() as show:
-
-        def advance(to: int | None = None) -> None:
-            nonlocal done
-            done = done + 1 if to is None else to
-            show(f"{what}: {done} of {total}", done, total)
-
-        show(what, 0, total)
-        yield advance

@@ -1,4 +1,4 @@
-"""The process that measures: a plan as JSON on stdin, one JSON object per line on stdout.
+"""Measure in a process of its own: a plan as JSON on stdin, one JSON object per line on stdout.
 
 ``{"progress": …}`` before each step, ``{"lines": […]}`` after each case, at the end
 ``{"facts": …}``.
@@ -17,14 +17,14 @@ from rnnbench.comparison import threads
 
 
 def _own_stdout() -> TextIO:
-    """Stdout for the messages alone: what a library prints goes to stderr."""
+    """Return stdout for the messages alone: what a library prints goes to stderr."""
     own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return own
 
 
 def _facts(count: int) -> dict[str, Any]:
-    """What ran, and the threads that were seen."""
+    """Return what ran, and the threads that were seen."""
     return {
         "threads": threads.seen(count),
         "python": platform.python_version(),
@@ -34,7 +34,7 @@ def _facts(count: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure the plan and say what happens."""
+    """Measure the plan and write the messages."""
     out = _own_stdout()
 
     def say(**message: Any) -> None:

@@ -1,34 +1,35 @@
-"""One process's comparison: every case, every backend, parity before time."""
+"""Compare backends in this process: every case, every backend, parity before time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from rnnbench import interface
 from rnnbench.comparison import threads, timing
-from rnnbench.comparison.plan import BASELINE, Plan, case_from_dict
+from rnnbench.comparison.plan import BASELINE, Plan
 from rnnbench.comparison.statistics import Ratio, ratio
 from rnnbench.comparison.work import Work
+from rnnbench.files.schema import build
 from rnnbench.parity import check
 from rnnbench.roofline.cost import flops
 from rnnbench.spec import Case
 
 REFERENCES = (BASELINE, "compile", *interface.PEERS)
-"""What the other backends have to be as fast as: torch's kernels, its compiler, other libraries."""
+"""Backends that ours are to be as fast as: torch's kernels, its compiler, other libraries."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """What came of one backend in one case.
+    """Result of one backend in one case.
 
     status      "ok"; "unsupported", "wrong" (no parity) or "broke", without a time
-    detail      why there is no time, as one sentence
-    seconds     of one call in each round; ``number`` calls made a sample
-    cores       processor time over wall time while it was timed
+    detail      the reason, where there is no time
+    seconds     time of one call in each round; a sample had ``number`` calls
+    cores       processor time over wall time while it was timed; None if it was not
     """
 
     case: Case
@@ -38,7 +39,7 @@ class Line:
     detail: str = ""
     seconds: tuple[float, ...] = ()
     number: int = 0
-    cores: float = math.nan
+    cores: float | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -47,54 +48,51 @@ class Line:
 
     @property
     def median(self) -> float:
-        """Seconds of one call; NaN without a time."""
+        """Median seconds of one call; NaN without a time."""
         return median(self.seconds) if self.seconds else math.nan
 
     @property
     def gflops(self) -> float:
-        """10⁹ counted operations (`counting.flops`) per second; NaN without a time."""
+        """10⁹ counted operations (`cost.flops`) per second; NaN without a time."""
         return flops(self.case) / self.median / 1e9
 
     def over(self, baseline: Line | None) -> Ratio | None:
-        """How many times as fast as ``baseline``, from the same rounds; None if one has no time."""
+        """Return how many times as fast as ``baseline`` it is; None if one has no time."""
         if baseline is None or not (self.timed and baseline.timed):
             return None
         return ratio(baseline.seconds, self.seconds)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, which has no NaN: a number that does not exist is None."""
-        numbers = {"median": self.median, "gflops": self.gflops, "cores": self.cores}
+        """Return the fields and figures for JSON: a number that does not exist is None."""
+        figures = {"median": self.median, "gflops": self.gflops}
         return asdict(self) | {
-            name: value if math.isfinite(value) else None for name, value in numbers.items()
+            name: value if math.isfinite(value) else None for name, value in figures.items()
         }
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Line:
-        own = {name: given[name] for name in cls.__dataclass_fields__}
-        own |= {"case": case_from_dict(own["case"]), "seconds": tuple(own["seconds"])}
-        if own["cores"] is None:
-            own["cores"] = math.nan
-        return cls(**own)
+        """Return the line that `as_dict` was called on; raises SchemaError."""
+        return build(cls, {name: given[name] for name in cls.__dataclass_fields__}, "line")
 
 
 def compare(
-    plan: Plan, progress: Callable[[Case, str], None] = lambda case, what: None
+    plan: Plan, on_progress: Callable[[Case, str], None] = lambda case, what: None
 ) -> Iterator[list[Line]]:
-    """One list of lines per case, as soon as it is measured, in the order of the plan's backends.
+    """Yield the lines of each case when it is measured, in the order of the plan's backends.
 
     The process must be confined to the plan's threads (`threads.confine`) before torch is imported.
-    progress is called with the case and what comes next: a backend, or "timing".
+    on_progress is called with the case and what comes next: a backend, or "timing".
     """
     threads.pin(plan.threads)
     for case in plan.cases:
         lines: dict[str, Line] = {}
         works: dict[str, Work] = {}
         for name in plan.backends:
-            progress(case, name)
+            on_progress(case, name)
             lines[name], work = _prepared(name, case, plan.threads)
             if work is not None:
                 works[name] = work
-        progress(case, "timing")
+        on_progress(case, "timing")
         if works:
             threads.seen(plan.threads)
             lines |= _timed(plan, {name: lines[name] for name in works}, works)
@@ -102,7 +100,7 @@ def compare(
 
 
 def _prepared(name: str, case: Case, count: int) -> tuple[Line, Work | None]:
-    """Checked, built and warm; without work where there is nothing to time."""
+    """Check, build and warm up a backend; returns no work where there is nothing to time."""
     line = Line(case, name, count, "ok")
     rows = check.check(name, [case]).rows
     refused = next((row for row in rows if row.status == "unsupported"), None)
@@ -124,7 +122,7 @@ def _prepared(name: str, case: Case, count: int) -> tuple[Line, Work | None]:
 
 
 def _failure(failures: list[check.Row]) -> tuple[str, str]:
-    """Status and sentence of a candidate without parity."""
+    """Return status and sentence of a candidate without parity."""
     worst = max(failures, key=lambda row: row.share)
     if worst.status == "raised":
         return "broke", worst.detail
@@ -147,12 +145,27 @@ def _timed(plan: Plan, lines: Mapping[str, Line], works: Mapping[str, Work]) -> 
     return found
 
 
-def fastest(lines: list[Line], *, references: bool) -> Line | None:
-    """The fastest of the `REFERENCES` in a case, or of all others."""
+def fastest(lines: Sequence[Line], *, references: bool) -> Line | None:
+    """Return the fastest of the `REFERENCES` in a case, or of all others."""
     timed = [line for line in lines if line.timed and (line.backend in REFERENCES) == references]
     return min(timed, key=lambda line: line.median, default=None)
 
 
-def line_of(lines: list[Line], backend: str) -> Line | None:
-    """The line of one backend in a case."""
+def line_of(lines: Sequence[Line], backend: str) -> Line | None:
+    """Return the line of one backend in a case."""
     return next((line for line in lines if line.backend == backend), None)
+
+
+def with_ratios(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Return the lines of one case for JSON, with their ratios as (value, low, high)."""
+    native, reference = line_of(lines, BASELINE), fastest(lines, references=True)
+    return [
+        line.as_dict()
+        | {
+            "name": line.case.name,
+            "ratio_to_native": line.over(native),
+            "fastest_reference": reference and reference.backend,
+            "ratio_to_fastest_reference": line.over(reference),
+        }
+        for line in lines
+    ]

@@ -1,23 +1,24 @@
-"""What to compare: cases, backends, threads and how long, checked before any work is done."""
+"""The plan of a comparison: cases, backends, threads and time, checked before any work is done."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rnnbench import interface
 from rnnbench.errors import InputError
+from rnnbench.files.schema import Record, build
 from rnnbench.spec import Case, Spec
 
 BASELINE = "native"
-"""What every ratio is to; always measured."""
+"""The backend that every ratio is to; it is always measured."""
 
 TABLE_SHAPES = ("1x64", "1x256", "16x128", "32x256", "64x512")
 TABLE_CELLS = ("rnn_tanh", "gru", "lstm")
-"""The small, the usual and the large: at which sizes another limit of the processor counts."""
+"""Small, usual and large sizes: each meets another limit of the processor."""
 
 
 class Shape(NamedTuple):
@@ -29,7 +30,7 @@ class Shape(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Shape:
-        """``BxH`` with I = H, or ``BxIxH``."""
+        """Return the shape of ``BxH``, with I = H, or ``BxIxH``; raises InputError for others."""
         if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", text):
             raise InputError(f"shapes must be BxH or BxIxH, like 16x128; got {text!r}")
         B, *sizes = map(int, text.split("x"))
@@ -37,11 +38,11 @@ class Shape(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One process's work.
+class Plan(Record):
+    """The work of one process.
 
-    threads  what every pool is held to
-    seconds  that the rounds of one case may take, all candidates together; at least
+    threads  size of every thread pool
+    seconds  time for the rounds of one case, all candidates together; at least
              `timing.MIN_ROUNDS` rounds are run however long they take
 
     Raises InputError for a backend that is not known, no case, and numbers that are not positive.
@@ -64,23 +65,14 @@ class Plan:
         if not self.seconds > 0:
             raise InputError(f"seconds must be positive; got {self.seconds}")
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> Plan:
-        cases = tuple(map(case_from_dict, given["cases"]))
-        return cls(cases, tuple(given["backends"]), given["threads"], given["seconds"])
-
 
 def case_from_dict(given: dict[str, Any]) -> Case:
-    """A case that came as JSON."""
-    lengths = given["lengths"] and tuple(given["lengths"])
-    return Case(**given | {"spec": Spec(**given["spec"]), "lengths": lengths})
+    """Return a case that was kept as JSON; raises SchemaError for anything else."""
+    return build(Case, given, "case")
 
 
 def with_baseline(backends: Sequence[str]) -> tuple[str, ...]:
-    """The backends, the baseline first."""
+    """Return the backends, the baseline first."""
     return (BASELINE, *(name for name in backends if name != BASELINE))
 
 
@@ -94,7 +86,7 @@ def grid(
     layers: int,
     directions: int,
 ) -> tuple[Case, ...]:
-    """Every combination; the phases of one network next to each other, as they share its oracle."""
+    """Return every combination; phases of one network are neighbours, as they share its oracle."""
     return tuple(
         Case(Spec(cell, shape.I, shape.H, layers, directions, dtype=dtype), steps, shape.B, phase)
         for dtype, shape, cell, phase in itertools.product(dtypes, shapes, cells, phases)

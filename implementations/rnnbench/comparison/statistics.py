@@ -18,7 +18,7 @@ DRAWS = 2000
 
 
 class Ratio(NamedTuple):
-    """How many times as fast as the baseline, with the interval at `LEVEL`."""
+    """Ratio of speeds to the baseline (2: twice as fast), and its interval at `LEVEL`."""
 
     value: float
     low: float
@@ -26,7 +26,7 @@ class Ratio(NamedTuple):
 
 
 def ratio(baseline: Sequence[float], candidate: Sequence[float]) -> Ratio:
-    """Seconds of each round, the same rounds for both."""
+    """Return the ratio of seconds in the same rounds for both."""
     pair = np.array([baseline, candidate])
     rounds = pair.shape[1]
     drawn = np.random.default_rng(0).integers(rounds, size=(DRAWS, rounds))

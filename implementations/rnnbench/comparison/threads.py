@@ -1,4 +1,4 @@
-"""Equal threads for all: each runtime's own knob, set before it starts, and then looked at.
+"""Equal threads for all runtimes: each one's own variable, set before it starts, then verified.
 
     torch, oneDNN       OMP_NUM_THREADS, MKL_NUM_THREADS, torch.set_num_threads
     NumPy's BLAS        OPENBLAS_NUM_THREADS, MKL_NUM_THREADS
@@ -34,32 +34,35 @@ class ThreadsError(RuntimeError):
 
 
 def cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def environment(threads: int) -> dict[str, str]:
-    """This process's environment with every variable that a runtime reads set to ``threads``."""
+    """Return this process's environment with the variables of all runtimes set to ``threads``."""
     return dict(os.environ) | dict.fromkeys(VARIABLES, str(threads))
 
 
 def confine(threads: int) -> None:
-    """Keep to as many cores as threads; to be called before any library starts a pool."""
+    """Keep this process to as many cores as threads; call it before a library starts a pool."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def pin(threads: int) -> None:
-    """What can only be set once torch is imported."""
+    """Set what can only be set once torch is imported."""
     import torch
 
     torch.set_num_threads(threads)
 
 
 def seen(threads: int) -> dict[str, int]:
-    """Threads of each pool in this process; ThreadsError if a pool is not as it was pinned."""
+    """Return the threads of each pool in this process.
+
+    Raises ThreadsError if a pool has another size than it was given.
+    """
     import torch
     from numba.core import config
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
@@ -77,13 +80,13 @@ def seen(threads: int) -> dict[str, int]:
 
 
 def of_backend(identity: dict[str, Any], threads: int) -> None:
-    """ThreadsError if a backend says that it runs on more than ``threads``."""
+    """Raise ThreadsError if a backend reports that it runs on more than ``threads``."""
     said = identity.get("threads")
     if isinstance(said, int) and said > threads:
         raise ThreadsError(f"runs on {said} threads where {threads} were given")
 
 
 def of_time(used: float, threads: int) -> None:
-    """ThreadsError if more processor time passed than ``threads`` can take."""
+    """Raise ThreadsError if more cores were used on average than ``threads`` can use."""
     if used > SLACK * threads:
         raise ThreadsError(f"used {used:.2f} cores where {threads} were given")

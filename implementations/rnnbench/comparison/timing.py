@@ -1,4 +1,4 @@
-"""Samples of several candidates in alternated rounds."""
+"""Take samples of several candidates in alternating rounds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 Call = Callable[[], object]
 
 SAMPLE = 0.005
-"""Seconds that a sample lasts at least: 10⁵ times the clock's resolution."""
+"""Least duration of a sample in seconds: 10⁵ times the clock's resolution."""
 MIN_ROUNDS, MAX_ROUNDS = 7, 200
-"""With fewer an interval says nothing; with more it gets no narrower than the machine's drift."""
+"""Fewer rounds give no interval; more make it no narrower than the machine's drift."""
 SETTLE = 0.005
-"""Seconds before a candidate's turn in which another's idle threads stop spinning."""
+"""Seconds of sleep before a sample, in which idle threads of other candidates stop spinning."""
 
 
 @dataclass
 class Samples:
-    """Seconds of one call in each round, and what the process spent on all of them."""
+    """Seconds of one call in each round, and wall and processor time of all of them."""
 
     number: int
     seconds: list[float] = field(default_factory=list)
@@ -30,13 +30,13 @@ class Samples:
 
     @property
     def cores(self) -> float:
-        """Cores in use while this candidate was timed."""
+        """Average number of cores in use while this candidate was timed."""
         return self.cpu / self.wall
 
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Collect garbage now and not within."""
+    """Collect garbage now, and not while the block runs."""
     gc.collect()
     was = gc.isenabled()
     gc.disable()
@@ -48,13 +48,13 @@ def no_collection() -> Iterator[None]:
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:
-    """The names, another one first in each turn."""
+    """Return the names, another one first in each turn."""
     k = turn % len(names)
     return [*names[k:], *names[:k]]
 
 
 def calls_per_sample(call: Call) -> int:
-    """How often a call fits into a sample, by its fastest of three."""
+    """Return how many calls make a sample, by the fastest of three."""
     fastest = math.inf
     for _ in range(3):
         start = time.perf_counter()
@@ -64,7 +64,7 @@ def calls_per_sample(call: Call) -> int:
 
 
 def sample(call: Call, samples: Samples) -> None:
-    """Time one sample, after one call that is not timed: it takes back caches and threads."""
+    """Time one sample, after one call that is not timed: it warms up caches and threads."""
     call()
     cpu, start = time.process_time(), time.perf_counter()
     for _ in range(samples.number):
@@ -78,7 +78,10 @@ def sample(call: Call, samples: Samples) -> None:
 def alternate(
     calls: Mapping[str, Call], seconds: float, *, settle: float = 0.0
 ) -> dict[str, Samples]:
-    """Rounds of one sample of each candidate for ``seconds``, the calls being warm already."""
+    """Return the samples of rounds of one sample of each candidate, for ``seconds``.
+
+    The calls must be warm. ``settle`` is slept before each sample.
+    """
     found = {name: Samples(calls_per_sample(call)) for name, call in calls.items()}
     names, stop = list(calls), time.perf_counter() + seconds
     with no_collection():

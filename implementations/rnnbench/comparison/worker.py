@@ -1,4 +1,4 @@
-"""Starts the process that measures one plan, and hands on what it says while it runs."""
+"""Start the process that measures one plan, and pass on its messages."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class WorkerError(RuntimeError):
 
 
 def messages(plan: Plan) -> Iterator[dict[str, Any]]:
-    """What ``python -m rnnbench.comparison`` writes, message by message.
+    """Yield the messages of ``python -m rnnbench.comparison`` as it writes them.
 
-    Raises WorkerError with the last words of a process that failed or was killed; what it had
-    measured until then has been handed on.
+    Raises WorkerError with the last line on stderr of a process that failed or was killed, after
+    the messages that it had written.
     """
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as words,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as stderr,
         subprocess.Popen(
             [sys.executable, "-m", "rnnbench.comparison"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=words,
+            stderr=stderr,
             text=True,
             env=threads.environment(plan.threads),
         ) as process,
@@ -44,8 +44,8 @@ def messages(plan: Plan) -> Iterator[dict[str, Any]]:
             if sys.exception() is not None:
                 process.kill()
         if process.wait():
-            words.seek(0)
-            last = (words.read().strip() or "it said nothing").splitlines()[-1]
+            stderr.seek(0)
+            last = (stderr.read().strip() or "it said nothing").splitlines()[-1]
             raise WorkerError(
                 f"the measuring process for {plan.threads} threads ended with code "
                 f"{process.returncode}: {last}"

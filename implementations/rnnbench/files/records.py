@@ -1,6 +1,7 @@
 """Records below asv's results directory: one JSON object per file, of a kind, of a machine.
 
     verdicts/HOST/AT-BASE8-HEAD8.json   card/HOST/AT.json   nights/HOST/AT.json
+    comparison/HOST.jsonl   training/HOST.jsonl   search/HOST.jsonl   (a line each)
 
 AT is the moment in UTC (20261122T031500Z), so that names sort by time and folders of several
 machines merge by copying. Readers give each broken file back with a sentence, and go on.
@@ -17,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rnnbench.files import atomic, machine
+from rnnbench.files import atomic, jsonl, machine
 
 VERDICTS, CARD, NIGHTS = "verdicts", "card", "nights"
 
@@ -53,6 +54,11 @@ def write(folder: Path, kind: str, host: str, file: str, value: Mapping[str, Any
     """Write one object whole or not at all; returns where."""
     text = json.dumps(value, allow_nan=False)
     return atomic.write(folder / kind / host / file, f"{text}\n")
+
+
+def append(folder: Path, kind: str, made: Mapping[str, Any]) -> Path:
+    """Append a record that begins with `about` as a line to its machine's file; returns where."""
+    return jsonl.append(made, folder / kind / f"{made['machine']['host']}.jsonl")
 
 
 def files(folder: Path, kind: str, host: str = "*") -> list[Path]:

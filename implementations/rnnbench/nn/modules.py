@@ -277,4 +277,18 @@ class LSTM(_Backed, torch.nn.LSTM):
     _torch_class = torch.nn.LSTM
 
 
+def of_spec(spec: Spec, backend: str = AUTO) -> torch.nn.RNNBase:
+    """Return a new module of ``spec`` on a backend, its parameters drawn as torch draws them."""
+    kind, _, nonlinearity = spec.cell.partition("_")
+    options: dict[str, Any] = {"nonlinearity": nonlinearity} if nonlinearity else {}
+    if spec.proj_size:
+        options["proj_size"] = spec.proj_size
+    made: torch.nn.RNNBase = {"rnn": RNN, "gru": GRU, "lstm": LSTM}[kind](
+        spec.input_size, spec.hidden_size, spec.layers, bias=spec.bias, dropout=spec.dropout,
+        bidirectional=spec.directions == 2, backend=backend, dtype=getattr(torch, spec.dtype),
+        **options,
+    )  # fmt: skip
+    return made
+
+
 _EXACTLY = (RNN, GRU, LSTM)
