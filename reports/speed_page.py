@@ -292,8 +292,8 @@ def _plot(machine: Machine, group: Sequence[Compared]) -> Roofs:
         numbers = [_number(most.intensity), _number(ours.gflops), _number(most.gflops)]
         bound = Figure(_limit(most.bound, most.level))
         lines.append((labels, [*numbers, _share(machine, one), bound]))
-    peak = roof.peak[dtype]
-    bandwidths = {one.level.name: one.rate.best for one in roof.bandwidths}
+    peak = roof.peak_gflops[dtype]
+    bandwidths = {one.name: one.best for one in roof.read_gbytes}
     title = f"{text.plural(roof.threads, 'thread')}, {dtype}"
     description = (
         f"{text.plural(len(points), 'case')} below {text.number(peak.best)} GFLOP/s and "
@@ -303,8 +303,8 @@ def _plot(machine: Machine, group: Sequence[Compared]) -> Roofs:
         f"Roofline, {title}", f"{description}.", peak.best, bandwidths, points
     )
     measured = [("multiply-adds, GFLOP/s", [_number(peak.best), _number(peak.median)])] + [
-        (f"reads from {one.level.name}, GB/s", [_number(one.rate.best), _number(one.rate.median)])
-        for one in roof.bandwidths
+        (f"reads from {one.name}, GB/s", [_number(one.best), _number(one.median)])
+        for one in roof.read_gbytes
     ]
     return Roofs(title, roof.steady, chart, series, measured, lines)
 
@@ -327,7 +327,7 @@ def _without_roof(machine: Machine, compared: Sequence[Compared]) -> list[str]:
         elif roof is None:
             threads = text.plural(one.threads, "thread")
             found.append(f"The stored roofline has nothing for {threads} (its option --threads).")
-        elif dtype not in roof.peak:
+        elif dtype not in roof.peak_gflops:
             found.append(f"The roofline knows no peak of {dtype}.")
     return list(dict.fromkeys(found))
 

@@ -14,7 +14,6 @@ from rnnbench.cli import compare as command
 from rnnbench.comparison import threads
 from rnnbench.comparison.compare import Line
 from rnnbench.roofline import store
-from rnnbench.roofline.caches import Level
 from rnnbench.roofline.cost import flops
 from rnnbench.roofline.store import Bandwidth, NoRooflineError, Rate, Roof, Roofline
 
@@ -149,7 +148,7 @@ def test_json_has_every_line_with_its_numbers():
 
 def with_roof(monkeypatch, *threads):
     """A machine that makes 1e-6 GFLOP/s, whatever it reads."""
-    levels = (Bandwidth(Level("memory", 64, None), Rate(1.0, 1.0)),)
+    levels = (Bandwidth("memory", 64, None, 1.0, 1.0),)
     roofs = tuple(Roof(count, {"float32": Rate(1e-6, 1e-6)}, levels) for count in threads)
     monkeypatch.setattr(store, "stored", lambda: Roofline({}, {}, "", "", roofs))
 

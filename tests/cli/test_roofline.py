@@ -11,7 +11,7 @@ from rnnbench.cli import app
 from rnnbench.comparison import threads
 from rnnbench.files import machine
 from rnnbench.roofline import measure, store
-from rnnbench.roofline.caches import CachesError, Level
+from rnnbench.roofline.caches import CachesError
 from rnnbench.roofline.store import Bandwidth, Rate, Roof, Roofline
 
 
@@ -25,8 +25,8 @@ def roofline(counts, median=220.0):
             count,
             {"float32": Rate(230.04, median)},
             (
-                Bandwidth(Level("L1", 16 << 10, 32 << 10), Rate(400.0, 390.0)),
-                Bandwidth(Level("memory", 1 << 30, None), Rate(30.0, 29.0)),
+                Bandwidth("L1", 16 << 10, 32 << 10, 400.0, 390.0),
+                Bandwidth("memory", 1 << 30, None, 30.0, 29.0),
             ),
         )
         for count in counts

@@ -11,7 +11,7 @@ import rnnbench
 from rnnbench import interface
 from rnnbench.backends.manual import Manual
 from rnnbench.cli import app
-from rnnbench.training import saving, tasks
+from rnnbench.training import sidebyside, tasks
 
 SHORT = ["--task", "adding", "--T", "6", "--size", "20", "--hidden-size", "4", "--epochs", "2"]
 
@@ -53,7 +53,7 @@ class Broken(Manual):
         (["--lr", "-1"], "lr must be a positive number"),
         (["--threads", "0"], "threads must be numbers of at least 1"),
         (["--save", __file__], "save must be a folder"),
-        (["--checkpoint", __file__], "must be a folder"),
+        (["--checkpoint", __file__], "checkpoint must be a folder"),
         (["--task", "adding", "--alone"], "alone is for classification"),
     ],
 )
@@ -76,7 +76,7 @@ def test_json_and_the_kept_line_are_the_whole_run(tmp_path):
     result = run(*SHORT, "--backend", "native,manual", "--json", "--save", str(tmp_path))
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    (path,) = (tmp_path / saving.FOLDER).glob("*.jsonl")
+    (path,) = (tmp_path / sidebyside.FOLDER).glob("*.jsonl")
     assert json.loads(path.read_text()) == found
     assert [one["backend"] for one in found["runs"]] == ["native", "manual"]
     for one in found["runs"]:

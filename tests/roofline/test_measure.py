@@ -28,9 +28,9 @@ def test_every_kernel_has_a_figure_for_each_number_of_threads(quick):
     found = measure.measure([1, 2], lambda: calls.append(None))
     assert [roof.threads for roof in found.roofs] == [1, 2]
     for roof in found.roofs:
-        assert set(roof.peak) == {"float32", "float64"}
-        assert [one.level.name for one in roof.bandwidths] == ["L1", "L2", "memory"]
-        for rate in (*roof.peak.values(), *(one.rate for one in roof.bandwidths)):
+        assert set(roof.peak_gflops) == {"float32", "float64"}
+        assert [one.name for one in roof.read_gbytes] == ["L1", "L2", "memory"]
+        for rate in (*roof.peak_gflops.values(), *(one.rate for one in roof.read_gbytes)):
             assert rate.best >= rate.median > 0
     assert len(calls) == 2 * 4
     assert found.vectors
@@ -81,7 +81,7 @@ def test_a_rate_is_work_over_time():
     timed = measure.Timed([seen.append, seen.append], work=8.0, times=3)
     assert measure._sample(Clocked(), timed) == 0.5
     assert seen == [3, 3]
-    assert timed.rate == (48.0, 48.0)
+    assert timed.rate == measure.Rate(48.0, 48.0)
 
 
 def test_an_error_in_a_part_is_not_lost():

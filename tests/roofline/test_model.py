@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from rnnbench import Case, Spec
-from rnnbench.roofline.caches import Level
 from rnnbench.roofline.cost import NUMBER_BYTES, flops, read_bytes, step_bytes
 from rnnbench.roofline.model import attainable
 from rnnbench.roofline.store import Bandwidth, Rate, Roof
@@ -15,10 +14,10 @@ ROOF = Roof(
     1,
     {"float32": Rate(115, 110), "float64": Rate(57, 55)},
     (
-        Bandwidth(Level("L1", 16 << 10, 32 << 10), Rate(206, 200)),
-        Bandwidth(Level("L2", 180_000, 1 << 20), Rate(110, 100)),
-        Bandwidth(Level("L3", 6 << 20, 32 << 20), Rate(80, 70)),
-        Bandwidth(Level("memory", 64 << 20, None), Rate(25, 20)),
+        Bandwidth("L1", 16 << 10, 32 << 10, 206, 200),
+        Bandwidth("L2", 180_000, 1 << 20, 110, 100),
+        Bandwidth("L3", 6 << 20, 32 << 20, 80, 70),
+        Bandwidth("memory", 64 << 20, None, 25, 20),
     ),
 )
 

@@ -10,7 +10,6 @@ import pytest
 
 from rnnbench.files import machine
 from rnnbench.roofline import store
-from rnnbench.roofline.caches import Level
 from rnnbench.roofline.store import Bandwidth, NoRooflineError, Rate, Roof, Roofline
 
 
@@ -20,8 +19,8 @@ def made():
         2,
         {"float32": Rate(230.0, 220.0)},
         (
-            Bandwidth(Level("L1", 16384, 65536), Rate(400.0, 390.0)),
-            Bandwidth(Level("memory", 1 << 26, None), Rate(30.0, 29.0)),
+            Bandwidth("L1", 16384, 65536, 400.0, 390.0),
+            Bandwidth("memory", 1 << 26, None, 30.0, 29.0),
         ),
     )
     now = "2026-01-02T03:04:05+00:00"
@@ -58,18 +57,18 @@ def test_json_names_machine_versions_date_and_units(made):
 def test_a_write_that_fails_leaves_the_old_file_as_it_was(made, tmp_path, monkeypatch):
     path = store.save(made, tmp_path)
 
-    def full(self, text, **_):
-        self.open("w").write(text[:10])
+    def full(self, data):
+        self.open("wb").write(data[:10])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
         store.save(replace(made, vectors="other"), tmp_path)
     assert store.read(path) == made
 
 
 def test_a_number_that_json_lacks_is_not_written(made, tmp_path):
-    bad = replace(made.roofs[0], peak={"float32": Rate(float("nan"), 1.0)})
+    bad = replace(made.roofs[0], peak_gflops={"float32": Rate(float("nan"), 1.0)})
     with pytest.raises(ValueError, match="JSON"):
         store.save(replace(made, roofs=(bad,)), tmp_path)
     assert list(tmp_path.rglob("*.jsonl")) == []

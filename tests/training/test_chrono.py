@@ -7,7 +7,7 @@ import torch
 
 import rnnbench
 from rnnbench.errors import InputError
-from rnnbench.training.chrono import chrono
+from rnnbench.training.network import chrono
 from rnnbench.training.settings import ADDING, Settings
 
 H, LONGEST = 400, 200

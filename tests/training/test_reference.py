@@ -7,15 +7,14 @@ import torch
 from torch.nn.utils.rnn import pack_sequence
 
 import rnnbench
+from rnnbench.nn.modules import of_spec
+from rnnbench.spec import Spec
 from rnnbench.training import reference
-from rnnbench.training.loop import MODULES
 
 
 def module(cell, backend, layers=2, directions=2, dropout=0.0):
     torch.manual_seed(0)
-    return MODULES[cell](
-        3, 5, layers, bidirectional=directions == 2, backend=backend, dropout=dropout
-    ).double()
+    return of_spec(Spec(cell, 3, 5, layers, directions, dropout=dropout), backend).double()
 
 
 def everything(rnn, x, seed=0):

@@ -9,7 +9,7 @@ from typing import NoReturn, ParamSpec
 
 import typer
 
-from rnnbench.errors import InputError
+from rnnbench.errors import InputError, UnsupportedError
 from rnnbench.exit_codes import BROKEN, TEXT, USAGE
 
 Given = ParamSpec("Given")
@@ -26,8 +26,8 @@ def command(
 ) -> Callable[[Callable[Given, int]], Callable[Given, None]]:
     """Make a command of a function that returns its exit code.
 
-    ``text`` explains the codes at the end of the command's help. InputError ends the command as
-    wrong usage and the errors in ``broken`` end it as broken, each with its sentence.
+    ``text`` explains the codes at the end of the command's help. InputError and UnsupportedError
+    end the command as wrong usage, the errors in ``broken`` as broken, each with its sentence.
     """
 
     def decorated(run: Callable[Given, int]) -> Callable[Given, None]:
@@ -35,7 +35,7 @@ def command(
         def main(*args: Given.args, **options: Given.kwargs) -> None:
             try:
                 code = run(*args, **options)
-            except InputError as error:
+            except (InputError, UnsupportedError) as error:
                 leave(USAGE, str(error))
             except broken as error:
                 leave(BROKEN, str(error))

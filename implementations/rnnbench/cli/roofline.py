@@ -67,11 +67,11 @@ def _table(found: Roofline, roof: Roof) -> Table:
     plural = "s" if roof.threads > 1 else ""
     title = f"{found.machine['cpu']}, {found.vectors}, {roof.threads} thread{plural}"
     table = output.table(title, "", "best", "median", "unit", "read by a thread", "fits")
-    for dtype, rate in roof.peak.items():
+    for dtype, rate in roof.peak_gflops.items():
         table.add_row(f"multiply-adds, {dtype}", *_numbers(rate), "GFLOP/s", "", "")
-    for one in roof.bandwidths:
-        sizes = (_size(one.level.read), _size(one.level.capacity) if one.level.capacity else "")
-        table.add_row(f"reads from {one.level.name}", *_numbers(one.rate), "GB/s", *sizes)
+    for one in roof.read_gbytes:
+        sizes = (_size(one.read), _size(one.capacity) if one.capacity else "")
+        table.add_row(f"reads from {one.name}", *_numbers(one.rate), "GB/s", *sizes)
     return table
 
 

@@ -1,28 +1,27 @@
-"""``rnnbench train``: one network trained on several backends, held against the oracle's run."""
+"""``rnnbench train``: train one network on several backends, and compare with the oracle's run."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from rnnbench import interface
-from rnnbench.cli.exits import leave
-from rnnbench.cli.options import listed, thread_counts, writable
+from rnnbench.cli import exits, options, output
+from rnnbench.cli.options import learning, listed, network, thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import threads as pools
 from rnnbench.errors import InputError
-from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED, TEXT, USAGE
-from rnnbench.training.settings import ADDING, DRAWS, OPTIMISERS, READINGS, TASKS, Settings
+from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED
+from rnnbench.training.settings import ADDING, DRAWS, READINGS, Settings
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from rnnbench.training.band import Band
     from rnnbench.training.sidebyside import Outcome
     from rnnbench.training.tasks import Task
@@ -31,49 +30,33 @@ DEFAULTS = Settings()
 ALL = "all"
 TARGETS = {ADDING: 0.02}
 TARGET = 0.95
-NETWORK, LEARNING, ADDING_ONLY = "Network", "Learning", "Only for the adding problem"
 
 
-def _option(panel: str, help_text: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
-
-
-def _one_of(names: Sequence[str]) -> str:
-    return f"{', '.join(names)}."
-
-
+@exits.command()
 def train(
     backend: Annotated[
         str, typer.Option(help="Names by commas, or all that can train: all side by side.")
     ] = "numba",
-    task: Annotated[str, typer.Option(help=_one_of(TASKS))] = DEFAULTS.task,
-    cell: Annotated[str, _option(NETWORK, "rnn_tanh, rnn_relu, gru, lstm.")] = DEFAULTS.cell,
-    hidden_size: Annotated[int, _option(NETWORK, "H.")] = DEFAULTS.hidden_size,
-    layers: Annotated[int, _option(NETWORK, "L.")] = DEFAULTS.layers,
-    directions: Annotated[int, _option(NETWORK, "1 or 2.")] = DEFAULTS.directions,
-    dropout: Annotated[
-        float, _option(NETWORK, "Between layers and before the head.")
-    ] = DEFAULTS.dropout,
+    task: options.Task = DEFAULTS.task,
+    cell: options.Cell = DEFAULTS.cell,
+    hidden_size: Annotated[int, network("Hidden size H.")] = DEFAULTS.hidden_size,
+    layers: Annotated[int, network("Layers L.")] = DEFAULTS.layers,
+    directions: options.Directions = DEFAULTS.directions,
+    dropout: Annotated[float, network("Between layers and before the head.")] = DEFAULTS.dropout,
     reading: Annotated[
-        str, _option(NETWORK, f"What is taken of a sequence: {_one_of(READINGS)}")
+        str, network(f"The states that the head reads: {', '.join(READINGS)}.")
     ] = DEFAULTS.reading,
     chrono: Annotated[
-        int,
-        _option(
-            NETWORK,
-            "Longest lag that gated cells begin with a memory for; 0: torch's biases.",
-        ),
+        int, network("Longest lag in the initial memory of gated cells; 0: torch's biases.")
     ] = DEFAULTS.chrono,
-    optimiser: Annotated[str, _option(LEARNING, _one_of([*OPTIMISERS]))] = DEFAULTS.optimiser,
-    lr: Annotated[float, _option(LEARNING, "Learning rate.")] = DEFAULTS.lr,
-    clip: Annotated[
-        float, _option(LEARNING, "Largest norm of the gradient; 0: no clipping.")
-    ] = DEFAULTS.clip,
-    epochs: Annotated[int, _option(LEARNING, "Passes over the training part.")] = DEFAULTS.epochs,
-    batch: Annotated[int, _option(LEARNING, "B.")] = DEFAULTS.batch,
-    seed: Annotated[int, _option(LEARNING, "Of all that is random.")] = DEFAULTS.seed,
-    T: Annotated[int, _option(ADDING_ONLY, "Length, 2 to 1000.", "--T")] = DEFAULTS.T,
-    size: Annotated[int, _option(ADDING_ONLY, "Sequences to train on.")] = DEFAULTS.size,
+    optimiser: options.Optimiser = DEFAULTS.optimiser,
+    lr: Annotated[float, learning("Learning rate.")] = DEFAULTS.lr,
+    clip: options.Clip = DEFAULTS.clip,
+    epochs: options.Epochs = DEFAULTS.epochs,
+    batch: options.Batch = DEFAULTS.batch,
+    seed: Annotated[int, learning("Seed of all that is random.")] = DEFAULTS.seed,
+    T: options.Steps = DEFAULTS.T,
+    size: options.Size = DEFAULTS.size,
     target: Annotated[
         float | None,
         typer.Option(
@@ -81,7 +64,7 @@ def train(
         ),
     ] = None,
     band: Annotated[
-        bool, typer.Option(help="Train on the oracle too, and hold every curve against it.")
+        bool, typer.Option(help="Train on the oracle too, and compare every curve with it.")
     ] = True,
     draws: Annotated[
         int, typer.Option(help="Runs of either dtype that measure the band.", min=1)
@@ -90,68 +73,53 @@ def train(
         bool,
         typer.Option("--alone", help="Ask the test sequences one by one, too: padding shows."),
     ] = False,
-    threads: Annotated[int, typer.Option(help="For all backends.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads for all backends.")] = 1,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="Folder to keep the runs in after every epoch, and to resume from."),
     ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(help="Keep the curves here: asv's results (.asv/results), for the report."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
+    save: options.Save = None,
+    as_json: options.Json = False,
+) -> int:
     """Train a classifier on Japanese Vowels (or the adding problem) and say whether it is right.
 
     Every backend begins with the same weights and sees the same batches. Its loss and gradient norm
-    in every step are held against a run of the float64 oracle, within a band that grows as rounding
-    does; the band is measured by runs with rounding-size disturbances (module
+    in every step are compared with a run of the float64 oracle, within a band that grows as
+    rounding does; the band is measured by runs with disturbances of the size of a rounding (module
     rnnbench.training.band). Times are of training alone, after one step that compiles. With
-    --checkpoint a run that was killed goes on with the very same curve.
+    --checkpoint a run that was killed goes on with the same curve.
     """
-    try:
-        settings = Settings(
-            task, cell, hidden_size, layers, directions, dropout, optimiser, lr, clip, epochs,
-            batch, seed, T, size, reading, chrono,
-        )  # fmt: skip
-        asked = listed(backend)
-        if not asked:
-            raise InputError(f"backend must be names, like numba,native, or all; got {backend!r}")
-        thread_counts(str(threads))
-        writable(save)
-        writable(checkpoint)
-        if alone and task == ADDING:
-            raise InputError("alone is for classification; the adding problem has no classes")
-        _pin(threads)
-        names = _trainable(settings) if asked == [ALL] else asked
-        for name in names:
-            interface.get_backend(name)
-    except InputError as error:
-        leave(USAGE, str(error))
-    from rnnbench.training import saving, tasks
+    settings = Settings(
+        task, cell, hidden_size, layers, directions, dropout, optimiser, lr, clip, epochs, batch,
+        seed, T, size, reading, chrono,
+    )  # fmt: skip
+    asked = listed(backend)
+    if not asked:
+        raise InputError(f"backend must be names, like numba,native, or all; got {backend!r}")
+    thread_counts(str(threads))
+    writable(save)
+    writable(checkpoint, "checkpoint")
+    if alone and task == ADDING:
+        raise InputError("alone is for classification; the adding problem has no classes")
+    _pin(threads)
+    names = _trainable(settings) if asked == [ALL] else asked
+    for name in names:
+        interface.get_backend(name)
+    from rnnbench.files import records
+    from rnnbench.training import sidebyside, tasks
 
+    data = tasks.load(settings)
+    outcomes, width = _trained(settings, names, data, checkpoint, draws if band else 0, alone=alone)
     aim = TARGETS.get(task, TARGET) if target is None else target
-    try:
-        data = tasks.load(settings)
-        outcomes, width = _trained(
-            settings, names, data, checkpoint, draws if band else 0, alone=alone
-        )
-    except (InputError, tasks.MissingDataError) as error:
-        leave(USAGE, str(error))
-    record = saving.record(settings, data, outcomes, width, aim, threads)
-    kept = saving.append(record, save) if save else None
-    if as_json:
-        typer.echo(json.dumps(record, indent=1, allow_nan=False))
-    else:
-        _print(settings, data, outcomes, width, aim, kept)
-    raise typer.Exit(_exit_code(outcomes))
-
-
-train.__doc__ = f"{train.__doc__}\n    {TEXT}"
+    record = sidebyside.record(settings, data, outcomes, width, aim, threads)
+    kept = records.append(save, sidebyside.FOLDER, record) if save else None
+    table = _table(settings, data, outcomes, aim)
+    output.show(record, _parts(table, data, outcomes, width, kept), as_json=as_json)
+    return _exit_code(outcomes)
 
 
 def _pin(threads: int) -> None:
-    """Equal threads for all; cores and pools can be set only before torch is imported."""
+    """Set equal threads for all; cores and pools can be set only before torch is imported."""
     if "torch" not in sys.modules:
         os.environ.update(dict.fromkeys(pools.VARIABLES, str(threads)))
         pools.confine(threads)
@@ -159,7 +127,7 @@ def _pin(threads: int) -> None:
 
 
 def _trainable(settings: Settings) -> list[str]:
-    """The registered backends that have gradients."""
+    """Return the registered backends that have gradients."""
     spec, conditions = settings.spec(1), interface.Conditions(packed=True)
     return [
         name
@@ -198,74 +166,50 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
     return NOTHING_MEASURED if "unsupported" in found else GOOD
 
 
-def _print(
-    settings: Settings,
-    data: Task,
-    outcomes: Sequence[Outcome],
-    width: Band | None,
-    target: float,
-    kept: Path | None,
-) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    console.print(_table(settings, data, outcomes, target))
+def _parts(
+    table: Table, data: Task, outcomes: Sequence[Outcome], width: Band | None, kept: Path | None
+) -> Iterator[output.Part]:
+    """Yield the table, accounts of the backends, and the oracle's own result."""
+    yield table
     for outcome in outcomes:
         if outcome.detail:
-            console.print(Text(f"{outcome.backend}: {outcome.detail}", "bold red"))
+            yield f"{outcome.backend}: {outcome.detail}", output.BAD
         if outcome.alone is not None:
-            console.print(
-                f"{outcome.backend}: {outcome.alone:.1%} of the test sequences are answered alike "
-                "with the others and alone"
+            yield (
+                f"{outcome.backend}: {outcome.alone:.1%} of the test sequences have the same "
+                "answer with the others and alone"
             )
         if outcome.resumed:
-            console.print(f"{outcome.backend}: resumed after epoch {outcome.resumed}")
+            yield f"{outcome.backend}: resumed after epoch {outcome.resumed}"
     if width is None:
-        console.print("not held against the oracle (--no-band)")
+        yield "not compared with the oracle (--no-band)"
     elif width.curve.divergence is not None:
-        console.print(Text(f"the oracle's own run: {width.curve.divergence}", "bold red"))
+        yield f"the oracle's own run: {width.curve.divergence}", output.BAD
     else:
-        last = width.curve.scores[-1]
-        low, high = width.scores
-        console.print(
-            f"oracle: {_score(last, data.kind)}; with roundings alone {_score(low, data.kind)} to "
-            f"{_score(high, data.kind)}"
+        last, low, high = (
+            _score(value, data.kind) for value in (width.curve.scores[-1], *width.scores)
         )
+        yield f"oracle: {last}; with roundings alone {low} to {high}"
     if kept is not None:
-        console.print(Text(f"kept in {kept}"), soft_wrap=True)
+        yield f"kept in {kept}"
 
 
 def _table(settings: Settings, data: Task, outcomes: Sequence[Outcome], target: float) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
+    """Return a row for each backend."""
     title = (
         f"{settings.task}: {settings.cell}, H={settings.hidden_size}, L={settings.layers}, "
         f"D={settings.directions}, {settings.optimiser} lr={settings.lr:g}, "
         f"{settings.epochs} epochs"
     )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("backend", no_wrap=True)
-    table.add_column("verdict")
-    heads = (
-        "of band",
-        "steps",
-        "test",
-        f"to {_score(target, data.kind)}",
-        "an epoch",
-        "first step",
-    )
-    for heading in heads:
-        table.add_column(heading, justify="right")
+    figures = ("steps", "test", f"to {_score(target, data.kind)}", "an epoch", "first step")
+    table = output.table(title, "backend", "verdict", "of band", *figures, left=2)
     for outcome in outcomes:
         curve, verdict = outcome.curve, outcome.verdict
         good = outcome.status in ("ok", "not judged")
         to_target = curve.seconds_to(target, data.kind)
         table.add_row(
             outcome.backend,
-            Text(outcome.status, "green" if good else "bold red"),
+            Text(outcome.status, output.GOOD if good else output.BAD),
             f"{verdict.share:.0%}" if verdict and verdict.worst else "",
             str(verdict.gated) if verdict else "",
             _score(curve.scores[-1], data.kind) if curve.scores else "",
@@ -277,5 +221,5 @@ def _table(settings: Settings, data: Task, outcomes: Sequence[Outcome], target: 
 
 
 def _score(value: float, kind: str) -> str:
-    """``97.6 %`` of accuracy, ``0.0123`` of mean squared error."""
+    """Return an accuracy as ``97.6%``, a mean squared error as ``0.0123``."""
     return f"{value:.1%}" if kind == "classification" else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""The levels of memory, as the system tells them, and how much of each is read to measure it.
+"""The levels of memory as the system reports them, and the bytes to read to measure each.
 
 With ``share`` the part of a cache that one of the running threads has, a thread reads
 
@@ -22,7 +22,7 @@ TIMES_LAST = 2
 
 
 class CachesError(RuntimeError):
-    """The system does not say what caches the processor has."""
+    """The system does not report the caches of the processor."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Cache:
 
 @dataclass(frozen=True)
 class Level:
-    """What one thread reads to measure a level, and what all threads together can keep in it.
+    """A level of memory, and the sizes in bytes to measure it with.
 
-    capacity    bytes; None of memory, into which everything fits
+    read        bytes that one thread reads to measure it
+    capacity    bytes that all threads together can keep in it; None of memory, which holds all
     """
 
     name: str
@@ -47,7 +48,7 @@ class Level:
 
 
 def caches(cpu: int, system: Path = SYSTEM) -> list[Cache]:
-    """Caches for data that ``cpu`` reads through, the nearest first; CachesError if unknown."""
+    """Return the caches between ``cpu`` and memory, the nearest first; raises CachesError."""
     found = []
     try:
         for index in sorted((system / f"cpu{cpu}" / "cache").glob("index*")):
@@ -67,7 +68,7 @@ def caches(cpu: int, system: Path = SYSTEM) -> list[Cache]:
 
 
 def levels(found: Sequence[Cache], used: Sequence[int]) -> list[Level]:
-    """Levels for one thread on each of the processors ``used``, which are alike."""
+    """Return the levels for one thread on each of the processors ``used``, which are alike."""
     shares = [cache.bytes // len(cache.cpus & set(used)) for cache in found]
     result = []
     for n, (cache, share) in enumerate(zip(found, shares, strict=True)):
@@ -77,13 +78,13 @@ def levels(found: Sequence[Cache], used: Sequence[int]) -> list[Level]:
 
 
 def _bytes(size: str) -> int:
-    """``48K``."""
+    """Return the bytes of a size like ``48K``."""
     unit = UNITS.get(size[-1:])
     return int(size[:-1]) * unit if unit else int(size)
 
 
 def _numbers(ranges: str) -> frozenset[int]:
-    """``0-1,4``."""
+    """Return the numbers in ranges like ``0-1,4``."""
     found: set[int] = set()
     for part in ranges.split(","):
         first, _, last = part.partition("-")

@@ -1,4 +1,4 @@
-r"""What a case costs by its mathematics alone: floating-point operations, and bytes to be read.
+r"""The cost of a case by its mathematics alone: floating-point operations, and bytes to read.
 
 Operations of one call, a multiplication and an addition being two:
 
@@ -27,7 +27,7 @@ NUMBER_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def flops(case: Case) -> int:
-    """Counted floating-point operations of one call."""
+    """Return the counted floating-point operations of one call."""
     spec = case.spec
     rows = spec.gates * spec.hidden_size
     products = sum(
@@ -38,7 +38,7 @@ def flops(case: Case) -> int:
 
 
 def step_bytes(case: Case) -> int:
-    """Bytes that one step of one layer and direction reads at least."""
+    """Return the bytes that one step of one layer and direction reads at least."""
     spec = case.spec
     weights = spec.gates * spec.hidden_size * spec.state_size + spec.proj_size * spec.hidden_size
     state = case.B * (spec.state_size + spec.has_cell_state * spec.hidden_size)
@@ -46,6 +46,6 @@ def step_bytes(case: Case) -> int:
 
 
 def read_bytes(case: Case) -> int:
-    """Bytes that all steps of one call read at least."""
+    """Return the bytes that all steps of one call read at least."""
     steps = case.T * case.spec.layers * case.spec.directions
     return step_bytes(case) * steps * (2 if case.training else 1)

@@ -35,7 +35,7 @@ Sums = list[Vector]
 
 
 def _repeat(e: Emitter, times: Any, sums: Sums, body: Callable[[Any, Sums], Sums]) -> Sums:
-    """sums ← body(n, sums) for n from 0 to ``times`` − 1; once at least."""
+    """Emit sums ← body(n, sums) for n from 0 to ``times`` − 1; once at least."""
     builder = e.builder
     before, loop = builder.block, builder.append_basic_block("loop")
     after = builder.append_basic_block("after_loop")

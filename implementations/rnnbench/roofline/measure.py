@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from statistics import median
 from typing import Any
@@ -26,7 +25,7 @@ import numpy as np
 
 from rnnbench.backends.numba.memory import LINE
 from rnnbench.backends.numba.vector import Lanes, processor
-from rnnbench.files import machine
+from rnnbench.files import records
 from rnnbench.roofline import kernels
 from rnnbench.roofline.caches import Level, caches, levels
 from rnnbench.roofline.store import Bandwidth, Rate, Roof, Roofline
@@ -34,15 +33,15 @@ from rnnbench.roofline.store import Bandwidth, Rate, Roof, Roofline
 DTYPES = ("float32", "float64")
 ROUNDS, SAMPLE = 30, 0.01
 STEPS = ROUNDS + 1
-"""Calls of ``progress`` for each number of threads."""
+"""Calls of ``on_progress`` for each number of threads."""
 
 Part = Callable[[int], None]
-"""One thread's work, so many times over."""
+"""Does one thread's work a given number of times."""
 
 
 @dataclass
 class Timed:
-    """A kernel on all threads: ``work`` is what one time over does, in 10⁹ operations or bytes."""
+    """A kernel on all threads; one pass of all is ``work`` 10⁹ operations, or bytes read."""
 
     parts: Sequence[Part]
     work: float
@@ -62,7 +61,7 @@ class Team:
         self._barrier = threading.Barrier(count)
 
     def seconds(self, parts: Sequence[Callable[[], Any]]) -> tuple[float, list[Any]]:
-        """From the first start to the last end, and what each returned."""
+        """Return the time from the first start to the last end, and what each part returned."""
         done = list(self._pool.map(self._timed, parts))
         starts, ends, results = zip(*done, strict=True)
         return max(ends) - min(starts), list(results)
@@ -76,7 +75,7 @@ class Team:
 
 @contextmanager
 def team(cpus: Sequence[int]) -> Iterator[Team]:
-    """A thread on each of ``cpus``."""
+    """Yield a team with a thread bound to each of ``cpus``."""
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     for cpu in cpus:
         free.put(cpu)
@@ -89,24 +88,24 @@ def team(cpus: Sequence[int]) -> Iterator[Team]:
         yield Team(pool, len(cpus))
 
 
-def measure(counts: Sequence[int], progress: Callable[[], None] = lambda: None) -> Roofline:
-    """The roofs for each number of threads, on the first so many cores that this process has.
+def measure(counts: Sequence[int], on_progress: Callable[[], None] = lambda: None) -> Roofline:
+    """Return the roofs for each number of threads, on the first cores that this process has.
 
     Raises CachesError where the system does not tell the caches.
     """
-    roofs = tuple(_roof(cores()[:count], progress) for count in counts)
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Roofline(machine.identity(), machine.versions(), processor().name, at, roofs)
+    roofs = tuple(_roof(cores()[:count], on_progress) for count in counts)
+    known = records.about()
+    return Roofline(known["machine"], known["versions"], processor().name, known["at"], roofs)
 
 
 def cores() -> list[int]:
-    """The cores that this process may run on."""
+    """Return the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
-def _roof(cpus: Sequence[int], progress: Callable[[], None]) -> Roof:
+def _roof(cpus: Sequence[int], on_progress: Callable[[], None]) -> Roof:
     found = levels(caches(cpus[0]), cpus)
     with team(cpus) as threads:
         peaks = {dtype: _multiplying(threads, dtype, len(cpus)) for dtype in DTYPES}
@@ -114,20 +113,23 @@ def _roof(cpus: Sequence[int], progress: Callable[[], None]) -> Roof:
         everything = [*peaks.values(), *(timed for _, timed in reading)]
         for timed in everything:
             _size_sample(threads, timed)
-        progress()
+        on_progress()
         for _ in range(ROUNDS):
             for timed in everything:
                 _sample(threads, timed)
-            progress()
+            on_progress()
     return Roof(
         len(cpus),
         {dtype: timed.rate for dtype, timed in peaks.items()},
-        tuple(Bandwidth(level, timed.rate) for level, timed in reading),
+        tuple(
+            Bandwidth(level.name, level.read, level.capacity, timed.rate.best, timed.rate.median)
+            for level, timed in reading
+        ),
     )
 
 
 def _size_sample(threads: Team, timed: Timed) -> None:
-    """Twice as often until a sample is long enough to be timed; compiles and warms up besides."""
+    """Double the passes until a sample is long enough; this compiles and warms up as well."""
     _sample(threads, timed)
     while _sample(threads, timed) < SAMPLE:
         timed.times *= 2
@@ -180,7 +182,7 @@ def _reader(lanes: Lanes, turns: int) -> Part:
 
 
 def _filled(dtype: str, count: int, value: float) -> Any:
-    """An array that begins with a cache line: a vector that straddles two is read twice."""
+    """Return an array that begins with a cache line: a vector across two is read twice."""
     size = np.dtype(dtype).itemsize
     memory = np.empty(count * size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE

@@ -1,7 +1,7 @@
-r"""What a case can reach on a measured roofline (Williams, Waterman, Patterson 2009).
+r"""The performance a case can reach on a roofline (Williams, Waterman, Patterson 2009).
 
-F operations (`counting.flops`) take F / P seconds at least, P being the peak of multiply-adds. The
-Q bytes that the steps must read (`counting.read_bytes`) take Q / b at least, b being the bandwidth
+F operations (`cost.flops`) take F / P seconds at least, P being the peak of multiply-adds. The
+Q bytes that the steps must read (`cost.read_bytes`) take Q / b at least, b being the bandwidth
 of the level that holds what a step reads. Both may overlap, so that
 
     attainable = F / max(F/P, Q/b) = min(P, I · b)        I = F / Q, the intensity
@@ -32,9 +32,12 @@ from rnnbench.spec import Case
 
 
 class Attainable(NamedTuple):
-    """Operations per byte, the level that the bytes come from, and 10⁹ operations a second.
+    """Limit of a case on a roofline.
 
-    bound   "multiply-adds" or "reads": which of the two limits
+    intensity   operations per byte
+    level       level of memory that the bytes come from
+    gflops      10⁹ operations per second
+    bound       the smaller of the two limits, "multiply-adds" or "reads"
     """
 
     intensity: float
@@ -44,19 +47,17 @@ class Attainable(NamedTuple):
 
 
 def attainable(case: Case, roof: Roof) -> Attainable | None:
-    """None for a dtype whose peak was not measured."""
-    peak = roof.peak.get(case.spec.dtype)
+    """Return the limit of a case on a roof; None for a dtype whose peak was not measured."""
+    peak = roof.peak_gflops.get(case.spec.dtype)
     if peak is None:
         return None
     source = _holding(step_bytes(case), roof)
     intensity = flops(case) / read_bytes(case)
-    by_reads = intensity * source.rate.best
+    by_reads = intensity * source.best
     bound = "multiply-adds" if peak.best <= by_reads else "reads"
-    return Attainable(intensity, source.level.name, min(peak.best, by_reads), bound)
+    return Attainable(intensity, source.name, min(peak.best, by_reads), bound)
 
 
 def _holding(size: int, roof: Roof) -> Bandwidth:
-    """The first level that can hold so many bytes; memory holds all."""
-    return next(
-        one for one in roof.bandwidths if one.level.capacity is None or size <= one.level.capacity
-    )
+    """Return the first level that can hold ``size`` bytes; memory holds all."""
+    return next(one for one in roof.read_gbytes if one.capacity is None or size <= one.capacity)

@@ -1,36 +1,34 @@
-"""A measured roofline, and the file that keeps it: one JSON object, written whole or not at all.
+"""A measured roofline, and the file that keeps it: one JSON object for each host.
 
-One file for each host. It ends in .jsonl, though it is one line: kept beside asv's results, asv
-would take a .json for a result of its own.
+The file is written whole or not at all. Its name ends in .jsonl, though it is one line: asv would
+take a .json beside its results for a result of its own.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from platformdirs import user_data_path
 
-from rnnbench.files import machine
-from rnnbench.roofline.caches import Level
+from rnnbench.files import atomic, machine
+from rnnbench.files.schema import Record
 
-SCHEMA = 1
 FOLDER = "roofline"
 COMMAND = "rnnbench roofline"
 STEADY = 0.9
-"""Share of the best that the median has on a machine that does nothing else."""
+"""Least ratio of median to best on a machine that does nothing else."""
 
 
 class NoRooflineError(LookupError):
     """No roofline of this machine is stored; the message says which command makes one."""
 
 
-class Rate(NamedTuple):
-    """The best and the median of all rounds: 10⁹ operations, or bytes, a second."""
+@dataclass(frozen=True)
+class Rate:
+    """Best and median of all rounds, in 10⁹ operations, or bytes, per second."""
 
     best: float
     median: float
@@ -42,35 +40,45 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """How fast a level is read, by all threads together."""
+    """Rate at which all threads together read from one level of memory.
 
-    level: Level
-    rate: Rate
+    read        bytes that one thread reads to measure the level
+    capacity    bytes that all threads together can keep in it; None of memory
+    """
+
+    name: str
+    read: int
+    capacity: int | None
+    best: float
+    median: float
+
+    @property
+    def rate(self) -> Rate:
+        return Rate(self.best, self.median)
 
 
 @dataclass(frozen=True)
 class Roof:
-    """What so many threads can do: multiply-adds of each dtype, and reads, the nearest first."""
+    """Limits of a number of threads: multiply-adds of each dtype, and reads, the nearest first."""
 
     threads: int
-    peak: Mapping[str, Rate]
-    bandwidths: tuple[Bandwidth, ...]
+    peak_gflops: Mapping[str, Rate]
+    read_gbytes: tuple[Bandwidth, ...]
 
     @property
     def steady(self) -> bool:
-        """Whether nothing else seems to have run; if not, the best may be too low as well."""
-        return all(
-            rate.steady for rate in (*self.peak.values(), *(b.rate for b in self.bandwidths))
-        )
+        """False where something else seems to have run, so that the best may be too low as well."""
+        rates = (*self.peak_gflops.values(), *(one.rate for one in self.read_gbytes))
+        return all(rate.steady for rate in rates)
 
 
 @dataclass(frozen=True)
-class Roofline:
-    """A machine's roofs.
+class Roofline(Record):
+    """The roofs of a machine.
 
     machine     `rnnbench.files.machine.identity`
     vectors     name of the vector instructions used
-    at          when, in UTC, ISO 8601
+    at          time of the measurement in UTC, ISO 8601
     """
 
     machine: Mapping[str, str]
@@ -80,78 +88,45 @@ class Roofline:
     roofs: tuple[Roof, ...]
 
     def of(self, threads: int) -> Roof | None:
-        """The roof for that number of threads, if it was measured."""
+        """Return the roof for that number of threads, if it was measured."""
         return next((roof for roof in self.roofs if roof.threads == threads), None)
-
-    def as_dict(self) -> dict[str, Any]:
-        roofs = [
-            {
-                "threads": roof.threads,
-                "peak_gflops": {dtype: rate._asdict() for dtype, rate in roof.peak.items()},
-                "read_gbytes": [asdict(b.level) | b.rate._asdict() for b in roof.bandwidths],
-            }
-            for roof in self.roofs
-        ]
-        return {"schema": SCHEMA} | asdict(self) | {"roofs": roofs}
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Roofline:
-        """Raises KeyError, TypeError or ValueError for what `as_dict` did not make."""
-        if given["schema"] != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
-        roofs = tuple(
-            Roof(
-                roof["threads"],
-                {dtype: Rate(**rate) for dtype, rate in roof["peak_gflops"].items()},
-                tuple(
-                    Bandwidth(
-                        Level(read["name"], read["read"], read["capacity"]),
-                        Rate(read["best"], read["median"]),
-                    )
-                    for read in roof["read_gbytes"]
-                ),
-            )
-            for roof in given["roofs"]
-        )
-        return cls(given["machine"], given["versions"], given["vectors"], given["at"], roofs)
 
 
 def default_folder() -> Path:
-    """The user's own data of this package."""
+    """Return the folder of the user's data of this package."""
     return user_data_path("rnnbench")
 
 
 def path(folder: Path, host: str) -> Path:
-    """Where a host's roofline lies below ``folder``."""
+    """Return the file of a host's roofline below ``folder``."""
     return folder / FOLDER / f"{host}.jsonl"
 
 
 def save(roofline: Roofline, folder: Path) -> Path:
-    """Write it below ``folder``, in the place of an older one of this host."""
-    target = path(folder, roofline.machine["host"])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(roofline.as_dict(), allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(target)
-    return target
+    """Write it below ``folder``, in the place of an older one of its host; returns the file."""
+    text = json.dumps(roofline.as_dict(), allow_nan=False)
+    return atomic.write(path(folder, roofline.machine["host"]), f"{text}\n")
 
 
 def read(file: Path) -> Roofline:
-    """Raises NoRooflineError, with a sentence, where the file is missing or broken."""
+    """Return a kept roofline; raises NoRooflineError where the file is missing or broken."""
     try:
         return Roofline.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise NoRooflineError(
             f"no roofline of this machine is stored: `{COMMAND}` measures it"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise NoRooflineError(
             f"{file} cannot be read ({type(error).__name__}: {error}): `{COMMAND}` makes it anew"
         ) from None
 
 
 def stored() -> Roofline:
-    """This machine's; NoRooflineError where there is none, or another processor's."""
+    """Return this machine's roofline.
+
+    Raises NoRooflineError where there is none, or another processor's.
+    """
     here = machine.identity()
     found = read(path(default_folder(), here["host"]))
     if found.machine != here:

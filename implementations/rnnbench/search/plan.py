@@ -1,8 +1,8 @@
-"""What is searched: N slots, each of which needs one result.
+"""Plan of a search: N slots, each of which needs one result.
 
 The parameters of a slot are the grid's point, or drawn with the seed (seed, slot): a search that
-was killed and resumed tries what it would have tried anyway. With TPE (Bergstra et al. 2011) they
-depend on the results before as well, so with one worker the same holds; with several, who is faster
+was killed and resumed tries the same parameters. With TPE (Bergstra et al. 2011) they depend on the
+earlier results as well: with one worker the same holds, with several the order of their results
 decides.
 """
 
@@ -25,10 +25,16 @@ SEEDS_APART = 1_000_003
 """A prime: slot k of seed s has the sampler's seed s · prime + k."""
 
 
+class SearchError(RuntimeError):
+    """The search cannot go on; the message gives the reason."""
+
+
 @dataclass(frozen=True)
 class Space:
-    """Values of each parameter. The grid takes these very values; random and TPE choose among the
-    sizes, and between the smallest and the largest lr (on a logarithmic scale) and dropout.
+    """Values of each parameter.
+
+    The grid takes these values; random and TPE choose among the sizes, and between the smallest and
+    the largest lr (on a logarithmic scale) and dropout.
     """
 
     lr: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -43,12 +49,12 @@ class Space:
 
     @property
     def grid(self) -> list[dict[str, Any]]:
-        """Every combination."""
+        """Every combination of the values."""
         axes = asdict(self)
         return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """The trial's parameters, drawn by its study's sampler where it has none yet."""
+        """Return the trial's parameters, drawn by its study's sampler where it has none yet."""
         return {
             "lr": trial.suggest_float("lr", min(self.lr), max(self.lr), log=True),
             "hidden_size": trial.suggest_categorical("hidden_size", self.hidden_size),
@@ -59,10 +65,10 @@ class Space:
 
 @dataclass(frozen=True)
 class Plan:
-    """A search. Raises InputError, naming the argument, for what cannot be searched.
+    """Plan of a search. Raises InputError, naming the argument, for what cannot be searched.
 
-    base     settings of every trial, but for the parameters searched
-    trials   N; of a grid all its points, whatever is said
+    base     settings of every trial, apart from the parameters searched
+    trials   N; a grid always has all its points
     """
 
     strategy: str = "tpe"
@@ -84,15 +90,15 @@ class Plan:
             object.__setattr__(self, "trials", len(self.space.grid))
 
     def settings(self, parameters: Mapping[str, Any]) -> Settings:
-        """Those of one trial."""
+        """Return the settings of one trial."""
         return replace(self.base, **parameters)
 
     def fixed(self, slot: int) -> dict[str, Any]:
-        """Parameters that are known before a trial begins: the grid's, or none."""
+        """Return the parameters that are known before a trial begins: the grid's, or none."""
         return self.space.grid[slot] if self.strategy == "grid" else {}
 
     def sampler(self, slot: int) -> BaseSampler:
-        """What draws the parameters of a slot that has none yet."""
+        """Return the sampler that draws the parameters of a slot that has none yet."""
         from optuna.samplers import RandomSampler, TPESampler
 
         seed = (self.seed * SEEDS_APART + slot) % 2**32
@@ -101,7 +107,7 @@ class Plan:
         return RandomSampler(seed=seed)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the plan as JSON has it, with lists for tuples: plans are compared by it."""
         found = asdict(self)
         found["space"] = {name: list(values) for name, values in found["space"].items()}
         return found

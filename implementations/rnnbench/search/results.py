@@ -1,34 +1,31 @@
-"""A study as rows, one for each slot that has its result, and what is kept of it for the report.
+"""Results of a study: a row for each slot that has one, and the record for the report.
 
     {"schema", "at", "machine", "versions", "study", "plan", "failed": tries that came to nothing,
      "trials": [{"slot", "number", "value", "lr", "hidden_size", "layers", "dropout", "seconds",
      "diverged"}], "best": slot or null, "test": score of the best on the test part or null}
 
-A line is appended in one write. The newest line of a study is the one that counts.
+A record is a line; of the lines of a study the newest counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from rnnbench.files import jsonl, machine
+from rnnbench.files import records
 from rnnbench.search.plan import Plan
 from rnnbench.search.worker import DIVERGED, FINISHED, SECONDS, owners
 from rnnbench.training.loop import Run
 from rnnbench.training.tasks import Task
 
-SCHEMA = 1
 FOLDER = "search"
 
 
 def rows(study: optuna.Study) -> list[dict[str, Any]]:
-    """Results in the order of their slots."""
+    """Return the results in the order of their slots."""
     owned = owners(study.get_trials(deepcopy=False))
     return [
         {
@@ -45,7 +42,7 @@ def rows(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 def best(study: optuna.Study) -> FrozenTrial | None:
-    """The best of the slots' owners; of equals the one with the smallest slot."""
+    """Return the best of the slots' owners; of equals the one with the smallest slot."""
     owned = sorted(owners(study.get_trials(deepcopy=False)).items())
     found = [trial for _, trial in owned if trial.state is TrialState.COMPLETE]
     if not found:
@@ -55,7 +52,7 @@ def best(study: optuna.Study) -> FrozenTrial | None:
 
 
 def tested(plan: Plan, parameters: Mapping[str, Any], task: Task) -> float | None:
-    """Score on the test part of a run on the whole training part; None if it diverged."""
+    """Return the test score of a run on the whole training part; None if it diverged."""
     run = Run(plan.settings(parameters), plan.backend, task)
     while not run.finished:
         run.epoch()
@@ -63,14 +60,10 @@ def tested(plan: Plan, parameters: Mapping[str, Any], task: Task) -> float | Non
 
 
 def record(plan: Plan, study: optuna.Study, test: float | None) -> dict[str, Any]:
-    """All of a study, for JSON."""
+    """Return a study for JSON."""
     trials = study.get_trials(deepcopy=False)
     found = best(study)
-    return {
-        "schema": SCHEMA,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine.identity(),
-        "versions": machine.versions(),
+    return records.about() | {
         "study": study.study_name,
         "plan": plan.as_dict(),
         "failed": sum(trial.state is TrialState.FAIL for trial in trials),
@@ -78,13 +71,3 @@ def record(plan: Plan, study: optuna.Study, test: float | None) -> dict[str, Any
         "best": found and found.user_attrs["slot"],
         "test": test,
     }
-
-
-def path(folder: Path, host: str) -> Path:
-    """Where a host's searches lie below ``folder``."""
-    return folder / FOLDER / f"{host}.jsonl"
-
-
-def append(made: Mapping[str, Any], folder: Path) -> Path:
-    """Add a `record`."""
-    return jsonl.append(made, path(folder, made["machine"]["host"]))

@@ -1,4 +1,4 @@
-"""A worker: takes slots until each of the plan's has its result. Any number may share a storage.
+"""A worker takes slots until each slot of the plan has its result; any number share a storage.
 
 A *slot* is one trial that the plan asks for; Optuna's trials are the tries to fill it. A worker
 enqueues a trial for a slot that has no live one (waiting, running or finished) and takes the first
@@ -7,10 +7,10 @@ with the smallest number owns it, the others are failed before they begin. So no
 none has two results, with nothing but what every storage of Optuna promises: trials are numbered in
 order, and only one worker gets a waiting one.
 
-A running trial counts up an attribute every `BEAT` seconds. A worker that has seen it stand still
-for ``grace`` seconds, on its own clock, fails the trial, and the slot is taken anew with the same
-parameters; had that worker only slept, what it goes on to write is refused and it takes another
-slot. Clocks of different machines need not agree.
+A running trial counts up an attribute every `BEAT` seconds. A worker that has seen no change for
+``grace`` seconds, on its own clock, fails the trial, and the slot is taken again with the same
+parameters. If the other worker was only suspended, its later writes are refused and it takes
+another slot. Clocks of different machines need not agree.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from rnnbench.errors import InputError
-from rnnbench.search.plan import Plan
+from rnnbench.search.plan import Plan, SearchError
 from rnnbench.training import tasks
 from rnnbench.training.loop import Run
 from rnnbench.training.settings import VOWELS
@@ -39,7 +39,7 @@ BEAT, GRACE, POLL = 1.0, 20.0, 0.25
 TRIES = 5
 """Workers that may die on the same slot before it is given up."""
 HELD_OUT = 5
-"""Every fifth training sequence of a class is held out, to choose by."""
+"""Every fifth training sequence of a class is held out, to score trials by."""
 LOCKED_SECONDS = 60
 OPENINGS = 20
 """Times that a storage is opened while another worker makes its tables."""
@@ -48,12 +48,8 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 SLOT, PULSE, SECONDS, DIVERGED = "slot", "pulse", "seconds", "diverged"
 
 
-class SearchError(RuntimeError):
-    """The search cannot go on; the message says why."""
-
-
 def open_study(plan: Plan, url: str, name: str) -> optuna.Study:
-    """The study of that name, made if it is not there.
+    """Return the study of that name, made if it is not there.
 
     Raises InputError for a storage that cannot be opened, or a study of another plan; only the
     number of trials may have grown.
@@ -88,7 +84,7 @@ def open_study(plan: Plan, url: str, name: str) -> optuna.Study:
 
 
 def _storage(url: str, arguments: dict[str, Any]) -> RDBStorage:
-    """The storage, its tables made; where another worker is making them, once it has."""
+    """Return the storage with its tables; waits while another worker makes them."""
     from sqlalchemy.exc import SQLAlchemyError
 
     for attempt in range(OPENINGS):
@@ -104,7 +100,7 @@ def _storage(url: str, arguments: dict[str, Any]) -> RDBStorage:
 
 
 def owners(trials: list[FrozenTrial]) -> dict[int, FrozenTrial]:
-    """Slot → the live trial that owns it."""
+    """Return slot → the live trial that owns it."""
     found: dict[int, FrozenTrial] = {}
     for trial in sorted(trials, key=lambda one: one.number):
         if SLOT in trial.user_attrs and trial.state in LIVE:
@@ -121,16 +117,17 @@ class Worker:
         self.task = replace(task, train=kept, test=held)
         self._pulses: dict[int, tuple[Any, float]] = {}
 
-    def work(self, advance: Callable[[int], None] = lambda done: None) -> None:
-        """``advance`` gets the number of slots done, whoever did them.
+    def work(self, on_progress: Callable[[int], None] = lambda done: None) -> None:
+        """Fill slots until all have their results.
 
-        Raises SearchError where a slot has killed `TRIES` workers.
+        ``on_progress`` gets the number of slots done by all workers. Raises SearchError where a
+        slot has killed `TRIES` workers.
         """
         while True:
             trials = self.study.get_trials(deepcopy=False)
             owned = owners(trials)
             done = sum(trial.state in FINISHED for trial in owned.values())
-            advance(done)
+            on_progress(done)
             if done >= self.plan.trials:
                 return
             if self._bury(trials):
@@ -144,7 +141,7 @@ class Worker:
             self._take()
 
     def _enqueue(self, slot: int, trials: list[FrozenTrial]) -> None:
-        """A trial for a slot, with the parameters of the one that died on it, if any."""
+        """Enqueue a trial for a slot, with the parameters of the one that died on it, if any."""
         tries = [trial for trial in trials if trial.user_attrs.get(SLOT) == slot]
         dead = [trial for trial in tries if PULSE in trial.user_attrs]
         if len(dead) >= TRIES:
@@ -170,7 +167,7 @@ class Worker:
             with _beating(trial):
                 value = self._value(trial)
         except UpdateFinishedTrialError:
-            return  # others took this worker for dead: the slot is theirs now
+            return  # others took this worker for dead and have the slot now
         except BaseException:
             self._finish(trial.number, TrialState.FAIL)
             raise
@@ -185,7 +182,7 @@ class Worker:
             self.study.tell(number, value, state=state, skip_if_finished=True)
 
     def _value(self, trial: optuna.Trial) -> float:
-        """Score on what is held out of the training part; NaN if the run stopped being numbers."""
+        """Return the score on the sequences held out; NaN if the run stopped being numbers."""
         settings = self.plan.settings(self.plan.space.suggest(trial))
         run = Run(settings, self.plan.backend, self.task)
         while not run.finished:
@@ -197,7 +194,7 @@ class Worker:
         return run.curve.scores[-1]
 
     def _bury(self, trials: list[FrozenTrial]) -> bool:
-        """Fail the running trials whose workers are dead; whether there was one."""
+        """Fail the running trials whose workers are dead; returns whether there was one."""
         now, found = time.monotonic(), False
         for trial in trials:
             if trial.state is not TrialState.RUNNING:
@@ -214,7 +211,7 @@ class Worker:
 
 @contextmanager
 def _beating(trial: optuna.Trial) -> Iterator[None]:
-    """Count up the trial's pulse meanwhile."""
+    """Count up the trial's pulse while the block runs."""
     stop = threading.Event()
 
     def beat() -> None:

@@ -1,14 +1,13 @@
-"""Training for real: the same network, the same curve, on every backend.
+"""Whole trainings: the same network must have the same curve on every backend.
 
 tasks       data: Japanese Vowels (lengths 7 to 29), the adding problem (long lags)
 settings    everything that determines a run
-classifier  padding, packing, each sequence's own last step, dropout, linear head
-planted     the classic mistakes of that reading, to show what they cost
+network     padding, packing, reading of the states (right, or with a mistake), linear head
 loop        seeds, optimiser, clipping, the curve, a stop at the first NaN
-checkpoint  a run on disk; resumed, it goes on as if it had never stopped
+checkpoint  a run on disk; a resumed run goes on as if it had never stopped
 reference   the float64 oracle as a backend that can be trained on
-band        how far apart rounding alone drives two runs, and who has left that band
-saving      runs beside asv's results, for the report
+band        distances that rounding alone makes between two runs, and the runs beyond them
+sidebyside  backends trained by turns, and their results for the report
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _HOME = {
     "Part": "tasks",
     "load": "tasks",
     "MissingDataError": "tasks",
-    "Classifier": "classifier",
+    "Classifier": "network",
     "Run": "loop",
     "Curve": "loop",
     "Band": "band",

@@ -1,4 +1,4 @@
-r"""How far apart rounding alone drives two trainings, and who is farther.
+r"""The distance that rounding alone makes between two trainings, and the runs beyond it.
 
 Reference.  The run of the float64 oracle. It begins with the same float32 weights as every backend,
 sees the same batches and drops the same units, so what a float32 run differs by comes from
@@ -46,7 +46,7 @@ from rnnbench.training.settings import DRAWS, Settings
 from rnnbench.training.tasks import Task
 
 DRAWN_ON = "native"
-"""What the draws run on; in float64 its own errors are 10⁹ times smaller than the disturbance."""
+"""Backend of the draws; in float64 its errors are 10⁹ times smaller than the disturbance."""
 WIDEST = 0.1
 UNIT = UNIT_ROUNDOFF["float32"]
 SMALLEST = float(np.finfo(float).tiny)
@@ -57,7 +57,7 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class At:
-    """One figure of a curve beside its band, both in u."""
+    """Error of one figure of a curve, and its band, both in units of u."""
 
     quantity: str
     step: int
@@ -78,11 +78,12 @@ class At:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a curve is, beside the oracle's.
+    """Result of comparing a curve with the oracle's.
 
-    worst   of each quantity the figure that uses most of its band, where the band can tell
-    gated   steps of the curve where it can
-    left    where the curve first left the band, or None
+    worst     of each quantity the gated figure that uses the largest share of its band
+    gated     number of steps that are gated: where the band is narrow enough
+    left      the first figure outside of the band, or None
+    diverged  account of a run that alone stopped being numbers, or nothing
     """
 
     worst: Mapping[str, At]
@@ -96,7 +97,7 @@ class Verdict:
 
     @property
     def share(self) -> float:
-        """The largest share of a band; infinite for a run that alone stopped being numbers."""
+        """Largest share of a band; infinite for a run that alone stopped being numbers."""
         if self.diverged:
             return math.inf
         return max((at.share for at in self.worst.values()), default=0.0)
@@ -113,15 +114,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Band:
-    """The oracle's curve, and by quantity how far from it is too far, in u."""
+    """The oracle's curve, and the width of the band by quantity, in units of u."""
 
     curve: Curve
     widths: Mapping[str, Figures]
     scores: tuple[float, float]
-    """The lowest and the highest last score of the oracle's run and the draws."""
+    """Lowest and highest last score of the oracle's run and the draws."""
 
     def judge(self, curve: Curve) -> Verdict:
-        """Where ``curve``, of the same settings, lies in the band."""
+        """Return the verdict on ``curve``, which has the same settings."""
         if curve.divergence is not None and self.curve.divergence is None:
             return Verdict({}, 0, None, f"the oracle's run went on, here {curve.divergence}")
         worst: dict[str, At] = {}
@@ -149,7 +150,7 @@ class Band:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Band:
-        """What `as_dict` made; a width that JSON could not hold is infinite."""
+        """Return the band that `as_dict` was called on; a width of null is infinite."""
         widths = {
             name: np.array([math.inf if value is None else value for value in width])
             for name, width in given["widths"].items()
@@ -158,7 +159,7 @@ class Band:
 
 
 def _errors(got: list[float], expected: list[float]) -> Figures:
-    """e(q_t) for the steps that both have."""
+    """Return e(q_t) for the steps that both have."""
     n = min(len(got), len(expected))
     ours, theirs = np.array(got[:n]), np.array(expected[:n])
     found: Figures = np.abs(ours - theirs) / np.maximum(np.abs(theirs), SMALLEST) / UNIT
@@ -166,7 +167,7 @@ def _errors(got: list[float], expected: list[float]) -> Figures:
 
 
 def rounding(seed: int) -> Disturb:
-    """Multiplies every weight by 1 ± u, signs at random."""
+    """Return a function that multiplies every weight by 1 ± u, signs at random."""
     generator = torch.Generator().manual_seed(seed)
 
     def disturb(parameters: Sequence[Tensor]) -> None:
@@ -179,7 +180,7 @@ def rounding(seed: int) -> Disturb:
 
 
 def _growth(drawn: Sequence[list[float]], expected: list[float]) -> Figures:
-    """The largest error of any draw in any step until then; infinite once a draw has stopped."""
+    """Return the largest error of any draw up to each step; infinite once a draw has stopped."""
     found = np.zeros(len(expected))
     for values in drawn:
         error = _errors(values, expected)
@@ -190,16 +191,20 @@ def _growth(drawn: Sequence[list[float]], expected: list[float]) -> Figures:
 
 
 def measure(
-    settings: Settings, task: Task, draws: int = DRAWS, advance: Callable[[], None] = lambda: None
+    settings: Settings,
+    task: Task,
+    draws: int = DRAWS,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Band:
-    """Train on the oracle, and ``draws`` times in either dtype with roundings; ``advance`` is
-    called every epoch.
+    """Train on the oracle, and ``draws`` times in each dtype with roundings.
+
+    ``on_progress`` is called after every epoch.
     """
 
     def trained(run: Run) -> Curve:
         for _ in range(settings.epochs):
             run.epoch()
-            advance()
+            on_progress()
         return run.curve
 
     with reference.registered() as name:

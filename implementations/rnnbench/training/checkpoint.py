@@ -1,13 +1,12 @@
 """A run on disk after every epoch; resumed, it goes on as if it had never stopped.
 
-Kept are the weights, the optimiser's state, both generators' states and the curve so far: all that
-the next step depends on. The file is written whole or not at all, so that a run killed at any
-moment loses the epoch that it was in.
+The file holds the weights, the states of the optimiser and of both random generators, and the curve
+so far: all that the next step depends on. It is written whole or not at all, so that a run killed
+at any moment loses one epoch at most.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,14 @@ from typing import Any
 import torch
 
 from rnnbench.errors import InputError
+from rnnbench.files import atomic
 from rnnbench.training.loop import Curve, Run
 
 SCHEMA = 1
 
 
 def path(folder: Path, backend: str) -> Path:
-    """Where a backend's run lies below ``folder``."""
+    """Return the file of a backend's run below ``folder``."""
     return folder / f"{backend}.pt"
 
 
@@ -38,14 +38,12 @@ def save(run: Run, target: Path) -> None:
         "order": run.order.get_state(),
         "curve": run.curve.as_dict(),
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(f".{os.getpid()}")
-    torch.save(state, part)
-    part.replace(target)
+    with atomic.replacing(target) as part:
+        torch.save(state, part)
 
 
 def resume(run: Run, source: Path) -> bool:
-    """Put ``run``, just made, where the file's run stopped; False if there is no file.
+    """Continue the file's run in ``run``, which was just made; returns False if there is no file.
 
     Raises InputError if the file is no checkpoint, or one of other settings: all but the number of
     epochs must be the same.

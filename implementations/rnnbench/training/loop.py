@@ -1,4 +1,4 @@
-"""One training: settings and a backend in, a curve out.
+"""Train one network: settings and a backend in, a curve out.
 
 A step is: logits of a batch, loss (cross-entropy, or mean squared error), gradient g of all
 parameters, its norm ‖g‖, g ← g · min(1, clip / ‖g‖) (Pascanu, Mikolov and Bengio 2013), optimiser.
@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -22,20 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from rnnbench import interface
-from rnnbench.nn import GRU, LSTM, RNN
-from rnnbench.training.chrono import chrono
-from rnnbench.training.classifier import Classifier
-from rnnbench.training.planted import READINGS
+from rnnbench.files.schema import build
+from rnnbench.nn.modules import of_spec
+from rnnbench.training.network import READINGS, Classifier, chrono
 from rnnbench.training.settings import OPTIMISERS, Settings
 from rnnbench.training.tasks import CLASSIFICATION, Part, Task
-
-MODULES: dict[str, Callable[..., torch.nn.RNNBase]] = {
-    "rnn_tanh": partial(RNN, nonlinearity="tanh"),
-    "rnn_relu": partial(RNN, nonlinearity="relu"),
-    "gru": GRU,
-    "lstm": LSTM,
-}
-"""What makes the module of a cell."""
 
 Disturb = Callable[[Sequence[Tensor]], None]
 """Changes the parameters in place, before every step; see `band`."""
@@ -43,37 +33,24 @@ Disturb = Callable[[Sequence[Tensor]], None]
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where a run stopped being numbers, and what it looked like just before.
+    """The step in which a run met a number that is not finite, and its state just before.
 
     what     ``loss``, or ``gradient of`` the first parameter that has one that is not finite
-    norms    the gradient norms of the last steps before
-    largest  the largest weight in size, and whose it is
+    value    the number, as text: JSON has no NaN
+    norms    gradient norms of the last steps before
+    largest  size of the largest weight, as text
+    where    the parameter that has the largest weight
     """
 
     epoch: int
     step: int
     what: str
-    value: float
+    value: str
     norms: tuple[float, ...]
-    largest: float
+    largest: str
     where: str
     lr: float
     clip: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON, which has no NaN: numbers that may be are texts."""
-        return asdict(self) | {
-            "value": str(self.value),
-            "largest": str(self.largest),
-            "account": str(self),
-        }
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Divergence:
-        """What `as_dict` made."""
-        own = {name: value for name, value in given.items() if name != "account"}
-        numbers = {name: float(own[name]) for name in ("value", "largest")}
-        return cls(**{**own, **numbers, "norms": tuple(own["norms"])})
 
     def __str__(self) -> str:
         norms = ", ".join(f"{norm:.3g}" for norm in self.norms) or "none"
@@ -81,14 +58,14 @@ class Divergence:
         return (
             f"{self.what} became {self.value} in step {self.step} (epoch {self.epoch}), with "
             f"lr={self.lr:g} and {clipping}; gradient norms of the steps before: {norms}; largest "
-            f"weight {self.largest:.3g}, in {self.where}. A smaller lr, or a clip near the norms "
-            "that the first steps had, is what helps"
+            f"weight {float(self.largest):.3g}, in {self.where}. A smaller lr, or a clip near the "
+            "norms that the first steps had, is what helps"
         )
 
 
 @dataclass
 class Curve:
-    """What a run leaves: a figure per step, then a figure per epoch.
+    """Figures of a run: two for each step, three for each epoch.
 
     losses      of each step's batch, before the step
     norms       of each step's whole gradient, before clipping
@@ -105,22 +82,26 @@ class Curve:
     divergence: Divergence | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: all of its numbers are finite, as a run stops at the first that is not."""
-        return asdict(self) | {"divergence": self.divergence and self.divergence.as_dict()}
+        """Return it for JSON: all numbers are finite, as a run stops at the first that is not."""
+        found = asdict(self)
+        if self.divergence is not None:
+            found["divergence"]["account"] = str(self.divergence)
+        return found
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Curve:
-        """What `as_dict` made."""
+        """Return the curve that `as_dict` was called on; raises SchemaError."""
         divergence = given["divergence"]
-        return cls(**{**given, "divergence": divergence and Divergence.from_dict(divergence)})
+        own = divergence and {name: divergence[name] for name in divergence if name != "account"}
+        return build(cls, {**given, "divergence": own}, "curve")
 
     def epoch_reaching(self, target: float, kind: str) -> int | None:
-        """The first epoch, from 0, whose score is at least ``target``, or at most for an error."""
+        """Return the first epoch, from 0, whose score is at least ``target``, or error at most."""
         good = (s >= target if kind == CLASSIFICATION else s <= target for s in self.scores)
         return next((epoch for epoch, reached in enumerate(good) if reached), None)
 
     def seconds_to(self, target: float, kind: str) -> float | None:
-        """Seconds of training until then."""
+        """Return the seconds of training until `epoch_reaching`."""
         epoch = self.epoch_reaching(target, kind)
         return None if epoch is None else self.seconds[epoch]
 
@@ -144,14 +125,7 @@ class Run:
         self.settings, self.backend, self.task, self.dtype = settings, backend, task, dtype
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            rnn = MODULES[settings.cell](
-                task.input_size,
-                settings.hidden_size,
-                settings.layers,
-                dropout=spec.dropout,
-                bidirectional=settings.directions == 2,
-                backend=backend,
-            )
+            rnn = of_spec(settings.spec(task.input_size), backend)
             if settings.chrono:
                 chrono(rnn, settings.chrono)
             self.model = Classifier(
@@ -168,7 +142,7 @@ class Run:
 
     @property
     def epochs(self) -> int:
-        """How many are behind it."""
+        """Number of epochs that are done."""
         return len(self.curve.scores)
 
     @property
@@ -176,7 +150,7 @@ class Run:
         return self.epochs >= self.settings.epochs or self.curve.divergence is not None
 
     def warm_up(self) -> float:
-        """Seconds of one step that changes nothing: what compiles, compiles here."""
+        """Return the seconds of one step that changes nothing, but compiles what is compiled."""
         started = perf_counter()
         with self._own_random():
             state = torch.random.get_rng_state()
@@ -186,7 +160,7 @@ class Run:
         return perf_counter() - started
 
     def epoch(self) -> None:
-        """All of the training part once, then a look at the test part."""
+        """Learn from the whole training part once, then look at the test part."""
         if self.finished:
             return
         self.learn()
@@ -196,7 +170,7 @@ class Run:
             self.curve.scores.append(score)
 
     def learn(self) -> None:
-        """All of the training part once; this alone is on the curve's clock."""
+        """Learn from the whole training part once; only this counts in the curve's seconds."""
         self.model.train()
         started = perf_counter()
         with self._own_random():
@@ -208,7 +182,7 @@ class Run:
         self.curve.seconds.append(before + perf_counter() - started)
 
     def look(self, part: Part | None = None) -> tuple[float, float]:
-        """Loss and score on a part, by default the test part, without dropout."""
+        """Return loss and score on a part, by default the test part, without dropout."""
         part = part or self.task.test
         self.model.eval()
         with torch.no_grad():
@@ -219,8 +193,9 @@ class Run:
         return loss, loss
 
     def alone(self) -> float:
-        """Share of the test sequences that are answered alike with the others and in a batch of
-        their own, where nothing is padded. Of a right reading it is 1.
+        """Return the share of test sequences with the same answer in one batch and each alone.
+
+        Alone nothing is padded: a right reading has a share of 1.
         """
         self.model.eval()
         with torch.no_grad():
@@ -274,13 +249,13 @@ class Run:
         sizes = {n: float(p.detach().abs().max()) for n, p in self.model.named_parameters()}
         where = max(sizes, key=lambda name: sizes[name] if sizes[name] == sizes[name] else math.inf)
         return Divergence(
-            self.epochs, len(self.curve.losses), what, value, tuple(self.curve.norms[-5:]),
-            sizes[where], where, self.settings.lr, self.settings.clip,
+            self.epochs, len(self.curve.losses), what, str(value), tuple(self.curve.norms[-5:]),
+            str(sizes[where]), where, self.settings.lr, self.settings.clip,
         )  # fmt: skip
 
     @contextmanager
     def _own_random(self) -> Iterator[None]:
-        """torch's global generator as this run left it; afterwards as the others left it."""
+        """Set torch's global generator to where this run left it, and restore it afterwards."""
         with torch.random.fork_rng(devices=[]):
             torch.random.set_rng_state(self.random)
             yield

@@ -1,7 +1,12 @@
-"""Backends trained side by side: the same settings, alternated epoch by epoch in one process.
+"""Train backends side by side: the same settings, an epoch of each by turns, in one process.
 
-Alternation lets whatever slows the machine slow them all. A backend that raises is out, with its
-sentence; the others go on.
+By turns, whatever slows the machine slows them all. A backend that raises ends with its error; the
+others go on. For the report a training is kept as one line, of which the newest with the same
+settings counts:
+
+    {"schema", "at", "machine", "versions", "threads", "settings", "target",
+     "task": {"kind", "train", "test"}, "band": the oracle's curve and the widths, or null,
+     "runs": [an outcome each]}
 """
 
 from __future__ import annotations
@@ -12,22 +17,26 @@ from pathlib import Path
 from typing import Any
 
 from rnnbench.errors import InputError, UnsupportedError
+from rnnbench.files import records
 from rnnbench.training import checkpoint
 from rnnbench.training.band import Band, Verdict
 from rnnbench.training.loop import Curve, Run
 from rnnbench.training.settings import Settings
 from rnnbench.training.tasks import Task
 
+FOLDER = "training"
 STATUSES = ("ok", "left the band", "diverged", "not judged", "unsupported", "broke")
 
 
 @dataclass
 class Outcome:
-    """What became of one backend.
+    """Result of one backend.
 
-    warm_up   seconds of the first step, which compiles
-    resumed   epochs that a checkpoint brought
-    alone     see `Run.alone`; None where it was not asked for
+    warm_up      seconds of the first step, which compiles
+    resumed      number of epochs that came from a checkpoint
+    unsupported  why the backend cannot train the network, or nothing
+    broke        error of the backend, or nothing
+    alone        see `Run.alone`; None where it was not asked for
     """
 
     backend: str
@@ -52,7 +61,7 @@ class Outcome:
 
     @property
     def detail(self) -> str:
-        """Why, where the status is not ``ok``."""
+        """Reason of a status that is not ``ok``."""
         if self.verdict is not None and not self.verdict.passed:
             return self.verdict.diverged or str(self.verdict.left)
         return self.unsupported or self.broke or str(self.curve.divergence or "")
@@ -75,48 +84,39 @@ def train(
     backends: Sequence[str],
     task: Task,
     checkpoints: Path | None = None,
-    advance: Callable[[], None] = lambda: None,
+    on_progress: Callable[[], None] = lambda: None,
     *,
     alone: bool = False,
 ) -> list[Outcome]:
-    """Train them all; ``advance`` is called for each epoch of each backend.
+    """Train on all backends; ``on_progress`` is called for each epoch of each backend.
 
-    checkpoints  folder that a run is written to after every epoch, and resumed from; InputError if
-                 what lies there is of other settings
+    checkpoints  folder that a run is written to after every epoch, and resumed from
     alone        whether the test sequences are answered one by one as well
+
+    Raises InputError if a checkpoint is of other settings.
     """
-    outcomes = {name: Outcome(name, Curve()) for name in backends}
-    begun = {
-        name: _begin(settings, outcome, task, checkpoints) for name, outcome in outcomes.items()
-    }
-    runs = {name: run for name, run in begun.items() if run is not None}
+    begun = [_begin(settings, name, task, checkpoints) for name in backends]
     for epoch in range(settings.epochs):
-        for name in backends:
-            going = runs.get(name)
-            if going is not None and going.epochs == epoch and not going.finished:
-                try:
-                    going.epoch()
-                except Exception as error:  # noqa: BLE001
-                    outcomes[name].broke = _sentence(error)
-                    del runs[name]
-                    continue
-                if checkpoints is not None:
-                    checkpoint.save(going, checkpoint.path(checkpoints, name))
-            advance()
+        for outcome, run in begun:
+            if run is not None and not outcome.broke and run.epochs == epoch:
+                _epoch(outcome, run, checkpoints)
+            on_progress()
     if alone:
-        for name, run in runs.items():
-            outcomes[name].alone = run.alone()
-    return list(outcomes.values())
+        for outcome, run in begun:
+            if run is not None and not outcome.broke:
+                outcome.alone = run.alone()
+    return [outcome for outcome, _ in begun]
 
 
 def _begin(
-    settings: Settings, outcome: Outcome, task: Task, checkpoints: Path | None
-) -> Run | None:
-    """A run up to where its checkpoint ends, warmed up; None, and why, if it cannot be made."""
+    settings: Settings, backend: str, task: Task, checkpoints: Path | None
+) -> tuple[Outcome, Run | None]:
+    """Return a run at the end of its checkpoint, warmed up, or the reason why there is none."""
+    outcome = Outcome(backend, Curve())
     try:
-        run = Run(settings, outcome.backend, task)
+        run = Run(settings, backend, task)
         if checkpoints is not None:
-            checkpoint.resume(run, checkpoint.path(checkpoints, outcome.backend))
+            checkpoint.resume(run, checkpoint.path(checkpoints, backend))
         outcome.curve, outcome.resumed = run.curve, run.epochs
         if not run.finished:
             outcome.warm_up = run.warm_up()
@@ -127,12 +127,25 @@ def _begin(
     except Exception as error:  # noqa: BLE001 (a backend may raise anything)
         outcome.broke = _sentence(error)
     else:
-        return run
-    return None
+        return outcome, run
+    return outcome, None
+
+
+def _epoch(outcome: Outcome, run: Run, checkpoints: Path | None) -> None:
+    """Take a run one epoch on, unless it has stopped."""
+    if run.finished:
+        return
+    try:
+        run.epoch()
+    except Exception as error:  # noqa: BLE001
+        outcome.broke = _sentence(error)
+        return
+    if checkpoints is not None:
+        checkpoint.save(run, checkpoint.path(checkpoints, run.backend))
 
 
 def judge(outcomes: Iterable[Outcome], band: Band) -> None:
-    """Give each that trained its verdict."""
+    """Set the verdict of each outcome that has a whole curve."""
     for outcome in outcomes:
         if not outcome.unsupported and not outcome.broke:
             outcome.verdict = band.judge(outcome.curve)
@@ -140,3 +153,31 @@ def judge(outcomes: Iterable[Outcome], band: Band) -> None:
 
 def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+
+
+def record(
+    settings: Settings,
+    task: Task,
+    outcomes: Sequence[Outcome],
+    band: Band | None,
+    target: float,
+    threads: int,
+) -> dict[str, Any]:
+    """Return one training for JSON: settings, data, band, and the outcome of each backend."""
+    runs = []
+    for outcome in outcomes:
+        epoch = outcome.curve.epoch_reaching(target, task.kind)
+        reached = {
+            "epochs_to_target": None if epoch is None else epoch + 1,
+            "seconds_to_target": outcome.curve.seconds_to(target, task.kind),
+        }
+        runs.append(outcome.as_dict() | reached)
+    parts = {"train": len(task.train.sequences), "test": len(task.test.sequences)}
+    return records.about() | {
+        "threads": threads,
+        "settings": settings.as_dict(),
+        "task": {"kind": task.kind, **parts},
+        "target": target,
+        "band": band and band.as_dict(),
+        "runs": runs,
+    }

@@ -1,4 +1,4 @@
-"""Data: sequences, their targets, and the two tasks.
+"""Data of a training: sequences and targets of two tasks.
 
 Japanese Vowels (Kudo, Toyama and Shimbo 1999): which of 9 speakers said /ae/, 12 LPC cepstrum
 coefficients a step, 7 to 29 steps; 270 utterances to train on, 370 to test. The files are those
@@ -6,8 +6,8 @@ that the sktime distribution ships; they are read from where it is installed, wi
 
 Adding problem (Hochreiter and Schmidhuber 1997, in the form of Le, Jaitly and Hinton 2015): each
 step has a number U(0, 1) and a mark; two steps are marked, one in either half, and the target is
-the sum of their numbers. Without looking, the best answer is 1, with a mean squared error of 1/6;
-to do better a network must carry the first number over T/2 steps or more.
+the sum of their numbers. The best constant answer is 1, with a mean squared error of 1/6; to do
+better a network must carry the first number over T/2 steps or more.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnbench.errors import InputError
 from rnnbench.training.settings import ADDING, VOWELS, Settings
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
 BLIND_ERROR = 1 / 6
-"""Mean squared error of the adding problem for who answers 1 without looking."""
+"""Mean squared error of the best constant answer to the adding problem, 1."""
 ADDING_TEST = 512
 VOWELS_FOLDER = Path("datasets", "data", "JapaneseVowels")
 
 
-class MissingDataError(LookupError):
+class MissingDataError(InputError, LookupError):
     """The distribution that ships the data is not installed; the message says how to get it."""
 
 
@@ -43,7 +44,7 @@ class Part(NamedTuple):
     targets: Tensor
 
     def take(self, rows: Sequence[int]) -> Part:
-        """Those rows, in that order."""
+        """Return those rows, in that order."""
         return Part([self.sequences[row] for row in rows], self.targets[list(rows)])
 
 
@@ -53,8 +54,8 @@ class Task:
 
     kind     classification or regression
     classes  number of outputs: the classes, or 1
-    train    what is learnt from
-    test     what is only looked at, and gives no normalisation
+    train    part to learn from
+    test     part for scores alone; the normalisation does not see it
     """
 
     name: str
@@ -69,14 +70,14 @@ class Task:
 
 
 def load(settings: Settings) -> Task:
-    """The data that the settings ask for; MissingDataError where it is not installed."""
+    """Return the data of the settings' task; raises MissingDataError where it is not installed."""
     if settings.task == VOWELS:
         return japanese_vowels()
     return adding(settings.T, settings.size, settings.seed)
 
 
 def japanese_vowels() -> Task:
-    """The set as published, each channel with mean 0 and variance 1 over the training part."""
+    """Return the published set, each channel with mean 0 and variance 1 over the training part."""
     found = find_spec("sktime")
     folders = list(found.submodule_search_locations or ()) if found else []
     if not folders:
@@ -96,14 +97,14 @@ def japanese_vowels() -> Task:
 def normalised(
     fitted_on: Sequence[NDArray[np.float64]], sequences: Sequence[NDArray[np.float64]]
 ) -> list[Tensor]:
-    """(x − mean) / deviation of each channel, both over all steps of ``fitted_on``, in float32."""
+    """Return (x − mean) / deviation of each channel in float32, both over ``fitted_on``."""
     steps = np.concatenate(fitted_on)
     mean, deviation = steps.mean(0), steps.std(0)
     return [torch.tensor((x - mean) / deviation, dtype=torch.float32) for x in sequences]
 
 
 def _read(path: Path) -> list[tuple[NDArray[np.float64], str]]:
-    """Sequences (T, I) and labels of a .ts file: channels between colons, the label last."""
+    """Return sequences (T, I) and labels of a .ts file: channels between colons, the label last."""
     try:
         _, _, data = path.read_text(encoding="utf-8").partition("@data\n")
     except OSError as error:
@@ -117,7 +118,7 @@ def _read(path: Path) -> list[tuple[NDArray[np.float64], str]]:
 
 
 def adding(T: int, size: int, seed: int) -> Task:
-    """``size`` sequences of T steps to train on and `ADDING_TEST` to test."""
+    """Return ``size`` sequences of T steps to train on and `ADDING_TEST` to test."""
     rng = np.random.default_rng([seed, T])
     return Task(ADDING, REGRESSION, 1, _sums(rng, size, T), _sums(rng, ADDING_TEST, T))
 
@@ -134,9 +135,10 @@ def _sums(rng: np.random.Generator, count: int, T: int) -> Part:
 
 
 def held_out(part: Part, every: int) -> tuple[Part, Part]:
-    """A part without each class's ``every``-th sequence, and those: to choose settings by.
+    """Return a part without each class's ``every``-th sequence, and a part of those.
 
-    Regression has one class. The test part must not be looked at for that.
+    Settings are chosen by the second, as the test part must not be used for that. Regression has
+    one class.
     """
     seen: dict[float, int] = {}
     kept: list[int] = []

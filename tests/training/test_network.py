@@ -7,15 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnbench.training.classifier import Classifier
-from rnnbench.training.loop import MODULES
-from rnnbench.training.planted import READINGS
+from rnnbench.nn.modules import of_spec
+from rnnbench.spec import Spec
+from rnnbench.training.network import READINGS, Classifier
+from rnnbench.training.settings import READINGS as NAMES
 from rnnbench.training.settings import RIGHT, TWO_DIRECTIONS
 
 
 def network(cell="gru", directions=2, reading=RIGHT, layers=1):
     torch.manual_seed(0)
-    rnn = MODULES[cell](3, 5, layers, bidirectional=directions == 2, backend="manual")
+    rnn = of_spec(Spec(cell, 3, 5, layers, directions), "manual")
     return Classifier(rnn, 4, reading=READINGS[reading]).eval()
 
 
@@ -73,3 +74,7 @@ def test_dropout_stands_in_front_of_the_head_while_training_only():
     assert torch.equal(net(given_), net(given_))
     net.train()
     assert not torch.equal(net(given_), net(given_))
+
+
+def test_the_settings_name_every_reading():
+    assert tuple(READINGS) == NAMES
