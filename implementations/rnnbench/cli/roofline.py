@@ -71,7 +71,7 @@ def _table(found: Roofline, roof: Roof) -> Table:
         table.add_row(f"multiply-adds, {dtype}", *_numbers(rate), "GFLOP/s", "", "")
     for one in roof.read_gbytes:
         sizes = (_size(one.read), _size(one.capacity) if one.capacity else "")
-        table.add_row(f"reads from {one.name}", *_numbers(one.rate), "GB/s", *sizes)
+        table.add_row(f"reads from {one.name}", *_numbers(one), "GB/s", *sizes)
     return table
 
 

@@ -23,7 +23,7 @@ step t+1), α = ∂L/∂a and μ = ∂L/∂u follow by the chain rule from t = T
     dW_hh = Σ_t μ h_{t−1}ᵀ   db_hh = Σ_t μ   dW_hr = Σ_t dh (o ⊙ tanh c_t)ᵀ
 
 The reverse direction is the same layer on the time-reversed sequence, its output turned back.
-Sequences of different lengths are run one at a time.
+Of sequences of different lengths, those of one length are run at a time.
 
 Sources: Elman 1990; Werbos 1990 (BPTT); Hochreiter and Schmidhuber 1997, Gers et al. 2000 (LSTM);
 Sak et al. 2014 (projection); Cho et al. 2014, in the variant of the torch.nn.GRU documentation,
@@ -211,21 +211,22 @@ def oracle(
     if lengths is None:
         return _dense(spec, x, state, weights, masks, upstream)
     total: dict[str, Array] = {}
-    for b, length in enumerate(lengths):
-        cut = (slice(0, length), slice(b, b + 1))
-        states = [part[:, b : b + 1] for part in state]
+    for length in sorted(set(lengths)):
+        columns = np.flatnonzero(np.equal(lengths, length))
+        cut = (slice(0, length), columns)
+        states = [part[:, columns] for part in state]
         up = upstream and {
-            name: value[cut] if name == "output" else value[:, b : b + 1]
+            name: value[cut] if name == "output" else value[:, columns]
             for name, value in upstream.items()
         }
-        one = _dense(spec, x[cut], states, weights, masks and [m[cut] for m in masks], up)
-        for name, value in one.items():
+        group = _dense(spec, x[cut], states, weights, masks and [m[cut] for m in masks], up)
+        for name, value in group.items():
             if name in ("output", "grad_x"):
                 padded = total.setdefault(name, np.zeros((*x.shape[:2], value.shape[2]), x.dtype))
                 padded[cut] = value
             elif name in ("h_n", "c_n", "grad_h0", "grad_c0"):
-                old = total.get(name)
-                total[name] = value if old is None else np.concatenate([old, value], axis=1)
+                shape = (len(value), x.shape[1], value.shape[2])
+                total.setdefault(name, np.zeros(shape, x.dtype))[:, columns] = value
             else:
                 total[name] = total.get(name, 0.0) + value
     return total

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from statistics import median
 from typing import Any
@@ -121,10 +121,7 @@ def _roof(cpus: Sequence[int], on_progress: Callable[[], None]) -> Roof:
     return Roof(
         len(cpus),
         {dtype: timed.rate for dtype, timed in peaks.items()},
-        tuple(
-            Bandwidth(level.name, level.read, level.capacity, timed.rate.best, timed.rate.median)
-            for level, timed in reading
-        ),
+        tuple(Bandwidth(*astuple(level), *astuple(timed.rate)) for level, timed in reading),
     )
 
 

@@ -15,6 +15,7 @@ from platformdirs import user_data_path
 
 from rnnbench.files import atomic, machine
 from rnnbench.files.schema import Record
+from rnnbench.roofline.caches import Level
 
 FOLDER = "roofline"
 COMMAND = "rnnbench roofline"
@@ -39,22 +40,8 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Bandwidth:
-    """Rate at which all threads together read from one level of memory.
-
-    read        bytes that one thread reads to measure the level
-    capacity    bytes that all threads together can keep in it; None of memory
-    """
-
-    name: str
-    read: int
-    capacity: int | None
-    best: float
-    median: float
-
-    @property
-    def rate(self) -> Rate:
-        return Rate(self.best, self.median)
+class Bandwidth(Rate, Level):
+    """Rate at which all threads together read from one level of memory."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +55,7 @@ class Roof:
     @property
     def steady(self) -> bool:
         """False where something else seems to have run, so that the best may be too low as well."""
-        rates = (*self.peak_gflops.values(), *(one.rate for one in self.read_gbytes))
-        return all(rate.steady for rate in rates)
+        return all(rate.steady for rate in (*self.peak_gflops.values(), *self.read_gbytes))
 
 
 @dataclass(frozen=True)

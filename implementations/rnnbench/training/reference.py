@@ -1,8 +1,4 @@
-"""The float64 oracle as a backend that can be trained on.
-
-The oracle runs sequences of one length at once, so a packed batch goes through it in groups of
-equal length: the same numbers as one sequence at a time, in a tenth of the time.
-"""
+"""The float64 oracle as a backend that can be trained on."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ NAME = "oracle"
 
 
 class Oracle(interface.Backend):
-    """`rnnbench.parity.oracle` behind the interface: float64, all cells, dense and packed."""
+    """Backend that runs `rnnbench.parity.oracle`: float64, all cells, dense and packed."""
 
     def supports(self, spec: Spec, conditions: interface.Conditions) -> str | None:
         if spec.dtype != "float64":
@@ -47,91 +43,79 @@ class Oracle(interface.Backend):
         return {"kernel": "rnnbench.parity.oracle, NumPy float64"}
 
 
-class _Group:
-    """Sequences of one length: their columns, and where their rows lie in x."""
-
-    def __init__(self, length: int, columns: NDArray[np.intp], starts: NDArray[np.intp]) -> None:
-        self.columns = columns
-        self.rows = starts[:length, None] + columns[None, :]  # (T, B)
-
-
-def _groups(batch_sizes: Tensor) -> list[_Group]:
-    """Of a packed sequence: step t begins at row starts[t], its sequences side by side."""
-    sizes = batch_sizes.numpy()
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    lengths = (sizes[:, None] > np.arange(sizes[0])).sum(0)
-    return [_Group(n, np.flatnonzero(lengths == n), starts) for n in np.unique(lengths)]
-
-
 class _OracleFunction(torch.autograd.Function):
-    """Forward keeps its arguments alone; backward has the oracle derive everything anew."""
+    """Forward keeps its arguments only; backward has the oracle compute everything again."""
 
     @staticmethod
     def forward(ctx: Any, spec: Spec, sizes: Tensor | None, masks: int, *given: Tensor) -> Any:
         ctx.spec, ctx.sizes, ctx.masks = spec, sizes, masks
         ctx.save_for_backward(*given)
-        found = _on_groups(spec, sizes, masks, given, None)
-        names = ("output", *spec.state_shapes(1))
-        return tuple(torch.from_numpy(found[name.replace("0", "_n")]) for name in names)
+        found = _oracle(spec, sizes, masks, given, None)
+        return tuple(torch.from_numpy(found[n]) for n in ("output", "h_n", "c_n") if n in found)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         spec = ctx.spec
-        found = _on_groups(spec, ctx.sizes, ctx.masks, ctx.saved_tensors, upstream)
+        found = _oracle(spec, ctx.sizes, ctx.masks, ctx.saved_tensors, upstream)
         names = ["x", *spec.state_shapes(1), *(p.name for p in spec.parameters)]
         own = [torch.from_numpy(found[f"grad_{name}"]) for name in names]
         return (None, None, None, *own, *[None] * ctx.masks)
 
 
-def _on_groups(
+def _oracle(
     spec: Spec,
     sizes: Tensor | None,
     masks: int,
     given: tuple[Tensor, ...],
     upstream: tuple[Tensor, ...] | None,
 ) -> dict[str, NDArray[Any]]:
-    """The oracle's answers for packed rows or a dense batch."""
-    arrays = [tensor.detach().numpy() for tensor in given]
-    states = len(spec.state_shapes(1))
-    x, state = arrays[0], arrays[1 : 1 + states]
-    weights = {
-        p.name: value for p, value in zip(spec.parameters, arrays[1 + states :], strict=False)
-    }
-    drops = arrays[len(arrays) - masks :]
+    """Return the oracle's results for a dense batch, or for packed rows with batch ``sizes``.
+
+    given   x, the state, the weights, and as many dropout masks as ``masks`` says
+    """
+    x, *arrays = (tensor.detach().numpy() for tensor in given)
+    states, weights = len(spec.state_shapes(1)), len(spec.parameters)
+    batch = _Batch(sizes)
     ups = None
     if upstream is not None:
-        names = ("output", *(name.replace("0", "_n") for name in spec.state_shapes(1)))
-        ups = {n: up.detach().numpy() for n, up in zip(names, upstream, strict=True)}
-    if sizes is None:
-        return oracle(spec, x, state, weights, upstream=ups, masks=drops or None)
-    total: dict[str, Any] = {}
-    for group in _groups(sizes):
-        rows, columns = group.rows, group.columns
-        found = oracle(
-            spec,
-            x[rows],
-            [part[:, columns] for part in state],
-            weights,
-            upstream=ups
-            and {n: up[rows] if n == "output" else up[:, columns] for n, up in ups.items()},
-            masks=[mask[rows] for mask in drops] or None,
-        )
-        for name, value in found.items():
-            if name in ("output", "grad_x"):
-                total.setdefault(name, np.zeros((len(x), value.shape[2])))[rows] = value
-            elif name in ("h_n", "c_n", "grad_h0", "grad_c0"):
-                whole = total.setdefault(
-                    name, np.zeros((len(value), len(state[0][0]), value.shape[2]))
-                )
-                whole[:, columns] = value
-            else:
-                total[name] = total.get(name, 0.0) + value
-    return total
+        output, *final = (tensor.detach().numpy() for tensor in upstream)
+        ups = {"output": batch.pad(output), **dict(zip(("h_n", "c_n"), final, strict=False))}
+    found = oracle(
+        spec,
+        batch.pad(x),
+        arrays[:states],
+        {p.name: value for p, value in zip(spec.parameters, arrays[states:], strict=False)},
+        upstream=ups,
+        lengths=batch.lengths,
+        masks=[batch.pad(mask) for mask in arrays[states + weights :]] or None,
+    )
+    return found | {name: batch.pack(found[name]) for name in ("output", "grad_x") if name in found}
+
+
+class _Batch:
+    """Converts packed rows (N, ·) to the padded sequences (T, B, ·) of the oracle, and back."""
+
+    def __init__(self, sizes: Tensor | None) -> None:
+        self.lengths: list[int] | None = None
+        if sizes is not None:
+            steps = sizes.numpy()
+            self.held = steps[:, None] > np.arange(steps[0])  # (T, B), in the order of the rows
+            self.lengths = self.held.sum(0).tolist()
+
+    def pad(self, rows: NDArray[Any]) -> NDArray[Any]:
+        if self.lengths is None:
+            return rows
+        padded = np.zeros((*self.held.shape, rows.shape[1]))
+        padded[self.held] = rows
+        return padded
+
+    def pack(self, padded: NDArray[Any]) -> NDArray[Any]:
+        return padded if self.lengths is None else padded[self.held]
 
 
 @contextmanager
 def registered() -> Iterator[str]:
-    """The oracle among the backends, under the name yielded, for as long as it is needed."""
+    """Register the oracle as a backend while the block runs; yields its name."""
     interface.register(NAME, Oracle())
     try:
         yield NAME
