@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -173,6 +174,15 @@ def _copy(source, count, out):
     call(source, count, out)
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, also where whoever started the tests has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_does_not_leave_parts_running():
     over = threading.Event()
 
@@ -181,7 +191,7 @@ def test_an_interrupt_does_not_leave_parts_running():
         over.set()
 
     def interrupted():
-        os.kill(os.getpid(), 2)  # what Ctrl-C sends
+        os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
 
     with pytest.raises(KeyboardInterrupt):

@@ -320,6 +320,7 @@ INTERRUPTED = """
 import os, signal, threading, time, torch
 import rnnbench
 torch.set_num_threads(2)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have it ignored
 modules = [rnnbench.LSTM(256, 256, backend="numba"), rnnbench.GRU(64, 64, backend="numba")]
 inputs = [torch.randn(64, 1, 256), torch.randn(64, 64, 64)]
 with torch.no_grad():
