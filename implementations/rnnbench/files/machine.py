@@ -7,6 +7,14 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NPROC",
+)
+"""Variables from which libraries take the size of their thread pools."""
 DISTRIBUTIONS = ("rnnbench", "torch", "numba", "llvmlite", "numpy", "onnxruntime", "jax")
 
 

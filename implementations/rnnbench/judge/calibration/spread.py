@@ -12,13 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.channels import SPREAD
-from rnnbench.judge.verdict.process import Listed, Measured, Sampling, Suite, listed, measure
+from rnnbench.judge.verdict.process import Listed, Measured, Sampling, listed, measure
 from rnnbench.judge.verdict.sides import INSTRUCTIONS, Case, Side
 
 RUNS = 10
-COUNTING = {"RNNBENCH_PROFILE": "nightly"}
-"""The smallest profile of this repository's benchmarks that counts."""
 ONCE = Sampling(sweeps=1, samples=1, limit=1200.0)
 
 
@@ -30,7 +29,7 @@ def spread(
     listing: Callable[..., Listed] = listed,
 ) -> dict[str, Any]:
     """``available``, ``reason`` if not, and ``spread``: the widest of all cases."""
-    side = replace(side, environment=dict(side.environment) | COUNTING)
+    side = replace(side, environment={**side.environment, **suite.counting})
     has = listing(side, suite, scratch)
     places = {case: at for case, at in has.index.items() if case.quantity == INSTRUCTIONS}
     if not places:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from rnnbench.errors import InputError
 from rnnbench.files import machine
+from rnnbench.judge.suite import WRONG, Suite
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 from rnnbench.judge.verdict.decision import (
     Decision,
@@ -37,15 +38,11 @@ from rnnbench.judge.verdict.process import (
     Failure,
     Measured,
     Sampling,
-    Suite,
     WorkerError,
     listed,
     measure,
 )
 from rnnbench.judge.verdict.sides import INSTRUCTIONS, PARITY, TIME, Case, Side
-
-PARITY_FAILURE = "ParityFailureError"
-"""An exception of this name says that the case is wrong, not that it broke."""
 
 
 class Stand(NamedTuple):
@@ -96,7 +93,7 @@ def judge(
     sampling: Sampling | None = None,
     budget: float = 600.0,
     seed: int = 0,
-    told: Callable[[Stand], None] = lambda _: None,
+    on_progress: Callable[[Stand], None] = lambda _: None,
 ) -> Judgement:
     """Judge the cases that ``choose`` picks from all that either side has.
 
@@ -110,7 +107,7 @@ def judge(
     with tempfile.TemporaryDirectory(prefix="rnnbench-verdict-") as scratch:
         work = _Work(base, head, suite, rule or Rule(), sampling or Sampling(), Path(scratch))
         work.prepare(choose)
-        work.run(budget, random.Random(seed), told)
+        work.run(budget, random.Random(seed), on_progress)
         return Judgement(work.verdict(), work.rounds)
 
 
@@ -140,8 +137,7 @@ class _Work:
         """List and measure once; answer all that needs no rounds."""
         self.of_base = listed(self.base, self.suite, self.scratch)
         self.of_head = listed(self.head, self.suite, self.scratch)
-        if self.suite.control is None:
-            self.suite = replace(self.suite, control=self.of_base.control)
+        self.suite = replace(self.suite, control=self.of_base.control)
         every = dict.fromkeys([*self.of_head.index, *self.of_base.index])
         self.cases = list(choose(every))
         if not self.cases:
@@ -174,14 +170,16 @@ class _Work:
         base, head = found[::order]
         return base, head
 
-    def run(self, budget: float, drawn: random.Random, told: Callable[[Stand], None]) -> None:
+    def run(
+        self, budget: float, drawn: random.Random, on_progress: Callable[[Stand], None]
+    ) -> None:
         """Rounds until all is decided, the last look is done, or the time is spent."""
         looks, last = iter(self.rule.looks), self.rule.looks[-1]
         look, longest = next(looks), 0.0
         base_first = True
         while self.active and len(self.rounds) < last:
             open_cases = len(self.active), len(self.cases)
-            told(Stand(len(self.rounds), *open_cases, self.seconds, budget))
+            on_progress(Stand(len(self.rounds), *open_cases, self.seconds, budget))
             if self.seconds + longest > budget:
                 self._look()
                 return
@@ -357,7 +355,7 @@ def _failed(
     at_base: Failure | None,
     answer: Callable[[Status, str], CaseAnswer],
 ) -> CaseAnswer:
-    if at_head.kind != PARITY_FAILURE:
+    if at_head.kind != WRONG:
         return answer(Status.BROKEN, at_head.reason)
     if at_base is not None:
         return answer(Status.BROKEN, f"wrong at base and at head: {at_head.reason}")

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
-from rnnbench.comparison.threads import VARIABLES
-from rnnbench.files.machine import DISTRIBUTIONS
+from rnnbench.files.machine import DISTRIBUTIONS, THREAD_VARIABLES
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.sides import Case, Side, quantity
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -52,14 +52,6 @@ class Sampling:
     limit: float = 120.0
     """Seconds that a step may take: a set-up, the samples of a case in a sweep, a tear-down."""
     threads: int = 1
-
-
-@dataclass(frozen=True)
-class Suite:
-    """asv's benchmark_dir, and the benchmark in it that no commit changes."""
-
-    folder: Path
-    control: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,18 +90,23 @@ def listed(side: Side, suite: Suite, scratch: Path) -> Listed:
     with _Process(side, suite, order, scratch, Sampling()) as process:
         (found,) = process.turn(LISTING_LIMIT)
     index: dict[Case, int] = {}
-    control = None
+    control = _control(suite, found["benchmarks"])
     for one in found["benchmarks"]:
-        if one["name"].split(".")[0] == "control" and not one["params"]:
-            control = control or one["name"]
-            continue
         measures = quantity(one["name"], one["type"], one["unit"])
-        if measures is None:
+        if measures is None or one["name"] == control:
             continue
         for place, values in enumerate(itertools.product(*one["params"])):
             params = tuple(zip(one["param_names"], map(_plain, values), strict=True))
             index[Case(one["name"], params, measures, one["type"] == "peakmemory")] = place
     return Listed(index, found["versions"], control)
+
+
+def _control(suite: Suite, benchmarks: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the name of the benchmark that no commit changes."""
+    plain = [one["name"] for one in benchmarks if not one["params"]]
+    if suite.control in plain:
+        return suite.control
+    return next((name for name in plain if name.split(".")[0] == "control"), None)
 
 
 def _plain(value: str) -> str:
@@ -240,7 +237,7 @@ class _Process:
         self.command = [side.python, str(WORKER)]
         self.order = dict(order) | {"suite": str(side.suite or suite.folder)}
         self.scratch = scratch
-        self.environment = dict(os.environ) | dict.fromkeys(VARIABLES, str(sampling.threads))
+        self.environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(sampling.threads))
         self.environment["RNNBENCH_THREADS"] = str(sampling.threads)
         self.environment |= {"ASV": "true", "ASV_COMMIT": side.commit.hash, **side.environment}
         self.environment.pop("PYTHONPATH", None)  # asv drops it, too: it would hide the side's own
