@@ -75,7 +75,7 @@ GOOD = Outer(1, True, (Inner("a", Rate(1.0, 0.5)),), {"x": 1.0}, ("p", 2)).as_di
         ({"sure": 1}, "outer.sure must be bool"),
         ({"inner": [{"name": "a"}]}, r"outer.inner\[0\] must have exactly the fields name, rate"),
         ({"inner": [{"name": "a", "rate": [1.0]}]}, r"inner\[0\].rate must have 2 items; got 1"),
-        ({"inner": [{"name": "a", "rate": None, "colours": ["green"]}]}, "must be one of"),
+        ({"inner": [{"name": "a", "rate": None, "colours": ["green"]}]}, "must be Colour, one of"),
         ({"by_name": {"x": "1"}}, "outer.by_name.x must be float"),
         ({"by_name": []}, "outer.by_name must be an object"),
         ({"pair": ["p", 2, 3]}, "outer.pair must have 2 items; got 3"),

@@ -75,6 +75,8 @@ def _build(kind: Any, value: Any, where: str, bounds: Bounds) -> Any:  # noqa: P
         return value
     if origin in (UnionType, Union):
         return _build_union(get_args(kind), value, where, bounds)
+    if isinstance(kind, type) and issubclass(kind, Record) and _is_whole(value):
+        return kind.from_dict(value, bounds)
     if is_dataclass(kind):
         return _build_fields(kind, value, where, bounds)
     if origin in (tuple, list, Sequence):
@@ -85,6 +87,11 @@ def _build(kind: Any, value: Any, where: str, bounds: Bounds) -> Any:  # noqa: P
     if origin in (dict, Mapping):
         return _build_mapping(get_args(kind), value, where, bounds)
     return _build_single(kind, value, where, bounds)
+
+
+def _is_whole(value: Any) -> bool:
+    """Return True for a record that was written on its own, and then became a part of another."""
+    return isinstance(value, Mapping) and "schema" in value
 
 
 def _build_union(kinds: Sequence[Any], value: Any, where: str, bounds: Bounds) -> Any:
@@ -140,7 +147,8 @@ def _build_single(kind: type, value: Any, where: str, bounds: Bounds) -> Any:
     if issubclass(kind, Enum):
         if value in [member.value for member in kind]:
             return kind(value)
-        raise SchemaError(f"{where} must be one of {[m.value for m in kind]}; got {value!r:.80}")
+        known = ", ".join(repr(member.value) for member in kind)
+        raise SchemaError(f"{where} must be {kind.__name__}, one of {known}; got {value!r:.80}")
     accepted = (int, float) if kind is float else (kind,)
     fits = isinstance(value, accepted) and isinstance(value, bool) == (kind is bool)
     if fits and kind is str:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from rnnbench.files import records
+from rnnbench.files.schema import Record
 
-SCHEMA = 1
 KIND = "nightly"
 NEW_SHARE = 0.3
 """Weight of the newest duration in the running mean."""
 
 
 @dataclass
-class Ledger:
+class Ledger(Record):
     """Of one machine and shard."""
 
     missing: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
@@ -37,25 +37,13 @@ class Ledger:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Empty where there is no file yet; ValueError, KeyError, TypeError where it is broken."""
-        try:
-            given = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        """Return the ledger kept in a file, empty where there is none; raises ValueError."""
+        if not file.exists():
             return cls()
-        if given["schema"] != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
-        own = {key: value for key, value in given.items() if key != "schema"}
-        shapes = {name: type(value) for name, value in asdict(cls()).items()}
-        for key, value in own.items():
-            if not isinstance(value, shapes[key]):
-                raise TypeError(f"{key} must be a {shapes[key].__name__}")
-        return cls(**own)
+        return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
     def write(self, folder: Path, host: str, name: str) -> Path:
         return records.write(folder, KIND, host, name, self.as_dict())
-
-    def as_dict(self) -> Mapping[str, Any]:
-        return {"schema": SCHEMA} | asdict(self)
 
     def note_seconds(self, what: str, per_case: float) -> None:
         old = self.seconds.get(what, per_case)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
-SCHEMA = 1
+from rnnbench.files.schema import Record
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Night:
+class Night(Record):
     """One run of ``rnnbench nightly``."""
 
     at: str
@@ -46,16 +45,3 @@ class Night:
     shard: str = "1/1"
     bench: tuple[str, ...] = ()
     """Patterns that the cases were limited to."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA} | asdict(self)
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """Raises KeyError, TypeError or ValueError for what `as_dict` does not write."""
-        if given["schema"] != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
-        own = {key: value for key, value in given.items() if key != "schema"}
-        troubles = tuple(Trouble(**one) for one in own["troubles"])
-        lists = {name: tuple(own.get(name, ())) for name in ("commits", "bench")}
-        return cls(**own | {"troubles": troubles} | lists)
