@@ -7,6 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rnnbench.judge import engine
 from rnnbench.judge.nightly import units
 from rnnbench.judge.nightly.ledger import Ledger
 from rnnbench.judge.nightly.shard import Shard
@@ -16,7 +17,7 @@ SUITE = [
     {"name": "b.B.time_b", "params": [], "version": "2"},
 ]
 PARTS = units.slices(SUITE, Shard(), (), 4)
-EVERY = [case for entry in SUITE for case in units.case_names(entry)]
+EVERY = [case for entry in SUITE for case in engine.case_names(entry)]
 
 
 def test_slices_hold_all_cases_in_order() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from judge.verdict import planted
 
-from rnnbench.judge.verdict.process import WORKER, Measured, Suite, WorkerError, listed, measure
+from rnnbench.judge.suite import Suite
+from rnnbench.judge.verdict.process import WORKER, Measured, WorkerError, listed, measure
 
 WAYS = """
 import math, os, signal, subprocess, sys, time

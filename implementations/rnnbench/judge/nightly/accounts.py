@@ -6,8 +6,8 @@ import re
 import signal
 
 from rnnbench.judge.nightly.night import Trouble
-from rnnbench.judge.nightly.supervised import Ended
 from rnnbench.judge.nightly.units import Unit
+from rnnbench.judge.supervised import Ended
 from rnnbench.judge.verdict.text import plain
 
 LONGEST = 300

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from rnnbench.files import records
+from rnnbench.judge.engine import Engine
 from rnnbench.judge.nightly import accounts
-from rnnbench.judge.nightly.engine import Engine
 from rnnbench.judge.nightly.night import Trouble
 from rnnbench.judge.nightly.plan import Judged, Plan
 from rnnbench.judge.verdict.answer import Verdict
@@ -28,14 +28,15 @@ def judge(engine: Engine, plan: Plan, base: str, head: str, seconds: float) -> J
     ended = engine.command("verdict", base, head, *options, limit=limit, stdout=out)
     try:
         verdict = Verdict.from_dict(json.loads(out.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return Judged(troubles=(accounts.part_failed("verdict", ended),))
     name = records.name(verdict.at, base[:8], head[:8])
+    results, host = engine.project.results, engine.project.host
     try:
-        file = records.write(engine.results, records.VERDICTS, engine.host, name, verdict.as_dict())
+        file = records.write(results, records.VERDICTS, host, name, verdict.as_dict())
     except OSError as error:
         return Judged(verdict, None, (accounts.full_disk(error, "verdict"),))
-    return Judged(verdict, str(file.relative_to(engine.results)))
+    return Judged(verdict, str(file.relative_to(results)))
 
 
 def calibrate(engine: Engine, plan: Plan, seconds: float) -> tuple[Trouble, ...]:
@@ -47,7 +48,7 @@ def calibrate(engine: Engine, plan: Plan, seconds: float) -> tuple[Trouble, ...]
 
 def _options(engine: Engine, plan: Plan, seconds: float) -> list[str]:
     """What both are asked alike; they count their budget in minutes."""
-    options = ["--config", engine.conf, "--budget", f"{seconds / 60:.2f}"]
+    options = ["--config", str(engine.project.config), "--budget", f"{seconds / 60:.2f}"]
     options += ["--threshold", f"{100 * plan.threshold:g}%"]
     options += [f"--bench={pattern}" for pattern in plan.bench]
     return [*options, "--environment", "existing"] if engine.existing else options

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rnnbench.errors import InputError
+from rnnbench.judge.engine import Engine
 from rnnbench.judge.nightly import units
-from rnnbench.judge.nightly.engine import Engine
 from rnnbench.judge.nightly.night import Trouble
 from rnnbench.judge.nightly.shard import Shard
 from rnnbench.judge.verdict.answer import Verdict

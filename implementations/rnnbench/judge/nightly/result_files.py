@@ -10,48 +10,20 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rnnbench.files import atomic
+from rnnbench.judge.engine import API_VERSION, SUITE, ForeignError, case_names, read_suite
 from rnnbench.judge.nightly.night import Trouble
 
 ASIDE = "aside"
-API_VERSION = 2
-"""Of asv's result files and of its benchmarks.json."""
 RESULT = re.compile(r"[0-9a-f]{8}-.+\.json")
 """asv's name of a result file, below the machine's folder; other files there are not its."""
-PART = re.compile(r"\..+\.json\.\d+")
-"""A temporary name, here and in `rnnbench.files.records`."""
-SUITE, MACHINE = "benchmarks.json", "machine.json"
-
-
-class ForeignError(ValueError):
-    """A file is not what its name says."""
-
-
-def place(content: bytes, target: Path) -> None:
-    """Write a file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def sweep(results: Path) -> None:
-    """Remove what a killed process had not come to rename; the lock must be held."""
-    for file in results.rglob(".*.json.*"):
-        if PART.fullmatch(file.name):
-            file.unlink(missing_ok=True)
+MACHINE = "machine.json"
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -110,20 +82,6 @@ def set_aside(results: Path, file: Path, why: str) -> Trouble:
     return Trouble("result file", str(name), f"It is {why}. It was set aside as {moved}.")
 
 
-def read_suite(file: Path) -> list[dict[str, Any]]:
-    """The entries of asv's benchmarks.json."""
-    try:
-        given = json.loads(file.read_bytes())
-        version = given.pop("version")
-        entries = list(given.values())
-        whole = all({"name", "params", "version"} <= entry.keys() for entry in entries)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ForeignError(f"no list of benchmarks: {type(error).__name__}: {error}") from error
-    if version != API_VERSION or not whole:
-        raise ForeignError(f"no list of benchmarks of version {API_VERSION}")
-    return entries
-
-
 def _load_machine(file: Path) -> None:
     try:
         given = json.loads(file.read_bytes())
@@ -140,8 +98,7 @@ def outcomes(given: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     found = {}
     for name, row in given["results"].items():
         entry = dict(zip(columns, row, strict=False))
-        combinations = list(itertools.product(*(entry.get("params") or [])))
-        cases = [f"{name}({', '.join(values)})" if values else name for values in combinations]
+        cases = case_names({"name": name, "params": entry.get("params")})
         values = entry.get("result") or [None] * len(cases)
         kinds = (_kind(value) for value in values)
         found[f"{name}@{entry.get('version')}"] = dict(zip(cases, kinds, strict=False))
@@ -201,9 +158,8 @@ def adopt(scratch: Path, results: Path) -> dict[str, dict[str, str]]:
             continue
         machine = file.with_name(MACHINE)
         if machine.exists() and not target.with_name(MACHINE).exists():
-            place(machine.read_bytes(), target.with_name(MACHINE))
-        if not target.exists() or target.read_bytes() != file.read_bytes():
-            place(file.read_bytes(), target)
+            atomic.write(target.with_name(MACHINE), machine.read_bytes())
+        atomic.write_if_changed(target, file.read_bytes())
         for key, cases in new.items():
             found.setdefault(key, {}).update(cases)
     return found

@@ -20,10 +20,10 @@ from typing import Any
 
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
-from rnnbench.files import machine, records
-from rnnbench.judge.nightly import accounts, result_files, units
-from rnnbench.judge.nightly.clone import Clone
-from rnnbench.judge.nightly.engine import Engine, EngineError
+from rnnbench.files import atomic, machine, records
+from rnnbench.judge.commits import between, find
+from rnnbench.judge.engine import APART, SUITE, Engine, EngineError
+from rnnbench.judge.nightly import accounts, clone, result_files, units
 from rnnbench.judge.nightly.ledger import KIND, Ledger
 from rnnbench.judge.nightly.night import Night, Trouble
 from rnnbench.judge.nightly.plan import Calibrate, Judge, Plan, Step
@@ -41,17 +41,12 @@ RANK = (FAILED, BROKEN, NOTHING_MEASURED, INCONCLUSIVE, GOOD)
 PUBLISH = "<publish>"
 
 
-def _silent(_: Step) -> None:
-    """Show nothing."""
-
-
 @dataclass
 class _Run:
     """The state of one night."""
 
     engine: Engine
     plan: Plan
-    clone: Clone
     judge: Judge
     calibrate: Calibrate
     show: Callable[[Step], None]
@@ -86,7 +81,7 @@ class _Run:
             troubles=tuple(self.troubles),
             **changes,  # type: ignore[arg-type]
         )
-        results, host = self.engine.results, self.engine.host
+        results, host = self.engine.project.results, self.engine.project.host
         try:
             records.write(results, records.NIGHTS, host, self.file, self.night.as_dict())
             self.ledger.write(results, host, _ledger_name(self.plan.shard))
@@ -103,7 +98,9 @@ class _Run:
         """Unless an interrupted night has judged these two commits already."""
         base, head = self.night.base, self.night.head
         seconds = self.plan.budget * self.plan.verdict_share if self.plan.judges else 0.0
-        if base is None or base == head or not seconds or self.clone.commit(base) is None:
+        if base is None or base == head or not seconds:
+            return
+        if find(self.engine.project.folder, base) is None:
             return
         if self.night.verdict is None:
             self._show("judging", seconds)
@@ -112,7 +109,7 @@ class _Run:
             self.verdict = judged.verdict
             self.save(verdict=judged.path)
         else:
-            self.verdict = _read_verdict(self.engine.results / self.night.verdict)
+            self.verdict = _read_verdict(self.engine.project.results / self.night.verdict)
 
     def calibrate_machine(self) -> None:
         seconds = min(self.plan.budget * self.plan.calibrate_share, self.remaining())
@@ -126,7 +123,6 @@ class _Run:
         suite: list[dict[str, Any]] = []
         try:
             suite = self.engine.suite(self.night.head)
-            self.engine.keep_suite()
         except OSError as error:
             self.trouble(accounts.full_disk(error, "listing"), at_head=True)
         except EngineError as error:
@@ -142,7 +138,10 @@ class _Run:
             asked = f"{', '.join(self.plan.bench) or 'no pattern'}; shard {self.plan.shard}"
             self.trouble(Trouble("cases", "listing", f"The suite has no such case: {asked}."))
         known = result_files.numbers(
-            self.engine.results, self.engine.host, self.commits, existing=self.engine.existing
+            self.engine.project.results,
+            self.engine.project.host,
+            self.commits,
+            existing=self.engine.existing,
         )
         self.left = units.waiting(self.commits, parts, known, self.ledger, self.night.head)
 
@@ -171,7 +170,10 @@ class _Run:
         rest = None if later is None else min(later, self.remaining())
         self._show("measuring", rest, number, total)
         limit = self.remaining() + max(60.0, GRACE * self.plan.budget)
-        ended = self.engine.measure(unit, limit)
+        results, scratch = self.engine.project.results, self.engine.scratch
+        self.engine.clear()
+        result_files.seed(results, scratch, self.engine.project.host, unit.commit)
+        ended = self.engine.measure(unit.commit, [unit.pattern], limit, conf=APART)
         head = self._at_head(unit)
         if not accounts.built(ended):
             trouble = accounts.unbuilt(unit.commit, ended)
@@ -182,7 +184,7 @@ class _Run:
         if ended.code not in (0, 2):  # 2: some case failed, and all is saved
             self.trouble(accounts.no_results(unit, ended), at_head=head)
             return False
-        found = result_files.adopt(self.engine.scratch, self.engine.results).get(unit.slice.key, {})
+        found = result_files.adopt(scratch, results).get(unit.slice.key, {})
         kinds = {case: found.get(case, "failed") for case in unit.cases}
         self.ledger.note_outcomes(unit.commit, unit.slice.key, kinds)
         self.ledger.last[unit.slice.id] = self.night.at
@@ -228,7 +230,7 @@ class _Run:
         self.ledger.queue = [c for c in self.commits if any(u.commit == c for u in self.left)]
         self.ledger.keep_only([*self.commits, self.night.head])
         self.save(exit_code=self.exit_code(), finished=True)
-        if (self.engine.results / result_files.SUITE).exists():
+        if (self.engine.project.results / SUITE).exists():
             self._show("publishing", self.ledger.seconds.get(PUBLISH))
             ended = self.engine.publish(PUBLISH_SECONDS)
             self.ledger.note_seconds(PUBLISH, ended.seconds)
@@ -252,7 +254,7 @@ def night(
     plan: Plan,
     judge: Judge,
     calibrate: Calibrate,
-    show: Callable[[Step], None] = _silent,
+    show: Callable[[Step], None] = lambda _: None,
 ) -> Result:
     """Run one night on the engine's repository; its lock must be held.
 
@@ -260,23 +262,23 @@ def night(
     night's troubles, and costs that unit only.
     """
     began = time.monotonic()
-    clone = Clone(engine.root)
-    head = clone.head()
+    folder, results = engine.project.folder, engine.project.results
+    head = find(folder, "HEAD")
     if head is None:
-        raise InputError(f"{engine.root} must be a git checkout with a commit; it has none")
+        raise InputError(f"{folder} must be a git checkout with a commit; it has none")
     show(Step("reading"))
-    result_files.sweep(engine.results)
+    atomic.sweep(results)
     nights, troubles = _nights(engine)
     earlier = [one for one in nights if (one.shard, one.bench) == (str(plan.shard), plan.bench)]
-    troubles += result_files.set_broken_aside(engine.results)
+    troubles += result_files.set_broken_aside(results)
     ledger, broken = _ledger(engine, plan.shard)
     troubles += broken
     if engine.scratch.exists():
-        result_files.adopt(engine.scratch, engine.results)
+        result_files.adopt(engine.scratch, results)
         engine.clear()
     base = next((one.head for one in reversed(earlier) if one.finished and not one.exit_code), None)
-    troubles += clone.troubles(base, head, existing=engine.existing)
-    commits, left_out = _commits(clone, base, head, ledger, engine, plan)
+    troubles += clone.troubles(folder, base, head, existing=engine.existing)
+    commits, left_out = _commits(base, head, ledger, engine, plan)
     at, clock = _moment(nights)
     cut_off = earlier[-1] if earlier and not earlier[-1].finished else None
     if cut_off is not None:
@@ -286,7 +288,7 @@ def night(
     same = cut_off is not None and (cut_off.head, cut_off.base) == (head, base)
     tonight = Night(
         at=at,
-        machine=machine.identity() | {"host": engine.host},
+        machine=machine.identity() | {"host": engine.project.host},
         head=head,
         base=base,
         commits=tuple(commits),
@@ -303,33 +305,32 @@ def night(
     )
     file = records.name(at, *plan.shard.slug)
     run = _Run(
-        engine, plan, clone, judge, calibrate, show, began, tonight, ledger, commits, file,
+        engine, plan, judge, calibrate, show, began, tonight, ledger, commits, file,
         [*troubles, *left_out, *clock],
     )  # fmt: skip
     run.save()
-    run.trouble(*engine.open(head, base))
-    try:
+    with engine.opened([head] if base is None else [head, base]) as broken_file:
+        if broken_file is not None:
+            sentence = f"It was half written when a run was killed; it is now {broken_file}."
+            run.trouble(Trouble("result file", broken_file.stem, sentence))
         run.list_units()
         run.judge_head()
         run.calibrate_machine()
         run.measure()
         run.close()
-    finally:
-        engine.close()
-    page = engine.html / "index.html"
-    return Result(
-        run.night, run.verdict, engine.results / records.NIGHTS / engine.host / file, page
-    )
+    kept_as = results / records.NIGHTS / engine.project.host / file
+    return Result(run.night, run.verdict, kept_as, engine.project.html / "index.html")
 
 
 def _nights(engine: Engine) -> tuple[list[Night], list[Trouble]]:
     """Nights of this machine, oldest first; broken files are set aside."""
     found, troubles = [], []
-    for one in records.read(engine.results, records.NIGHTS, Night.from_dict, engine.host):
+    for one in records.read(
+        engine.project.results, records.NIGHTS, Night.from_dict, engine.project.host
+    ):
         if one.value is None:
-            troubles.append(
-                result_files.set_aside(engine.results, one.file, f"no night: {one.broken}")
-            )
+            why = f"no night: {one.broken}"
+            troubles.append(result_files.set_aside(engine.project.results, one.file, why))
         else:
             found.append(one.value)
     return found, troubles
@@ -340,22 +341,28 @@ def _ledger_name(shard: Shard) -> str:
 
 
 def _ledger(engine: Engine, shard: Shard) -> tuple[Ledger, list[Trouble]]:
-    file = engine.results / KIND / engine.host / _ledger_name(shard)
+    results = engine.project.results
+    file = results / KIND / engine.project.host / _ledger_name(shard)
     try:
         return Ledger.read(file), []
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         why = f"no ledger: {type(error).__name__}: {error}"
-        return Ledger(), [result_files.set_aside(engine.results, file, why)]
+        return Ledger(), [result_files.set_aside(results, file, why)]
 
 
 def _commits(
-    clone: Clone, base: str | None, head: str, ledger: Ledger, engine: Engine, plan: Plan
+    base: str | None, head: str, ledger: Ledger, engine: Engine, plan: Plan
 ) -> tuple[list[str], list[Trouble]]:
-    """What may have units: commits left over from earlier nights, then the new ones."""
-    new = clone.since(base, head) or [head]
+    """Return the commits that may have units: those left over from earlier nights, then new ones.
+
+    Where base is unknown, or no ancestor of head, only head is new.
+    """
+    folder = engine.project.folder
+    new = between(folder, base, head) if base is not None else ()
+    new = new or (head,)
     if engine.existing:
         return [head], []
-    over = [one for one in ledger.queue if one not in new and clone.commit(one) is not None]
+    over = [one for one in ledger.queue if one not in new and find(folder, one)]
     every = [*over, *new]
     if len(every) <= plan.commits:
         return every, []
@@ -385,5 +392,5 @@ def _moment(earlier: Sequence[Night]) -> tuple[str, list[Trouble]]:
 def _read_verdict(file: Path) -> Verdict | None:
     try:
         return Verdict.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return None

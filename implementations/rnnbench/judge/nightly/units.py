@@ -7,12 +7,12 @@ one commit is installed for all of its units in a row.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rnnbench.judge.engine import case_names
 from rnnbench.judge.nightly.ledger import Ledger
 from rnnbench.judge.nightly.shard import Shard
 
@@ -56,14 +56,6 @@ class Unit:
     def pattern(self) -> str:
         """Of asv's ``--bench``: these cases and no other."""
         return f"^({'|'.join(re.escape(case) for case in self.cases)})$"
-
-
-def case_names(entry: Mapping[str, Any]) -> list[str]:
-    """All cases of an entry of asv's benchmarks.json, in asv's order."""
-    if not entry["params"]:
-        return [entry["name"]]
-    combinations = itertools.product(*entry["params"])
-    return [f"{entry['name']}({', '.join(values)})" for values in combinations]
 
 
 def slices(

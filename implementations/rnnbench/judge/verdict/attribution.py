@@ -7,15 +7,15 @@ be, without a run; the others are swapped alone, and the regressed cases judged 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rnnbench.judge.verdict import commits
+from rnnbench.files import git, jsonl
+from rnnbench.judge.project import Project
 from rnnbench.judge.verdict.answer import Status, Verdict
-from rnnbench.judge.verdict.project import FOLDER, Project
+from rnnbench.judge.verdict.building import FOLDER
 from rnnbench.judge.verdict.sides import Side
 from rnnbench.judge.verdict.text import differences, effect
 
@@ -72,14 +72,15 @@ def _tool(project: Project, verdict: Verdict, head: Side, judged: Judged) -> dic
     name = folder.relative_to(project.folder)
     runners = [line for line in differences(verdict.base, verdict.head) if _of(line, TOOL)]
     also = f"; with the dependencies went {', '.join(runners)}" if runners else ""
-    if commits.same_files(project.folder, verdict.base.hash, verdict.head.hash, name):
+    span = (verdict.base.hash, verdict.head.hash)
+    if git.ask(project.folder, "diff", "--name-only", *span, "--", str(name)) == "":
         return _part(bool(runners), f"{name} is the same at both commits{also}")
     old = project.folder / FOLDER / "suites" / verdict.base.hash
     if not (old / name).is_dir():
         try:
-            commits.extract(project.folder, verdict.base.hash, str(name), old)
-        except ValueError as error:
-            return _part(True, f"{error}{also}")
+            git.extract(project.folder, verdict.base.hash, str(name), old)
+        except git.GitError:
+            return _part(True, f"commit {verdict.base.hash[:8]} has no {name}{also}")
     found = judged(replace(head, suite=old / name), head, "swapping the benchmarks")
     return _part(True, _stays(found, f"only {name} (base's, working tree's)") + also, found)
 
@@ -123,15 +124,11 @@ def _recorded(results: Path, verdict: Verdict) -> list[str]:
     """Versions in the records of base on this host that are not those of today."""
     folder = results / "records" / verdict.machine["host"]
     files = sorted(folder.glob(f"{verdict.base.hash[:8]}-*.jsonl"))
-    for file in files:
-        for line in reversed(file.read_text(encoding="utf-8", errors="replace").splitlines()):
-            try:
-                known = dict(json.loads(line)["machine"] or {})
-            except (ValueError, KeyError, TypeError):
-                continue
-            return [
-                f"{name} {known[name]}"
-                for name, version in sorted(verdict.head.versions.items())
-                if known.get(name) not in (None, version) and name != "os"
-            ]
-    return []
+    lines = [line for file in files for line in jsonl.read(file) if isinstance(line, dict)]
+    machines = [line["machine"] for line in lines if isinstance(line.get("machine"), dict)]
+    known = machines[-1] if machines else {}
+    return [
+        f"{name} {known[name]}"
+        for name, version in sorted(verdict.head.versions.items())
+        if known.get(name) not in (None, version) and name != "os"
+    ]

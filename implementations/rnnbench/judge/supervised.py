@@ -1,6 +1,6 @@
 """A command tied to the process that started it: when that is gone, however it went, so is this.
 
-``python -m rnnbench.judge.nightly.supervised LIFELINE -- COMMAND…`` runs the command and watches
+``python -m rnnbench.judge.supervised LIFELINE -- COMMAND…`` runs the command and watches
 the pipe LIFELINE, whose other end only the starter holds. When it closes, and also when the command
 has ended, everything that the command started is killed: a night that is killed with SIGKILL leaves
 nothing behind that goes on measuring. The lock is inherited here, so that the next run waits until
