@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rnnbench.cli.exits import leave
+from rnnbench.cli.progress import showing
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, USAGE
 from rnnbench.judge.verdict import text
@@ -78,12 +75,13 @@ def calibrate(
     Exit codes: 0 there is a card; 2 wrong usage; 4 nothing was measured; 5 the commit can't be
     built, or nothing runs.
     """
+    from rnnbench.judge import commits
     from rnnbench.judge.calibration import calibrate as calibration
-    from rnnbench.judge.verdict import commits
+    from rnnbench.judge.project import Project
+    from rnnbench.judge.verdict.building import BuildError, install
     from rnnbench.judge.verdict.choice import chooser
     from rnnbench.judge.verdict.decision import Rule
     from rnnbench.judge.verdict.process import WorkerError
-    from rnnbench.judge.verdict.project import BuildError, Project
 
     try:
         plan = calibration.Plan(
@@ -95,12 +93,18 @@ def calibrate(
             rule=Rule(_percent(threshold)),
             instructions=instructions,
         )
-        choose = calibration.timed(chooser(bench, ())) if bench else calibration.chosen
         project = Project(config)
-        side = project.side(commits.commit(project.folder, commit, "commit"), environment)
-        with _progress() as told:
+        choose = calibration.chosen(project.suite)
+        if bench:
+            choose = calibration.timed(chooser(bench, (), project.suite))
+        side = install(project, commits.commit(project.folder, commit, "commit"), environment)
+        with showing() as show:
+
+            def on_progress(now: calibration.Stand) -> None:
+                show(_line(now), now.done, now.due, topic=f"{now.done}")
+
             found = calibration.calibrate(
-                side, project.suite, project.results, choose, plan, told=told
+                side, project.suite, project.results, choose, plan, on_progress=on_progress
             )
     except InputError as error:
         leave(USAGE, text.plain(str(error)))
@@ -121,25 +125,10 @@ def _percent(given: str) -> float:
     return float(found.group(1)) / 100
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[Stand], None]]:
-    """Which verdict it is at, and how long the rest takes at most; on stderr."""
-    begun = time.monotonic()
-
-    def line(now: Stand) -> str:
-        left = f", about {(now.due - now.done) * now.seconds / 60:.0f} min left"
-        return f"verdict {now.done + 1} of {now.due}, {now.doing}{left if now.seconds else ''}"
-
-    if not sys.stderr.isatty():
-        yield lambda now: typer.echo(f"{line(now)} ({time.monotonic() - begun:.0f} s)", err=True)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TimeElapsedColumn
-
-    columns = ("{task.description}", BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda now: bar.update(task, description=line(now), total=now.due, completed=now.done)
+def _line(now: Stand) -> str:
+    """Return which verdict it is at, and how long the rest takes at most."""
+    left = f", about {(now.due - now.done) * now.seconds / 60:.0f} min left"
+    return f"verdict {now.done + 1} of {now.due}, {now.doing}{left if now.seconds else ''}"
 
 
 def _print(card: Card, run: Calibrated) -> None:

@@ -7,10 +7,7 @@ import os
 import re
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnnbench.cli.exits import leave
-from rnnbench.cli.progress import LINE_EVERY_SECONDS
+from rnnbench.cli.progress import showing
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, TEXT, USAGE
 from rnnbench.judge.nightly.shard import Shard
@@ -114,10 +111,12 @@ def nightly(
     nothing broke at head. The first night has nothing to judge against: if nothing breaks its head
     is the first clean commit. So is a night with nothing new and nothing left to measure.
     """
-    from rnnbench.judge.nightly import lock, parts
-    from rnnbench.judge.nightly.engine import Engine
+    from rnnbench.judge import lock
+    from rnnbench.judge.engine import Engine
+    from rnnbench.judge.nightly import parts
     from rnnbench.judge.nightly.plan import Plan
     from rnnbench.judge.nightly.run import night
+    from rnnbench.judge.project import Project
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -132,9 +131,16 @@ def nightly(
         for pattern in plan.bench:
             _compiles(pattern)
         waiting = seconds_of("wait", wait)
-        engine = Engine(Path.cwd(), existing=environment is Environment.EXISTING, publisher=publish)
-        with lock.held(engine.root / lock.PLACE, waiting) as engine.lock, _screen() as show:
-            result = night(engine, plan, parts.judge, parts.calibrate, show)
+        project = Project(Path("asv.conf.json"))
+        log = project.folder / ".asv" / "nightly" / "night.log"
+        existing = environment is Environment.EXISTING
+        engine = Engine(project, log, existing=existing, publisher=publish)
+        with lock.held(project.folder / lock.PLACE, waiting) as engine.lock, showing() as show:
+
+            def on_progress(step: Step) -> None:
+                show(_words(step), step.done, step.total or None, topic=step.what)
+
+            result = night(engine, plan, parts.judge, parts.calibrate, on_progress)
     except InputError as error:
         leave(USAGE, str(error))
     except lock.BusyError as error:
@@ -170,38 +176,6 @@ def _compiles(pattern: str) -> None:
         re.compile(pattern)
     except re.error as error:
         raise InputError(f"bench must be a regular expression; got {pattern!r}: {error}") from None
-
-
-@contextmanager
-def _screen() -> Iterator[Callable[[Step], None]]:
-    """Show the steps on stderr: a bar on a terminal, a plain line now and then otherwise."""
-    if sys.stderr.isatty():
-        with _bar() as show:
-            yield show
-        return
-    last = ("", 0.0)
-
-    def line(step: Step) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if step.what != last[0] or now - last[1] > LINE_EVERY_SECONDS:
-            last = (step.what, now)
-            print(_words(step), file=sys.stderr, flush=True)  # noqa: T201
-
-    yield line
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[Step], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress
-
-    columns = ("{task.description}", BarColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda step: bar.update(
-            task, description=_words(step), completed=step.done, total=step.total or None
-        )
 
 
 def _words(step: Step) -> str:

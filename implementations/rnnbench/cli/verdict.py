@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnnbench.cli.exits import leave
-from rnnbench.cli.progress import LINE_EVERY_SECONDS
+from rnnbench.cli.progress import showing
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, TEXT, USAGE
 from rnnbench.judge.verdict import text
@@ -116,13 +112,18 @@ def verdict(
     """
     from rnnbench.files import records
     from rnnbench.judge.verdict import run
+    from rnnbench.judge.verdict.building import BuildError
     from rnnbench.judge.verdict.process import WorkerError
-    from rnnbench.judge.verdict.project import BuildError
 
     if as_json and as_markdown:
         leave(USAGE, "--json and --markdown exclude each other")
     try:
-        with _progress() as told:
+        with showing() as show:
+
+            def on_progress(doing: str, now: Stand | None) -> None:
+                total, done = (None, 0.0) if now is None else (now.budget, now.seconds)
+                show(_line(doing, now), done, total)
+
             found = run.run(
                 run.Request(
                     base=base,
@@ -138,7 +139,7 @@ def verdict(
                     base_requirements=tuple(base_requirement or ()),
                     base_python=base_python,
                 ),
-                told,
+                on_progress,
             )
     except InputError as error:
         leave(USAGE, text.plain(str(error)))
@@ -166,35 +167,6 @@ def verdict(
 
 
 verdict.__doc__ = f"{verdict.__doc__}\n    {TEXT}"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, Stand | None], None]]:
-    """What is done now, and of the rounds how many cases are still open; on stderr."""
-    if not sys.stderr.isatty():
-        last = time.monotonic()
-
-        def line(doing: str, now: Stand | None) -> None:
-            nonlocal last
-            if time.monotonic() - last > LINE_EVERY_SECONDS:
-                last = time.monotonic()
-                typer.echo(_line(doing, now), err=True)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TimeElapsedColumn
-
-    columns = ("{task.description}", BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(doing: str, now: Stand | None) -> None:
-            total, done = (None, 0.0) if now is None else (now.budget, now.seconds)
-            bar.update(task, description=escape(_line(doing, now)), total=total, completed=done)
-
-        yield show
 
 
 def _line(doing: str, now: Stand | None) -> str:
