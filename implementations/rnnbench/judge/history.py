@@ -20,14 +20,14 @@ Values v₁ … v_n of nights t₁ < … < t_n, some nights missing; c is the co
    regression and its repair can hide each other from a search for one). Drift of its own raises ρ̂
    in both hypotheses and gains little, which a test that assumes white noise takes for steps.
    Steps are added while Λ is above its 1 − α quantile in histories without any.
-   Those quantiles have no closed form: ``python -m rnnbench.judge.planted --null`` simulates them
-   (ρ uniform on [0, 0.9]) into ``history.json``.
+   Those quantiles have no closed form: ``history.json`` has them simulated (ρ uniform on [0, 0.9])
+   by the repository's ``python tests/judge/detectors.py --null``.
 
 Sources: AR(1) with steps, Chakar, Lebarbier, Lévy-Leduc, Robin (Bernoulli 23, 2017); one step
 against none by likelihood ratio, Davis, Huang, Yao (Annals of Statistics 23, 1995); two at once,
 circular binary segmentation, Olshen et al. (Biostatistics 5, 2004).
 
-``python -m rnnbench.judge.planted`` compares this with asv's detector and with PELT on planted
+``python tests/judge/detectors.py`` compares this with asv's detector and with PELT on planted
 histories. Shortcomings: a step smaller than a few standard deviations of one night needs many
 nights; drift that the control does not see and that is stronger than ρ = 0.9 looks like steps;
 two neighbouring spikes look like a change and its repair.
