@@ -10,10 +10,13 @@ import sys
 
 import pandas as pd
 import pytest
+from asv.util import load_json
 from benchmarks.records import ROOT
 from reports import summary
 from reports.jobs import main_job
 from reports.rows import COLUMNS
+
+from rnnbench.judge.engine import SHARED
 
 
 def _run(folder, *arguments, **environment):
@@ -138,8 +141,10 @@ def test_checkout_without_the_named_branch_is_measured_on_head(tmp_path, monkeyp
     for arguments in (["init", "-q", "-b", "topic"], ["add", "."], ["commit", "-q", "-m", "one"]):
         subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
-    with main_job._configured():
-        assert main_job._conf().branches == ["HEAD"]
-        assert len(list(tmp_path.glob(".asv-*.json"))) == 1
-    assert main_job._conf().branches == ["main"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with main_job._engine().opened(["HEAD"]):
+        assert load_json(SHARED)["branches"] == ["HEAD"]
     assert not list(tmp_path.glob(".asv-*.json"))
+    subprocess.run([*git, "branch", "main"], cwd=tmp_path, check=True)
+    with main_job._engine().opened(["HEAD"]):
+        assert load_json(SHARED)["branches"] == ["main"]
