@@ -1,4 +1,4 @@
-"""What rnnbench's judge is told of this suite: the fields of `rnnbench.judge.suite.Suite`."""
+"""This suite as rnnbench's judge sees it: fields of `rnnbench.judge.suite.Suite`."""
 
 from __future__ import annotations
 

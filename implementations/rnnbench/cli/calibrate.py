@@ -1,16 +1,16 @@
-"""``rnnbench calibrate``: what the verdicts of this machine are worth."""
+"""``rnnbench calibrate``: the error rates of verdicts on this machine."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import showing
+from rnnbench.cli.verdict import option, percent
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, USAGE
 from rnnbench.judge.verdict import text
@@ -25,28 +25,26 @@ TRIALS = "Trials"
 ASV = "Building"
 
 
-def _option(help_text: str, panel: str = TRIALS) -> Any:
-    return typer.Option(help=help_text, rich_help_panel=panel)
-
-
 def calibrate(
     commit: Annotated[
         str, typer.Argument(help="Compared with itself, and with slowed copies of itself.")
     ] = "HEAD",
-    verdicts: Annotated[int, _option("A/A verdicts that make a card.")] = 40,
-    planted_verdicts: Annotated[int, _option("Verdicts with slowed cases that make a card.")] = 10,
+    verdicts: Annotated[int, option("A/A verdicts that make a card.", TRIALS)] = 40,
+    planted_verdicts: Annotated[
+        int, option("Verdicts with slowed cases that make a card.", TRIALS)
+    ] = 10,
     budget: Annotated[
-        float | None, _option("Minutes; no verdict is begun that would not end in them.")
+        float | None, option("Minutes; no verdict is begun that would not end in them.", TRIALS)
     ] = None,
     share: Annotated[
-        int, _option("Verdicts to measure anew where none is missing; the oldest give way.")
+        int, option("Verdicts to measure anew where none is missing; the oldest give way.", TRIALS)
     ] = 0,
-    each: Annotated[float, _option("Seconds for one verdict.")] = 60.0,
-    threshold: Annotated[str, _option("Relative change that each is to find or to exclude.")] = (
-        "5%"
-    ),
+    each: Annotated[float, option("Seconds for one verdict.", TRIALS)] = 60.0,
+    threshold: Annotated[
+        str, option("Relative change that each is to find or to exclude.", TRIALS)
+    ] = ("5%"),
     bench: Annotated[
-        list[str] | None, _option("Cases whose name has this regex, if they are timed.")
+        list[str] | None, option("Cases whose name has this regex, if they are timed.", TRIALS)
     ] = None,
     instructions: Annotated[
         bool,
@@ -57,9 +55,9 @@ def calibrate(
             rich_help_panel=TRIALS,
         ),
     ] = False,
-    config: Annotated[Path, _option("asv's configuration.", ASV)] = Path("asv.conf.json"),
+    config: Annotated[Path, option("asv's configuration.", ASV)] = Path("asv.conf.json"),
     environment: Annotated[
-        str | None, _option("asv's, e.g. existing: this Python's dependencies.", ASV)
+        str | None, option("asv's, e.g. existing: this Python's dependencies.", ASV)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
@@ -90,7 +88,7 @@ def calibrate(
             share,
             float("inf") if budget is None else 60 * budget,
             each,
-            rule=Rule(_percent(threshold)),
+            rule=Rule(percent(threshold)),
             instructions=instructions,
         )
         project = Project(config)
@@ -118,13 +116,6 @@ def calibrate(
         _print(found.card, found)
 
 
-def _percent(given: str) -> float:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%?\s*", given)
-    if not found:
-        raise InputError(f"threshold must be a percentage, like 5%; got {given!r}")
-    return float(found.group(1)) / 100
-
-
 def _line(now: Stand) -> str:
     """Return which verdict it is at, and how long the rest takes at most."""
     left = f", about {(now.due - now.done) * now.seconds / 60:.0f} min left"
@@ -141,7 +132,7 @@ def _print(card: Card, run: Calibrated) -> None:
 
 
 def _table(card: Card) -> Table:
-    """A line for no change and for each planted size; fits 80 columns."""
+    """Return a line for no change and for each planted size; fits 80 columns."""
     from rich import box
     from rich.table import Table
 
@@ -205,6 +196,8 @@ def _sentences(card: Card, run: Calibrated) -> list[str]:
             if spread is not None
             else f"instruction counts: {known.get('reason')}"
         )
+    if not run.plants:
+        lines.append("no slowdown was planted: the suite names none (rnnbench.judge.suite)")
     lines.append(
         f"{run.measured} verdicts in {run.seconds:.0f} s"
         + (f"; {run.missing} are missing for a whole card" if run.missing else "")

@@ -16,9 +16,10 @@ import typer
 
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import showing
+from rnnbench.cli.verdict import option
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, TEXT, USAGE
-from rnnbench.judge.nightly.shard import Shard
+from rnnbench.judge.nightly.units import Shard
 
 if TYPE_CHECKING:
     from rnnbench.judge.nightly.plan import Step
@@ -29,7 +30,7 @@ UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 class Environment(StrEnum):
-    """Where commits are measured."""
+    """The environment in which commits are measured."""
 
     ASV = "asv"
     EXISTING = "existing"
@@ -37,64 +38,56 @@ class Environment(StrEnum):
 
 def nightly(
     budget: Annotated[
-        str, typer.Option(help="Time of the night: 45m, 4h, or seconds. Publishing comes after.")
+        str, option("Time of the night: 45m, 4h, or seconds. Publishing comes after.")
     ] = "4h",
     profile: Annotated[
         str,
-        typer.Option(
-            envvar="RNNBENCH_PROFILE", help="How much the suite holds: smoke, quick, nightly, full."
-        ),
+        option("How much the suite holds: smoke, quick, nightly, full.", envvar="RNNBENCH_PROFILE"),
     ] = "nightly",
     bench: Annotated[
         list[str] | None,
-        typer.Option(help="Only cases that match (asv's --bench; may be given again)."),
+        option("Only cases that match (asv's --bench; may be given again)."),
     ] = None,
     shard: Annotated[
         str,
-        typer.Option(
-            help="i/n: measure the i-th of n parts of the cases, for a fleet of machines, whose "
+        option(
+            "i/n: measure the i-th of n parts of the cases, for a fleet of machines, whose "
             "host names must differ. The first one judges head."
         ),
     ] = "1/1",
     environment: Annotated[
         Environment,
-        typer.Option(
-            help="asv: each commit in an environment that asv builds. existing: HEAD only, in the "
+        option(
+            "asv: each commit in an environment that asv builds. existing: HEAD only, in the "
             "one that this runs in, which needs no network."
         ),
     ] = Environment.ASV,
-    commits: Annotated[
-        int, typer.Option(min=1, help="Measure at most this many commits, the newest.")
-    ] = 20,
-    unit: Annotated[
-        int, typer.Option(min=1, help="Cases in a unit: what a kill may cost at most.")
-    ] = 16,
+    commits: Annotated[int, option("Measure at most this many commits, the newest.", min=1)] = 20,
+    unit: Annotated[int, option("Cases in a unit: what a kill may cost at most.", min=1)] = 16,
     verdict_share: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="For the verdict; 0: none.", rich_help_panel=SHARES),
+        float, option("For the verdict; 0: none.", SHARES, min=0, max=1)
     ] = 0.4,
     threshold: Annotated[
         float,
-        typer.Option(help="Change in percent that the verdict is to find or to exclude."),
+        option("Change in percent that the verdict is to find or to exclude."),
     ] = 5.0,
     calibrate_share: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="For the error-rate card.", rich_help_panel=SHARES),
+        float, option("For the error-rate card.", SHARES, min=0, max=1)
     ] = 0.1,
     publish: Annotated[
         str | None,
-        typer.Option(
-            help="Command that publishes in the place of `asv publish`, given --config FILE; "
+        option(
+            "Command that publishes in the place of `asv publish`, given --config FILE; "
             "python is the one that this runs in."
         ),
     ] = None,
     wait: Annotated[
-        str, typer.Option(help="How long to wait for another run on this machine: 90, 30m, 2h.")
+        str, option("How long to wait for another run on this machine: 90, 30m, 2h.")
     ] = "0",
     markdown: Annotated[
-        Path | None, typer.Option(help="Write the summary there as Markdown, for an issue.")
+        Path | None, option("Write the summary there as Markdown, for an issue.")
     ] = None,
-    report: Annotated[str | None, typer.Option(help="Address that the Markdown links to.")] = None,
+    report: Annotated[str | None, option("Address that the Markdown links to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a text.")] = False,
 ) -> None:
     """Measure what is new within a time budget, judge head, publish, and sum it up.
@@ -113,10 +106,11 @@ def nightly(
     """
     from rnnbench.judge import lock
     from rnnbench.judge.engine import Engine
-    from rnnbench.judge.nightly import parts
     from rnnbench.judge.nightly.plan import Plan
     from rnnbench.judge.nightly.run import night
     from rnnbench.judge.project import Project
+    from rnnbench.judge.verdict.choice import compiled
+    from rnnbench.judge.verdict.decision import Rule
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -127,9 +121,9 @@ def nightly(
             verdict_share, calibrate_share, threshold / 100,
         )  # fmt: skip
         if plan.verdict_share:
-            _judgeable(plan.threshold)
+            Rule(plan.threshold)
         for pattern in plan.bench:
-            _compiles(pattern)
+            compiled(pattern)
         waiting = seconds_of("wait", wait)
         project = Project(Path("asv.conf.json"))
         log = project.folder / ".asv" / "nightly" / "night.log"
@@ -140,7 +134,7 @@ def nightly(
             def on_progress(step: Step) -> None:
                 show(_words(step), step.done, step.total or None, topic=step.what)
 
-            result = night(engine, plan, parts.judge, parts.calibrate, on_progress)
+            result = night(engine, plan, on_progress)
     except InputError as error:
         leave(USAGE, str(error))
     except lock.BusyError as error:
@@ -158,24 +152,11 @@ nightly.__doc__ = f"{nightly.__doc__}\n    {TEXT}"
 
 
 def seconds_of(name: str, text: str) -> float:
-    """``90``, ``45m`` or ``4h`` as seconds; InputError for anything else."""
+    """Return ``90``, ``45m`` or ``4h`` as seconds; raises InputError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
     if match is None or match[2] not in UNITS:
         raise InputError(f"{name} must be a time like 90, 45m or 4h; got {text!r}")
     return float(match[1]) * UNITS[match[2]]
-
-
-def _judgeable(threshold: float) -> None:
-    from rnnbench.judge.verdict.decision import Rule
-
-    Rule(threshold)
-
-
-def _compiles(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"bench must be a regular expression; got {pattern!r}: {error}") from None
 
 
 def _words(step: Step) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,12 +33,17 @@ ASV = "Building"
 ASK = "What is asked"
 
 
-def _percent(given: str) -> float:
-    found = re.fullmatch(r"\s*([0-9.]+)\s*%?\s*", given)
-    try:
-        return float(found.group(1)) / 100 if found else float("nan")
-    except ValueError:
-        return float("nan")
+def percent(given: str) -> float:
+    """Return the share that a threshold like ``5%`` or ``5`` names; raises InputError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%?\s*", given)
+    if not found:
+        raise InputError(f"threshold must be a percentage, like 5%; got {given!r}")
+    return float(found.group(1)) / 100
+
+
+def option(help_text: str, panel: str | None = None, **more: Any) -> Any:
+    """Return an option of a command, in a panel of its help."""
+    return typer.Option(help=help_text, rich_help_panel=panel, **more)
 
 
 def verdict(
@@ -46,55 +51,42 @@ def verdict(
     head: Annotated[
         str, typer.Argument(help="The commit to judge; . is the working tree's tracked files.")
     ] = "HEAD",
-    threshold: Annotated[
-        str, typer.Option(help="Relative change to find or to exclude.", rich_help_panel=ASK)
-    ] = "5%",
-    alpha: Annotated[
-        float, typer.Option(help="False discovery rate over the cases.", rich_help_panel=ASK)
-    ] = 0.01,
-    budget: Annotated[
-        float, typer.Option(help="Minutes for the rounds.", rich_help_panel=ASK)
-    ] = 10.0,
+    threshold: Annotated[str, option("Relative change to find or to exclude.", ASK)] = "5%",
+    alpha: Annotated[float, option("False discovery rate over the cases.", ASK)] = 0.01,
+    budget: Annotated[float, option("Minutes for the rounds.", ASK)] = 10.0,
     bench: Annotated[
         list[str] | None,
-        typer.Option(help="Cases whose name has this regex; '.' is all.", rich_help_panel=ASK),
+        option("Cases whose name has this regex; '.' is all.", ASK),
     ] = None,
-    case: Annotated[
-        list[str] | None, typer.Option(help="A case by its whole name.", rich_help_panel=ASK)
-    ] = None,
+    case: Annotated[list[str] | None, option("A case by its whole name.", ASK)] = None,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Narrow a regression down to one commit.")
     ] = False,
-    config: Annotated[Path, typer.Option(help="asv's configuration.", rich_help_panel=ASV)] = Path(
-        "asv.conf.json"
-    ),
+    config: Annotated[Path, option("asv's configuration.", ASV)] = Path("asv.conf.json"),
     environment: Annotated[
         str | None,
-        typer.Option(
-            help="asv's, e.g. existing: this Python's dependencies, no network needed. By default "
+        option(
+            "asv's, e.g. existing: this Python's dependencies, no network needed. By default "
             "the first of the configuration.",
-            rich_help_panel=ASV,
+            ASV,
         ),
     ] = None,
     base_requirement: Annotated[
         list[str] | None,
-        typer.Option(help="name==version that base is built with.", rich_help_panel=ASV),
+        option("name==version that base is built with.", ASV),
     ] = None,
     base_python: Annotated[
         str | None,
-        typer.Option(
-            help="Python with base's dependencies, in an existing environment.",
-            rich_help_panel=ASV,
-        ),
+        option("Python with base's dependencies, in an existing environment.", ASV),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Keep the verdict here; by default in asv's results_dir.")
+        Path | None, option("Keep the verdict here; by default in asv's results_dir.")
     ] = None,
     no_save: Annotated[bool, typer.Option("--no-save", help="Keep it nowhere.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Also list the cases without a change.")
     ] = False,
-    report: Annotated[str | None, typer.Option(help="Address that the markdown links to.")] = None,
+    report: Annotated[str | None, option("Address that the markdown links to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the body of an issue or comment.")
@@ -130,7 +122,7 @@ def verdict(
                     head=head,
                     config=config,
                     environment=environment,
-                    threshold=_percent(threshold),
+                    threshold=percent(threshold),
                     alpha=alpha,
                     budget=60 * budget,
                     bench=tuple(bench or ()),
@@ -197,7 +189,7 @@ def _print(answer: Verdict, *, everything: bool) -> None:
 
 
 def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
-    """One line per measured case, the worst news first."""
+    """Return a line per measured case, the worst first."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -230,7 +222,7 @@ def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
 
 
 def _facts(answer: Verdict) -> list[str]:
-    """What else there is to know, a sentence each."""
+    """Return the other facts, a sentence each."""
     facts = []
     if answer.of(Status.NO_CHANGE):
         facts.append(f"no change: {text.unchanged(answer)}")

@@ -5,11 +5,13 @@ Standard library only: the job that comments on a stranger's verdict installs no
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -57,6 +59,11 @@ class Record:
             raise SchemaError(f"schema must be {cls.SCHEMA}; got {got!r:.80}")
         own = {name: value for name, value in given.items() if name != "schema"}
         return build(cls, own, cls.__name__.lower(), bounds)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Return the object kept in a JSON file; raises OSError or ValueError."""
+        return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def build(kind: type[Built], value: Any, where: str, bounds: Bounds = FREE) -> Built:

@@ -56,12 +56,12 @@ class Engine:
 
     @property
     def folder(self) -> Path:
-        """Where a night keeps what is not to outlive it."""
+        """The folder of a night's temporary files."""
         return self.project.folder / ".asv" / "nightly"
 
     @property
     def scratch(self) -> Path:
-        """Where asv writes what it measures apart."""
+        """The folder of results that asv measures apart."""
         return self.folder / "results"
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""A project that asv measures: what its asv.conf.json says."""
+"""A project that asv measures, by its asv.conf.json."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rnnbench.judge import suite
 
 
 class Project:
-    """What an asv.conf.json describes; asv takes all paths from the folder that it lies in."""
+    """A project by its asv.conf.json; asv takes all paths from the folder that the file lies in."""
 
     def __init__(self, config: Path) -> None:
-        """Raises InputError for a file that asv can't read."""
+        """Read the configuration; raises InputError for a file that asv can't read."""
         if not config.is_file():
             raise InputError(f"config {config} must be asv's configuration; there is no file")
         try:

@@ -1,4 +1,4 @@
-"""What the judge needs to know of a suite of benchmarks, with defaults that suit any suite of asv.
+"""The judge's view of a suite of benchmarks, with defaults that suit any suite of asv.
 
 A project says more in modules of its own, named in its asv.conf.json, where asv ignores the key:
 

@@ -1,4 +1,4 @@
-"""A command tied to the process that started it: when that is gone, however it went, so is this.
+"""Run a process tree that dies with its parent, however the parent ends.
 
 ``python -m rnnbench.judge.supervised LIFELINE -- COMMAND…`` runs the command and watches
 the pipe LIFELINE, whose other end only the starter holds. When it closes, and also when the command
@@ -30,7 +30,7 @@ CUT_OFF = 124
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """The end of a command."""
 
     code: int
     seconds: float
@@ -53,7 +53,7 @@ def run(
     stdout: Path | None = None,
     tick: Callable[[float], None] = lambda _: None,
 ) -> Ended:
-    """Run a command tied to this process.
+    """Run a command that ends with this process at the latest.
 
     Its output is appended to ``log``, but for standard output if ``stdout`` names a file. ``tick``
     is called a few times a second with the seconds passed. Past ``limit`` seconds it is killed.
@@ -97,7 +97,7 @@ def run(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Watch one command; returns its exit code, negative signals as 128 + their number."""
+    """Watch one command; returns its exit code, or 128 + the number of the signal that ended it."""
     lifeline, command = int(arguments[0]), list(arguments[2:])
     wake, ring = os.pipe()
     os.set_blocking(ring, False)
@@ -145,7 +145,7 @@ def _end_descendants() -> None:
 
 
 def _descendants() -> list[int]:
-    """Of this process, the dead but for their parents left out; none where there is no /proc."""
+    """Return the living descendants of this process; none where there is no /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

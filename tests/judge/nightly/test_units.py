@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rnnbench.judge import engine
 from rnnbench.judge.nightly import units
 from rnnbench.judge.nightly.ledger import Ledger
-from rnnbench.judge.nightly.shard import Shard
+from rnnbench.judge.nightly.units import Shard
 
 SUITE = [
     {"name": "a.A.time_a", "params": [["1", "2", "3"], ["'x'", "'y'"]], "version": "1"},

@@ -193,10 +193,7 @@ class _Work:
 
     def _settings(self) -> dict[str, Any]:
         plan = self.plan
-        return {
-            "threshold": plan.rule.threshold,
-            "alpha": plan.rule.alpha,
-            "floor": plan.rule.floor,
+        return asdict(plan.rule) | {
             "looks": list(plan.rule.looks),
             "seconds": plan.each,
             "sampling": asdict(plan.sampling),
@@ -206,7 +203,7 @@ class _Work:
         }
 
     def kin(self) -> list[Trial]:
-        """Kept trials that count with those of this run, oldest first."""
+        """Return the kept trials that count with those of this run, oldest first."""
         same = (self.machine, dict(self.versions), self.settings)
         return [
             trial
@@ -216,7 +213,7 @@ class _Work:
         ]
 
     def counting(self) -> list[Trial]:
-        """The latest of each kind, as many as make a card."""
+        """Return the latest of each kind, as many as make a card."""
         every = self.kin()
         aa = [trial for trial in every if trial.planted is None]
         slowed = [trial for trial in every if trial.planted is not None]
@@ -224,7 +221,7 @@ class _Work:
         return [trial for found, count in wanted for trial in (found[-count:] if count else [])]
 
     def due(self) -> list[str]:
-        """Kinds of the trials to make, mixed, so that a part of them is a card too."""
+        """Return the kinds of the trials to make, mixed, so that a part of them is a card too."""
         have = self.counting()
         slowed = sum(trial.planted is not None for trial in have)
         missing = [self.plan.verdicts - (len(have) - slowed), self.plan.planted_verdicts - slowed]
@@ -237,7 +234,7 @@ class _Work:
         return [name for _, name in sorted(zip(kinds, names, strict=True))]
 
     def trial(self, *, planted: bool) -> None:
-        """Judge once, and keep what came of it."""
+        """Judge once, and keep the verdict."""
         turn = len(self.kin())
         slowed = plant.sizes(self.keys, turn, self.plan.sizes) if planted else None
         sides = self.copies["a"], self.copies["b"]
@@ -265,7 +262,7 @@ class _Work:
         self.instructions = spread.spread(self.copies["a"], self.suite, self.scratch)
 
     def write_card(self) -> Card | None:
-        """From all that counts; None if there is nothing."""
+        """Write the card of all trials that count; returns None if there are none."""
         trials = self.counting()
         if not trials:
             return None

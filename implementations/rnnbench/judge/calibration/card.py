@@ -1,4 +1,4 @@
-"""The error-rate card: what the verdicts of a machine are worth, measured on it.
+"""The error-rate card of a machine's verdicts, measured on it.
 
 *A/A* verdicts compare a commit with itself: each change they name is a false alarm. *Planted*
 verdicts compare it with a copy slowed by a known share, in time that is really spent.
@@ -15,7 +15,7 @@ from rnnbench.files.schema import Record
 
 @dataclass(frozen=True)
 class Planted:
-    """What verdicts made of one planted slowdown; counts are of cases."""
+    """The verdicts' answers to one planted slowdown; counts are of cases."""
 
     size: float
     """0.05: head takes 1.05 times as long."""

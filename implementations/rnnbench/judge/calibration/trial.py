@@ -17,7 +17,7 @@ TRIALS = "trials"
 
 @dataclass(frozen=True)
 class Trial(Record):
-    """A verdict, and what it should have said."""
+    """A verdict, and the right answer."""
 
     verdict: Verdict
     settings: Mapping[str, Any]
@@ -32,19 +32,19 @@ class Trial(Record):
         return self.verdict.of(*MEASURED)
 
     def age(self, now: datetime | None = None) -> float:
-        """Days since it was measured."""
+        """Return the days since it was measured."""
         since = (now or datetime.now(UTC)) - datetime.fromisoformat(self.verdict.at)
         return since.total_seconds() / 86400
 
 
 def keep(results: Path, trial: Trial) -> Path:
-    """Write one, whole or not at all."""
+    """Write a trial, whole or not at all."""
     kind = "aa" if trial.planted is None else "planted"
     name = records.name(trial.verdict.at, kind)
     return records.write(results, TRIALS, trial.verdict.machine["host"], name, trial.as_dict())
 
 
 def kept(results: Path, host: str) -> list[Trial]:
-    """All that can be read, oldest first."""
+    """Return all trials of a host that can be read, oldest first."""
     found = records.read(results, TRIALS, Trial.from_dict, host)
     return [one.value for one in found if one.value is not None]

@@ -1,4 +1,4 @@
-"""What earlier nights know that asv's files do not say: what failed where, how long things take.
+"""Facts that nights hand on and asv's files do not have: failures, durations, commits left.
 
 asv writes the same NaN for a case that was skipped and for one that was never run, so that a case
 which has no number needs to be remembered here. Losing the file costs some measuring, no result.
@@ -6,7 +6,6 @@ which has no number needs to be remembered here. Losing the file costs some meas
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ NEW_SHARE = 0.3
 
 @dataclass
 class Ledger(Record):
-    """Of one machine and shard."""
+    """The facts of one machine and shard."""
 
     missing: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     """Commit → benchmark at its version → case without a number → ``failed`` or ``none``."""
@@ -38,9 +37,7 @@ class Ledger(Record):
     @classmethod
     def read(cls, file: Path) -> Self:
         """Return the ledger kept in a file, empty where there is none; raises ValueError."""
-        if not file.exists():
-            return cls()
-        return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        return super().read(file) if file.exists() else cls()
 
     def write(self, folder: Path, host: str, name: str) -> Path:
         return records.write(folder, KIND, host, name, self.as_dict())
@@ -58,7 +55,7 @@ class Ledger(Record):
         known[benchmark] = before | {case: kind for case, kind in kinds.items() if kind != "ok"}
 
     def closed(self, commit: str, benchmark: str, *, again: bool) -> set[str]:
-        """Cases without a number that are not run again; those that failed are if ``again``."""
+        """Return cases without a number that are not run again; failed ones are, if ``again``."""
         known = self.missing.get(commit, {}).get(benchmark, {})
         return {case for case, kind in known.items() if kind == "none" or not again}
 

@@ -10,9 +10,9 @@ exit code 0. So there is no state that could contradict the nights.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,12 +23,11 @@ from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEAS
 from rnnbench.files import atomic, machine, records
 from rnnbench.judge.commits import between, find
 from rnnbench.judge.engine import APART, SUITE, Engine, EngineError
-from rnnbench.judge.nightly import accounts, clone, result_files, units
+from rnnbench.judge.nightly import accounts, parts, result_files, units
 from rnnbench.judge.nightly.ledger import KIND, Ledger
 from rnnbench.judge.nightly.night import Night, Trouble
-from rnnbench.judge.nightly.plan import Calibrate, Judge, Plan, Step
-from rnnbench.judge.nightly.shard import Shard
-from rnnbench.judge.nightly.units import Unit
+from rnnbench.judge.nightly.plan import Plan, Step
+from rnnbench.judge.nightly.units import Shard, Unit
 from rnnbench.judge.verdict.answer import Verdict
 
 PUBLISH_SECONDS = 3600.0
@@ -37,7 +36,7 @@ GRACE = 0.1
 IN_VAIN = 3
 """Units in a row without a result that could be kept, after which the night measures no more."""
 RANK = (FAILED, BROKEN, NOTHING_MEASURED, INCONCLUSIVE, GOOD)
-"""Which exit code stands where several apply: as in `Verdict.exit_code`."""
+"""Exit codes, the one that stands first where several apply: as in `Verdict.exit_code`."""
 PUBLISH = "<publish>"
 
 
@@ -47,8 +46,6 @@ class _Run:
 
     engine: Engine
     plan: Plan
-    judge: Judge
-    calibrate: Calibrate
     show: Callable[[Step], None]
     began: float
     night: Night
@@ -95,7 +92,7 @@ class _Run:
         self.broken |= at_head
 
     def judge_head(self) -> None:
-        """Unless an interrupted night has judged these two commits already."""
+        """Judge head, unless an interrupted night has judged these two commits already."""
         base, head = self.night.base, self.night.head
         seconds = self.plan.budget * self.plan.verdict_share if self.plan.judges else 0.0
         if base is None or base == head or not seconds:
@@ -104,21 +101,22 @@ class _Run:
             return
         if self.night.verdict is None:
             self._show("judging", seconds)
-            judged = self.judge(self.engine, self.plan, base, head, seconds)
+            judged = parts.judge(self.engine, self.plan, base, head, seconds)
             self.trouble(*judged.troubles, at_head=judged.verdict is None)
             self.verdict = judged.verdict
             self.save(verdict=judged.path)
         else:
-            self.verdict = _read_verdict(self.engine.project.results / self.night.verdict)
+            with suppress(OSError, ValueError):
+                self.verdict = Verdict.read(self.engine.project.results / self.night.verdict)
 
     def calibrate_machine(self) -> None:
         seconds = min(self.plan.budget * self.plan.calibrate_share, self.remaining())
         if seconds > 0 and self.plan.judges:
             self._show("calibrating", seconds)
-            self.trouble(*self.calibrate(self.engine, self.plan, seconds))
+            self.trouble(*parts.calibrate(self.engine, self.plan, seconds))
 
     def list_units(self) -> None:
-        """What is left to measure; where the suite can't be imported, nothing is."""
+        """List what is left to measure; nothing where the suite can't be imported."""
         self._show("listing", None)
         suite: list[dict[str, Any]] = []
         try:
@@ -132,8 +130,8 @@ class _Run:
                 self.trouble(accounts.part_failed("listing", error.ended), at_head=True)
         if not suite:
             return
-        parts = units.slices(suite, self.plan.shard, self.plan.bench, self.plan.unit_cases)
-        self.cases = sum(len(part.cases) for part in parts)
+        slices = units.slices(suite, self.plan.shard, self.plan.bench, self.plan.unit_cases)
+        self.cases = sum(len(part.cases) for part in slices)
         if not self.cases:
             asked = f"{', '.join(self.plan.bench) or 'no pattern'}; shard {self.plan.shard}"
             self.trouble(Trouble("cases", "listing", f"The suite has no such case: {asked}."))
@@ -143,10 +141,10 @@ class _Run:
             self.commits,
             existing=self.engine.existing,
         )
-        self.left = units.waiting(self.commits, parts, known, self.ledger, self.night.head)
+        self.left = units.waiting(self.commits, slices, known, self.ledger, self.night.head)
 
     def measure(self) -> None:
-        """Unit by unit, until there is none or the time is up."""
+        """Measure unit by unit, until there is none or the time is up."""
         waiting, vain = list(self.left), 0
         for number, unit in enumerate(waiting):
             if unit.commit in self.ledger.unbuilt:
@@ -165,7 +163,7 @@ class _Run:
             self.save()
 
     def _measure(self, unit: Unit, number: int, total: int) -> bool:
-        """Whether something is known of the unit now; OSError where it could not be kept."""
+        """Measure a unit; returns True if it has an outcome. Raises OSError if it can't be kept."""
         later = units.estimate(self.left, self.ledger)
         rest = None if later is None else min(later, self.remaining())
         self._show("measuring", rest, number, total)
@@ -212,7 +210,7 @@ class _Run:
         return unit.commit == self.night.head
 
     def exit_code(self) -> int:
-        """A regression outranks what broke, that outranks silence, and that outranks doubt."""
+        """Return the code of the worst outcome, in the order of `RANK`."""
         codes = {GOOD if self.verdict is None else self.verdict.exit_code}
         if self.parity:
             codes.add(FAILED)
@@ -226,7 +224,7 @@ class _Run:
         return next(code for code in RANK if code in codes)
 
     def close(self) -> None:
-        """The night as the report shows it, then the report, then what came of that."""
+        """Keep the night for the report, publish, then keep the outcome of that."""
         self.ledger.queue = [c for c in self.commits if any(u.commit == c for u in self.left)]
         self.ledger.keep_only([*self.commits, self.night.head])
         self.save(exit_code=self.exit_code(), finished=True)
@@ -249,13 +247,7 @@ class Result:
     page: Path
 
 
-def night(
-    engine: Engine,
-    plan: Plan,
-    judge: Judge,
-    calibrate: Calibrate,
-    show: Callable[[Step], None] = lambda _: None,
-) -> Result:
+def night(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> Result:
     """Run one night on the engine's repository; its lock must be held.
 
     Raises InputError where there is no commit to measure. What goes wrong otherwise is in the
@@ -277,7 +269,7 @@ def night(
         result_files.adopt(engine.scratch, results)
         engine.clear()
     base = next((one.head for one in reversed(earlier) if one.finished and not one.exit_code), None)
-    troubles += clone.troubles(folder, base, head, existing=engine.existing)
+    troubles += accounts.of_clone(folder, base, head, existing=engine.existing)
     commits, left_out = _commits(base, head, ledger, engine, plan)
     at, clock = _moment(nights)
     cut_off = earlier[-1] if earlier and not earlier[-1].finished else None
@@ -293,19 +285,13 @@ def night(
         base=base,
         commits=tuple(commits),
         budget=plan.budget,
-        seconds=0.0,
-        measured=0,
-        left=0,
-        troubles=(),
         verdict=cut_off.verdict if cut_off is not None and same else None,
-        exit_code=NOTHING_MEASURED,
-        finished=False,
         shard=str(plan.shard),
         bench=plan.bench,
     )
     file = records.name(at, *plan.shard.slug)
     run = _Run(
-        engine, plan, judge, calibrate, show, began, tonight, ledger, commits, file,
+        engine, plan, show, began, tonight, ledger, commits, file,
         [*troubles, *left_out, *clock],
     )  # fmt: skip
     run.save()
@@ -323,7 +309,7 @@ def night(
 
 
 def _nights(engine: Engine) -> tuple[list[Night], list[Trouble]]:
-    """Nights of this machine, oldest first; broken files are set aside."""
+    """Return the nights of this machine, oldest first; broken files are set aside."""
     found, troubles = [], []
     for one in records.read(
         engine.project.results, records.NIGHTS, Night.from_dict, engine.project.host
@@ -372,7 +358,7 @@ def _commits(
 
 
 def _moment(earlier: Sequence[Night]) -> tuple[str, list[Trouble]]:
-    """When the night begins, after all earlier ones whatever the clock says."""
+    """Return when the night begins: after all earlier ones, whatever the clock says."""
     now = datetime.now(UTC).replace(microsecond=0)
     if not earlier:
         return now.isoformat(), []
@@ -387,10 +373,3 @@ def _moment(earlier: Sequence[Night]) -> tuple[str, list[Trouble]]:
         f"one is filed as {at}, so that nights keep their order."
     )
     return at, [Trouble("clock", at, sentence)]
-
-
-def _read_verdict(file: Path) -> Verdict | None:
-    try:
-        return Verdict.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return None

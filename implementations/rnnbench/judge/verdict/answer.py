@@ -1,4 +1,4 @@
-"""What a verdict says of each case, of the whole, and which exit code that is.
+"""The answer of a verdict: of each case, of the whole, and its exit code.
 
 The effect of a case is a ratio, head over base: the exponential of the mean log ratio over the
 rounds that count. ``detectable`` is the least relative change that these rounds would have shown
@@ -17,7 +17,7 @@ from rnnbench.files.schema import FREE, Bounds, Record
 
 
 class Status(StrEnum):
-    """What is known of one case."""
+    """The outcome of one case."""
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"
@@ -116,7 +116,7 @@ class Verdict(Record):
     """The range that the change lies in: after base, up to head; one where it was bisected."""
 
     def of(self, *statuses: Status) -> list[CaseAnswer]:
-        """Cases of one of these statuses."""
+        """Return the cases of one of these statuses."""
         return [case for case in self.cases if case.status in statuses]
 
     @property

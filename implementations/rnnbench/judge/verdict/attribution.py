@@ -1,4 +1,4 @@
-"""Why: the code, its dependencies, or the measuring tool?
+"""Attribute a regression to the code, its dependencies, or the measuring tool.
 
 Both sides of a verdict are measured by the same benchmarks, so the tool can't be what it found;
 but the history of a case can have moved by it. Parts that are the same on both sides are said to
@@ -38,7 +38,10 @@ Judged = Callable[[Side, Side, str], Verdict]
 def attribute(
     project: Project, verdict: Verdict, head: Side, swap: Swap | None, judged: Judged
 ) -> dict[str, Any]:
-    """Part → ``{"differs", "says", "cases": {name: {"status", "ratio", "low", "high"}}}``."""
+    """Judge with one part swapped at a time.
+
+    Returns part → ``{"differs", "says", "cases": {name: {"status", "ratio", "low", "high"}}}``.
+    """
     own = project.conf.project
     changed = [
         line for line in differences(verdict.base, verdict.head) if not _of(line, (own, *TOOL))
@@ -67,7 +70,7 @@ def attribute(
 
 
 def _tool(project: Project, verdict: Verdict, head: Side, judged: Judged) -> dict[str, Any]:
-    """Base's benchmarks against the working tree's, on head; and asv_runner's versions."""
+    """Judge base's benchmarks against the working tree's, on head, and asv_runner's versions."""
     folder = project.suite.folder
     name = folder.relative_to(project.folder)
     runners = [line for line in differences(verdict.base, verdict.head) if _of(line, TOOL)]
@@ -91,12 +94,7 @@ def _part(differs: bool, says: str, found: Verdict | None = None) -> dict[str, A
         "differs": differs,
         "says": says,
         "cases": {
-            case.name: {
-                "status": case.status.value,
-                "ratio": case.ratio,
-                "low": case.low,
-                "high": case.high,
-            }
+            case.name: {name: getattr(case, name) for name in ("status", "ratio", "low", "high")}
             for case in cases
         },
     }
@@ -116,12 +114,12 @@ def _stays(found: Verdict, swapped: str) -> str:
 
 
 def _of(line: str, names: tuple[str, ...]) -> bool:
-    """Whether a difference of versions is that of one of these distributions."""
+    """Return True if a difference of versions is that of one of these distributions."""
     return line.split(" ", maxsplit=1)[0] in names
 
 
 def _recorded(results: Path, verdict: Verdict) -> list[str]:
-    """Versions in the records of base on this host that are not those of today."""
+    """Return the versions in the records of base on this host that are not those of today."""
     folder = results / "records" / verdict.machine["host"]
     files = sorted(folder.glob(f"{verdict.base.hash[:8]}-*.jsonl"))
     lines = [line for file in files for line in jsonl.read(file) if isinstance(line, dict)]

@@ -1,4 +1,4 @@
-"""Which cases a verdict measures.
+"""The choice of cases that a verdict measures.
 
 By default those around the first value of each parameter: the first parameter takes all of its
 values, and at most one of the others departs from its first. Left out are compile seconds and
@@ -19,20 +19,21 @@ from rnnbench.judge.verdict.sides import COMPILE, IMPORT, INSTRUCTIONS, MEMORY, 
 Chooser = Callable[[Iterable[Case]], list[Case]]
 
 
+def compiled(bench: str) -> re.Pattern[str]:
+    """Return a pattern of case names; raises InputError."""
+    try:
+        return re.compile(bench)
+    except re.error as error:
+        raise InputError(f"bench must be a regular expression; got {bench!r}: {error}") from error
+
+
 def chooser(bench: Collection[str], names: Collection[str], suite: Suite) -> Chooser:
     """Return a function that picks cases: by patterns in a name, by whole names, or by default.
 
     Raises InputError for a pattern that is no regular expression; the function, for a name that no
     case has.
     """
-    patterns = []
-    for text in bench:
-        try:
-            patterns.append(re.compile(text))
-        except re.error as error:
-            raise InputError(
-                f"bench must be a regular expression; got {text!r}: {error}"
-            ) from error
+    patterns = [compiled(text) for text in bench]
 
     def choose(cases: Iterable[Case]) -> list[Case]:
         known = {case.name: case for case in cases}

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -38,8 +38,7 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one process samples a case; `rnnbench.judge.verdict.worker` has the meaning of a
-    sweep."""
+    """The sampling of a case in one process, in sweeps (`rnnbench.judge.verdict.worker`)."""
 
     sweeps: int = 6
     samples: int = 2
@@ -56,7 +55,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a case has no number."""
+    """The reason why a case has no number."""
 
     reason: str
     kind: str
@@ -65,7 +64,7 @@ class Failure:
 
 @dataclass
 class Measured:
-    """What one process (or several, where cases brought some down) found on one side."""
+    """The findings of one process on one side, or of several where cases brought some down."""
 
     samples: dict[Case, list[float]] = field(default_factory=dict)
     """Seconds per call of each sample, or the one value of a benchmark that gives a number."""
@@ -77,7 +76,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Listed:
-    """What a side has: the place of each case in asv's grid, and versions."""
+    """The cases of a side with their places in asv's grid, and versions."""
 
     index: Mapping[Case, int]
     versions: Mapping[str, str]
@@ -85,7 +84,7 @@ class Listed:
 
 
 def listed(side: Side, suite: Suite, scratch: Path) -> Listed:
-    """All cases that a verdict knows a rule for; raises WorkerError."""
+    """List all cases that a verdict has a rule for; raises WorkerError."""
     order = {"list": True, "versions": [*DISTRIBUTIONS, "asv_runner"]}
     with _Process(side, suite, order, scratch, Sampling()) as process:
         (found,) = process.turn(LISTING_LIMIT)
@@ -110,7 +109,7 @@ def _control(suite: Suite, benchmarks: Sequence[Mapping[str, Any]]) -> str | Non
 
 
 def _plain(value: str) -> str:
-    """A parameter without the quotes of its repr."""
+    """Return a parameter without the quotes of its repr."""
     return value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
 
 
@@ -188,17 +187,8 @@ def _measure_group(
 
 
 def _order(places: Places, suite: Suite, sampling: Sampling, core: int | None) -> dict[str, Any]:
-    return {
-        "cases": [[case.benchmark, place] for case, place in places.items()],
-        "control": suite.control,
-        "core": core,
-        "sweeps": sampling.sweeps,
-        "samples": sampling.samples,
-        "least": sampling.least,
-        "sample_time": sampling.sample_time,
-        "sweep_time": sampling.sweep_time,
-        "limit": sampling.limit,
-    }
+    cases = [[case.benchmark, place] for case, place in places.items()]
+    return asdict(sampling) | {"cases": cases, "control": suite.control, "core": core}
 
 
 def _take(message: Mapping[str, Any], names: Sequence[Case], part: Measured) -> None:
@@ -285,7 +275,7 @@ class _Process:
             self.process.stdin.flush()
 
     def turn(self, limit: float) -> Iterator[dict[str, Any]]:
-        """What it says in its next turn, but for its place; raises _EndedError."""
+        """Yield the messages of its next turn, but for its place; raises _EndedError."""
         if self.begun:
             self._tell("go")
         self.begun = True
@@ -325,7 +315,7 @@ class _Lines:
         self.rest = b""
 
     def next(self, limit: float) -> bytes | None:
-        """The next line, None at the end; raises TimeoutError after ``limit`` seconds."""
+        """Return the next line, None at the end; raises TimeoutError after ``limit`` seconds."""
         until = time.monotonic() + limit
         while b"\n" not in self.rest:
             if not select.select([self.descriptor], [], [], max(0.0, until - time.monotonic()))[0]:

@@ -28,7 +28,7 @@ OnProgress = Callable[[str, Stand | None], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked; the command's options have the same names."""
+    """The request; the command's options have the same names."""
 
     base: str
     head: str
