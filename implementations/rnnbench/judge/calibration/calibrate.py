@@ -1,4 +1,4 @@
-"""Trials one after another through the path of a verdict; each is kept as it ends.
+"""Run trials through the path of a verdict, one after another; each is kept as it ends.
 
 A card counts the latest trials of one *kin*: same machine, versions and settings; which commit was
 compared with itself does not matter. So a run that was killed goes on where it was, and a nightly

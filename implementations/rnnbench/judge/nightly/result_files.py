@@ -1,4 +1,4 @@
-"""Result files: taken over whole from where asv wrote them, or set aside with their name.
+"""Take result files over whole from where asv wrote them, or set them aside with their name.
 
 asv writes its files in place, so that a kill leaves half a file. A night lets it write into a
 folder of its own, seeded with what is known of the commit, and puts the outcome here by renaming.

@@ -1,8 +1,8 @@
-"""One night: what is new is judged and measured within the budget, and published.
+"""Run one night: judge and measure what is new within the budget, and publish.
 
-Order: judge head against the last clean commit, since that is what a night is for; a share for
+Order: judge head against the last clean commit, which is the purpose of a night; a share for
 calibration; measure units until the time is up; publish. The file of the night is written when it
-begins and after every step, so that a killed night is known for one, and the next goes on from it.
+begins and after every step, so that the next night sees that it was killed, and goes on from it.
 
 The last clean commit is the head of the last night of this machine and shard that finished with
 exit code 0. So there is no state that could contradict the nights.

@@ -120,6 +120,11 @@ class Verdict(Record):
         return [case for case in self.cases if case.status in statuses]
 
     @property
+    def worst(self) -> CaseAnswer:
+        """The regression of the largest ratio, or without a ratio; ValueError if there is none."""
+        return max(self.of(Status.REGRESSION), key=lambda case: case.ratio or float("inf"))
+
+    @property
     def exit_code(self) -> int:
         """A regression outranks what broke, that outranks silence, and that outranks doubt."""
         if self.of(Status.REGRESSION):

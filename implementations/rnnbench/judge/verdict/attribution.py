@@ -103,10 +103,9 @@ def _part(differs: bool, says: str, found: Verdict | None = None) -> dict[str, A
 def _stays(found: Verdict, swapped: str) -> str:
     stays = found.of(Status.REGRESSION)
     if stays:
-        worst = max(stays, key=lambda case: case.ratio or float("inf"))
         return (
             f"with {swapped} swapped {len(stays)} of {len(found.cases)} regressions stay, "
-            f"{worst.name} by {effect(worst) or 'all'}"
+            f"{found.worst.name} by {effect(found.worst) or 'all'}"
         )
     if found.of(Status.INCONCLUSIVE):
         return f"with {swapped} swapped the rounds do not suffice to tell"

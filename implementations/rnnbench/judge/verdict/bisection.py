@@ -29,7 +29,7 @@ def narrowed(
     ``compared`` judges base against a commit. What it must exclude is half of the change, so that a
     commit counts as good only if most of the regression is yet to come.
     """
-    worst = max(verdict.of(Status.REGRESSION), key=lambda case: case.ratio or float("inf"))
+    worst = verdict.worst
     change = (worst.ratio or 1 + 2 * verdict.threshold) - 1
     step = Step((worst.name,), max(change / 2, LEAST_THRESHOLD), budget)
     return narrow(verdict.commits, lambda commit: _is_bad(compared(commit, step)))

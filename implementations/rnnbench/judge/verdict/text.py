@@ -126,7 +126,7 @@ def headline(verdict: Verdict) -> str:
     """Return the answer in one sentence."""
     slower = verdict.of(Status.REGRESSION)
     if slower:
-        worst = max(slower, key=lambda case: case.ratio or float("inf"))
+        worst = verdict.worst
         size = f" by {effect(worst)}" if worst.ratio else ""
         return f"Regression: {len(slower)} of {len(verdict.cases)} cases, {worst.name}{size} first"
     broken = verdict.of(Status.BROKEN)

@@ -107,11 +107,7 @@ def _die_with_parent() -> None:
 
 
 def _listing(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None]:
-    say(**_listed(given))
-    yield
-
-
-def _listed(given: dict[str, Any]) -> dict[str, Any]:
+    """List the benchmarks and the versions that are asked for."""
     from asv_runner._aux import update_sys_path
     from asv_runner.discovery import disc_benchmarks
 
@@ -130,7 +126,8 @@ def _listed(given: dict[str, Any]) -> dict[str, Any]:
     for name in given["versions"]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return {"benchmarks": found, "versions": versions}
+    say(benchmarks=found, versions=versions)
+    yield
 
 
 class Running:
