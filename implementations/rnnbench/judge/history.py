@@ -36,7 +36,7 @@ two neighbouring spikes look like a change and its repair.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -241,25 +241,15 @@ class Gains(NamedTuple):
 def gains(nights: NDArray[np.int64], r: Floats, cuts: tuple[int, ...] = ()) -> Gains:
     """Return the gain of further steps over those at ``cuts``; r is (nights, series)."""
     n, many = r.shape
-    gaps = tuple(int(gap) for gap in np.diff(nights))
     base, one, two = (np.full(many, -np.inf) for _ in range(3))
     at_one, at_two = np.zeros(many, np.int64), np.zeros((many, 2), np.int64)
-    for rho in CORRELATIONS:
-        fit = _prepared(gaps, cuts, rho)
-
-        def likelihood(rss: Any, fit: _Fit = fit) -> Any:
-            return -n * np.log(np.maximum(rss, n * FLOOR**2)) - fit.log_det
-
-        z = _whiten(r, gaps, rho)
-        z = z - fit.Q @ (fit.Q.T @ z)
-        rss = np.sum(z**2, axis=0)
-        base = np.maximum(base, likelihood(rss))
+    for fit, rss, v in _projected(nights, r, cuts):
+        base = np.maximum(base, fit.likelihood(n, rss))
         if not len(fit.places):
             continue
-        v = fit.C.T @ z
         drop = v**2 / fit.norms[:, None]
         best = drop.argmax(axis=0)
-        level = likelihood(rss - np.take_along_axis(drop, best[None], 0)[0])
+        level = fit.likelihood(n, rss - np.take_along_axis(drop, best[None], 0)[0])
         at_one = np.where(level > one, fit.places[best], at_one)
         one = np.maximum(one, level)
         if not len(fit.pairs):
@@ -269,10 +259,22 @@ def gains(nights: NDArray[np.int64], r: Floats, cuts: tuple[int, ...] = ()) -> G
             a, b = v[i, s], v[j, s]
             both = a * a * fit.wa + b * b * fit.wb - a * b * fit.wab
             pair = int(both.argmax())
-            level_two = float(likelihood(rss[s] - both[pair]))
+            level_two = float(fit.likelihood(n, rss[s] - both[pair]))
             if level_two > two[s]:
                 two[s], at_two[s] = level_two, fit.places[fit.pairs[pair]]
     return Gains(one - base, at_one, two - base, at_two)
+
+
+def _projected(
+    nights: NDArray[np.int64], r: Floats, cuts: tuple[int, ...]
+) -> Iterator[tuple[_Fit, Floats, Floats]]:
+    """Yield for each ρ the fit, the RSS of each series with the steps at ``cuts``, and Cᵀ z."""
+    gaps = tuple(int(gap) for gap in np.diff(nights))
+    for rho in CORRELATIONS:
+        fit = _prepared(gaps, cuts, rho)
+        z = _whiten(r, gaps, rho)
+        z = z - fit.Q @ (fit.Q.T @ z)
+        yield fit, np.sum(z**2, axis=0), fit.C.T @ z
 
 
 class _Fit(NamedTuple):
@@ -294,6 +296,10 @@ class _Fit(NamedTuple):
     wb: Floats
     wab: Floats
     log_det: float
+
+    def likelihood(self, n: int, rss: Any) -> Any:
+        """Return 2 log L of n nights, but for a constant."""
+        return -n * np.log(np.maximum(rss, n * FLOOR**2)) - self.log_det
 
 
 @lru_cache(maxsize=256)
@@ -375,18 +381,11 @@ def _described(cleaned: _Cleaned) -> list[Change]:
 
 def _profile(nights: NDArray[np.int64], r: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Return places of one step, and the gain there; 4 below the best lies outside of 95 %."""
-    n, gaps = len(r), tuple(int(gap) for gap in np.diff(nights))
-    base = -np.inf
+    n, base = len(r), -np.inf
     levels: list[Floats] = []
-    for rho in CORRELATIONS:
-        fit = _prepared(gaps, (), rho)
-        z = _whiten(r[:, None], gaps, rho)
-        z = (z - fit.Q @ (fit.Q.T @ z))[:, 0]
-        rss = float(z @ z)
-        left = np.maximum([rss, *(rss - (fit.C.T @ z) ** 2 / fit.norms)], n * FLOOR**2)
-        level = -n * np.log(left) - fit.log_det
-        base = max(base, float(level[0]))
-        levels.append(level[1:])
+    for fit, rss, v in _projected(nights, r[:, None], ()):
+        base = max(base, float(fit.likelihood(n, rss[0])))
+        levels.append(fit.likelihood(n, rss[0] - v[:, 0] ** 2 / fit.norms))
     return fit.places, np.max(levels, axis=0) - base
 
 
