@@ -253,12 +253,30 @@ def night(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> Result:
     Raises InputError where there is no commit to measure. What goes wrong otherwise is in the
     night's troubles, and costs that unit only.
     """
+    show(Step("reading"))
+    run = _begin(engine, plan, show)
+    run.save()
+    base, head = run.night.base, run.night.head
+    with engine.opened([head] if base is None else [head, base]) as broken:
+        if broken is not None:
+            sentence = f"It was half written when a run was killed; it is now {broken}."
+            run.trouble(Trouble("result file", broken.stem, sentence))
+        run.list_units()
+        run.judge_head()
+        run.calibrate_machine()
+        run.measure()
+        run.close()
+    file = engine.project.results / records.NIGHTS / engine.project.host / run.file
+    return Result(run.night, run.verdict, file, engine.project.html / "index.html")
+
+
+def _begin(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> _Run:
+    """Return the state in which the nights before leave this one; raises InputError."""
     began = time.monotonic()
     folder, results = engine.project.folder, engine.project.results
     head = find(folder, "HEAD")
     if head is None:
         raise InputError(f"{folder} must be a git checkout with a commit; it has none")
-    show(Step("reading"))
     atomic.sweep(results)
     nights, troubles = _nights(engine)
     earlier = [one for one in nights if (one.shard, one.bench) == (str(plan.shard), plan.bench)]
@@ -272,12 +290,6 @@ def night(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> Result:
     troubles += accounts.of_clone(folder, base, head, existing=engine.existing)
     commits, left_out = _commits(base, head, ledger, engine, plan)
     at, clock = _moment(nights)
-    cut_off = earlier[-1] if earlier and not earlier[-1].finished else None
-    if cut_off is not None:
-        kept = f"The {cut_off.measured} units that it had measured are kept; this night goes on."
-        troubles.append(Trouble("killed", cut_off.at, f"That night was cut off. {kept}"))
-    ledger.unbuilt.pop(head, None)
-    same = cut_off is not None and (cut_off.head, cut_off.base) == (head, base)
     tonight = Night(
         at=at,
         machine=machine.identity() | {"host": engine.project.host},
@@ -285,27 +297,19 @@ def night(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> Result:
         base=base,
         commits=tuple(commits),
         budget=plan.budget,
-        verdict=cut_off.verdict if cut_off is not None and same else None,
         shard=str(plan.shard),
         bench=plan.bench,
     )
+    if earlier and not earlier[-1].finished:
+        last = earlier[-1]
+        kept = f"The {last.measured} units that it had measured are kept; this night goes on."
+        troubles.append(Trouble("killed", last.at, f"That night was cut off. {kept}"))
+        if (last.head, last.base) == (head, base):
+            tonight = replace(tonight, verdict=last.verdict)
+    ledger.unbuilt.pop(head, None)
     file = records.name(at, *plan.shard.slug)
-    run = _Run(
-        engine, plan, show, began, tonight, ledger, commits, file,
-        [*troubles, *left_out, *clock],
-    )  # fmt: skip
-    run.save()
-    with engine.opened([head] if base is None else [head, base]) as broken_file:
-        if broken_file is not None:
-            sentence = f"It was half written when a run was killed; it is now {broken_file}."
-            run.trouble(Trouble("result file", broken_file.stem, sentence))
-        run.list_units()
-        run.judge_head()
-        run.calibrate_machine()
-        run.measure()
-        run.close()
-    kept_as = results / records.NIGHTS / engine.project.host / file
-    return Result(run.night, run.verdict, kept_as, engine.project.html / "index.html")
+    troubles += [*left_out, *clock]
+    return _Run(engine, plan, show, began, tonight, ledger, commits, file, troubles)
 
 
 def _nights(engine: Engine) -> tuple[list[Night], list[Trouble]]:
