@@ -56,40 +56,36 @@ def run(
     """Run a command that ends with this process at the latest.
 
     Its output is appended to ``log``, but for standard output if ``stdout`` names a file. ``tick``
-    is called a few times a second with the seconds passed. Past ``limit`` seconds it is killed.
+    is called a few times a second with the seconds passed. Past ``limit`` seconds, and when an
+    exception passes through here, it is killed and its end is waited for.
     """
     began = time.monotonic()
-    theirs, ours = os.pipe()
     offset = log.stat().st_size if log.exists() else 0
-    inherited = [theirs] if lock is None else [theirs, lock]
     code: int | None = None
-    try:
-        with log.open("ab") as err, (stdout or log).open("ab" if stdout is None else "wb") as out:
-            process = subprocess.Popen(  # noqa: S603
+    with log.open("ab") as err, (stdout or log).open("ab" if stdout is None else "wb") as out:
+        theirs, ours = os.pipe()
+        with (
+            subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", __spec__.name, str(theirs), "--", *command],
                 cwd=cwd,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                pass_fds=inherited,
+                pass_fds=[theirs] if lock is None else [theirs, lock],
                 start_new_session=True,
-            )
-        os.close(theirs)
-        theirs = -1
-        while code is None:
-            try:
-                code = process.wait(TICK_SECONDS)
-            except subprocess.TimeoutExpired:
-                passed = time.monotonic() - began
-                tick(passed)
-                if limit is not None and passed > limit:
-                    code = CUT_OFF
-    finally:
-        os.close(ours)
-        if theirs >= 0:
+            ) as process,
+            os.fdopen(ours, "wb"),  # closed before the end of the process is waited for
+        ):
             os.close(theirs)
-    process.wait()
+            while code is None:
+                try:
+                    code = process.wait(TICK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    passed = time.monotonic() - began
+                    tick(passed)
+                    if limit is not None and passed > limit:
+                        code = CUT_OFF
     with log.open("rb") as stream:
         stream.seek(offset)
         text = stream.read().decode(errors="replace")
