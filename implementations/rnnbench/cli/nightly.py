@@ -78,7 +78,7 @@ def nightly(
         str | None,
         option(
             "Command that publishes in the place of `asv publish`, given --config FILE; "
-            "python is the one that this runs in."
+            "python and rnnbench are those that this runs in."
         ),
     ] = None,
     wait: Annotated[

@@ -22,6 +22,8 @@ from rnnbench.judge.supervised import Ended
 APART, SHARED = ".asv-apart.json", ".asv-shared.json"
 """Configurations beside asv.conf.json: results go to a folder of their own, or where they belong.
 asv takes its paths and plugins from where the file lies."""
+RNNBENCH = [sys.executable, "-c", "from rnnbench.cli import app; app()"]
+"""The command of this package, by this Python."""
 SUITE = "benchmarks.json"
 API_VERSION = 2
 """Of asv's result files and of its benchmarks.json."""
@@ -49,7 +51,8 @@ class Engine:
     existing: bool = False
     """Measure in the environment that this runs in, HEAD only, instead of asv's own."""
     publisher: str | None = None
-    """A command that publishes in asv's place; it is given ``--config FILE``."""
+    """A command that publishes in asv's place; it is given ``--config FILE``. ``python`` and
+    ``rnnbench`` are those of this process."""
     lock: int | None = None
     tick: Callable[[float], None] = lambda _: None
     """Called while a command runs, with the seconds passed."""
@@ -119,13 +122,13 @@ class Engine:
         """Write the site, by the publisher or by asv."""
         if self.publisher is None:
             return self._asv(SHARED, "publish", "--no-pull", limit=limit)
-        words = [sys.executable if w == "python" else w for w in shlex.split(self.publisher)]
-        return self._supervised([*words, "--config", SHARED], limit)
+        first, *more = shlex.split(self.publisher)
+        program = {"python": [sys.executable], "rnnbench": RNNBENCH}.get(first, [first])
+        return self._supervised([*program, *more, "--config", SHARED], limit)
 
     def command(self, *arguments: str, limit: float, stdout: Path | None = None) -> Ended:
         """Run another command of this package."""
-        program = [sys.executable, "-c", "from rnnbench.cli import app; app()", *arguments]
-        return self._supervised(program, limit, stdout=stdout)
+        return self._supervised([*RNNBENCH, *arguments], limit, stdout=stdout)
 
     def _asv(self, conf: str, *arguments: str, limit: float | None = None) -> Ended:
         own = {}
