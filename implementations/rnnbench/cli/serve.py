@@ -14,7 +14,7 @@ from rnnbench.exit_codes import USAGE
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """Static files, no line per request, nothing cached: a new publish shows on reload."""
+    """Serves static files: no line per request, nothing cached, so a reload shows new files."""
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -25,7 +25,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def make_server(directory: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """A server of the files under ``directory``; port 0 takes a free one."""
+    """Return a server of the files under ``directory``; port 0 takes a free one."""
     return ThreadingHTTPServer((host, port), partial(_Quiet, directory=str(directory)))
 
 

@@ -41,3 +41,21 @@ def read(file: Path, schema: int | None = None) -> Iterator[dict[str, Any] | str
             yield f"{file.name}, line {number}: schema {found.get('schema')!r} must be {schema}"
         else:
             yield found
+
+
+def merge(source: Path, target: Path) -> None:
+    """Append the whole lines of ``source`` that ``target`` lacks.
+
+    A half last line, which a kill can leave, is cut off first.
+    """
+    lines = [line for line in source.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
+    known = target.read_bytes() if target.exists() else b""
+    whole = known.rfind(b"\n") + 1
+    have = set(known[:whole].splitlines(keepends=True))
+    fresh = b"".join(line for line in lines if line not in have)
+    if not fresh and whole == len(known):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("ab") as stream:
+        stream.truncate(whole)
+        stream.write(fresh)

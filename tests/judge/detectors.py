@@ -1,7 +1,7 @@
 """Detectors of change points against each other, on planted histories.
 
-    python -m rnnbench.judge.planted              the table: detector × history
-    python -m rnnbench.judge.planted --null       simulate the quantiles in history.json anew
+    python tests/judge/detectors.py            the table: detector × history
+    python tests/judge/detectors.py --null     simulate the quantiles in history.json anew
 
 A history is 40 nights of one case with noise of 3 % (coefficient of variation) and one planted
 change. Columns give the recall (a change within two nights of the planted one) / the share of
@@ -232,14 +232,14 @@ def simulate(nights: int, draws: int, seed: int = 0) -> tuple[list[float], list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m rnnbench.judge.planted", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--histories", type=int, default=200, help="per line of the table")
     parser.add_argument("--null", action="store_true", help="write history.json")
     options = parser.parse_args()
     if not options.null:
         for line in table(options.histories):
-            print(line, flush=True)  # noqa: T201
+            print(line, flush=True)
         return
     rows = [simulate(nights, DRAWS) for nights in LENGTHS]
     null = {

@@ -1,6 +1,6 @@
-"""A command tied to the process that started it: when that is gone, however it went, so is this.
+"""Run a process tree that dies with its parent, however the parent ends.
 
-``python -m rnnbench.judge.nightly.supervised LIFELINE -- COMMAND…`` runs the command and watches
+``python -m rnnbench.judge.supervised LIFELINE -- COMMAND…`` runs the command and watches
 the pipe LIFELINE, whose other end only the starter holds. When it closes, and also when the command
 has ended, everything that the command started is killed: a night that is killed with SIGKILL leaves
 nothing behind that goes on measuring. The lock is inherited here, so that the next run waits until
@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 TICK_SECONDS = 0.2
 KILL_SECONDS = 10.0
@@ -31,7 +30,7 @@ CUT_OFF = 124
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """The end of a command."""
 
     code: int
     seconds: float
@@ -54,68 +53,47 @@ def run(
     stdout: Path | None = None,
     tick: Callable[[float], None] = lambda _: None,
 ) -> Ended:
-    """Run a command tied to this process.
+    """Run a command that ends with this process at the latest.
 
     Its output is appended to ``log``, but for standard output if ``stdout`` names a file. ``tick``
-    is called a few times a second with the seconds passed. Past ``limit`` seconds it is killed.
+    is called a few times a second with the seconds passed. Past ``limit`` seconds, and when an
+    exception passes through here, it is killed and its end is waited for.
     """
     began = time.monotonic()
-    theirs, ours = os.pipe()
     offset = log.stat().st_size if log.exists() else 0
-    inherited = [theirs] if lock is None else [theirs, lock]
     code: int | None = None
-    try:
-        with log.open("ab") as err, (stdout or log).open("ab" if stdout is None else "wb") as out:
-            process = subprocess.Popen(  # noqa: S603
+    with log.open("ab") as err, (stdout or log).open("ab" if stdout is None else "wb") as out:
+        theirs, ours = os.pipe()
+        with (
+            subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", __spec__.name, str(theirs), "--", *command],
                 cwd=cwd,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                pass_fds=inherited,
+                pass_fds=[theirs] if lock is None else [theirs, lock],
                 start_new_session=True,
-            )
-        os.close(theirs)
-        theirs = -1
-        while code is None:
-            try:
-                code = process.wait(TICK_SECONDS)
-            except subprocess.TimeoutExpired:
-                passed = time.monotonic() - began
-                tick(passed)
-                if limit is not None and passed > limit:
-                    code = CUT_OFF
-    finally:
-        os.close(ours)
-        if theirs >= 0:
+            ) as process,
+            os.fdopen(ours, "wb"),  # closed before the end of the process is waited for
+        ):
             os.close(theirs)
-    process.wait()
+            while code is None:
+                try:
+                    code = process.wait(TICK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    passed = time.monotonic() - began
+                    tick(passed)
+                    if limit is not None and passed > limit:
+                        code = CUT_OFF
     with log.open("rb") as stream:
         stream.seek(offset)
         text = stream.read().decode(errors="replace")
     return Ended(code, time.monotonic() - began, text)
 
 
-def interruptible(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a command that SIGINT ends, also from a process that was started to ignore it.
-
-    A script's background jobs ignore it, and what they start inherits that: an ignored signal stays
-    ignored across execve(2), where one with a handler is the default's again. They do so to be left
-    alone by the terminal's Ctrl-C, and so is the command then, in a process group of its own.
-    """
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if not ignored:
-        return subprocess.Popen(command, **options)  # noqa: S603
-    signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        return subprocess.Popen(command, process_group=0, **options)  # noqa: S603
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Watch one command; returns its exit code, negative signals as 128 + their number."""
+    """Watch one command; returns its exit code, or 128 + the number of the signal that ended it."""
     lifeline, command = int(arguments[0]), list(arguments[2:])
     wake, ring = os.pipe()
     os.set_blocking(ring, False)
@@ -163,7 +141,7 @@ def _end_descendants() -> None:
 
 
 def _descendants() -> list[int]:
-    """Of this process, the dead but for their parents left out; none where there is no /proc."""
+    """Return the living descendants of this process; none where there is no /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

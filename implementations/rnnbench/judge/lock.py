@@ -1,7 +1,7 @@
 """One run a machine: two at once would measure each other.
 
 The lock belongs to the open file: it is gone as soon as the last process that has it open is, be it
-killed or not. Commands that a run has started inherit it (`tied`).
+killed or not. Commands that a run has started inherit it (`supervised`).
 """
 
 from __future__ import annotations

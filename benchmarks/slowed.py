@@ -1,6 +1,6 @@
 """Slows the backends of a copy of rnnbench by a share of the time of a step, really spent.
 
-`plant` puts this file into the copy; in rnnbench itself nothing imports it.
+`suite.plant` puts this file into the copy; nothing else imports it.
 
 A step is all that a benchmark times: the module's own work, the backend's forward pass, and in
 training the backward pass, which begins after the module has returned. So a step's duration is
@@ -25,14 +25,14 @@ from typing import Any
 import torch
 
 SIZES: dict[str, float] = {}
-"""Key of a case → its share; what is not named is not slowed."""
+"""Key of a case (`suite.key`) → its share; a case that is not named is not slowed."""
 _PLANTED = Path(__file__).with_name("planted.json")
 if _PLANTED.is_file():
     SIZES |= json.loads(_PLANTED.read_text(encoding="utf-8"))
 STEPS = 33
 """Durations that are remembered."""
 PAUSE = 8.0
-"""What took so many times its forward pass was a step and a pause."""
+"""A duration of so many times the forward pass is a step and a pause."""
 
 Forward = Callable[..., Any]
 """The forward of rnnbench's modules: module, input, initial state."""
@@ -48,6 +48,7 @@ class Steps:
         self.last: deque[float] = deque(maxlen=STEPS)
 
     def begin(self) -> None:
+        """Note the duration of the step before, unless a pause lies in it."""
         now = thread_time()
         took = now - self.begun - self.spun
         paused = took > PAUSE * self.forward
@@ -57,6 +58,7 @@ class Steps:
         self.begun, self.spun = now, 0.0
 
     def spin(self) -> None:
+        """Spend the share of a usual step, less what was overrun before."""
         begun = thread_time()
         self.forward = begun - self.begun
         if not self.last:
@@ -71,7 +73,7 @@ class Steps:
 
 
 def slowing(forward: Forward, sizes: dict[str, float] = SIZES) -> Forward:
-    """The forward, and the spinning; packed sequences are let pass."""
+    """Return ``forward`` with the spinning after it; packed sequences are not slowed."""
     cases: dict[Any, Steps] = {}
 
     def slowed(module: Any, x: Any, hx: Any = None) -> Any:
