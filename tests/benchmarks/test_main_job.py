@@ -11,13 +11,14 @@ import sys
 import pandas as pd
 import pytest
 from benchmarks.records import ROOT
-from reports import main_job, summary
+from reports import summary
+from reports.jobs import main_job
 from reports.rows import COLUMNS
 
 
 def _run(folder, *arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "reports.main_job", *arguments],
+        [sys.executable, "-m", "reports.jobs.main_job", *arguments],
         cwd=folder,
         env=os.environ | {"HOME": str(folder), "COLUMNS": "200"} | environment,
         capture_output=True,

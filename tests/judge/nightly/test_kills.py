@@ -144,7 +144,7 @@ def test_a_second_run_leaves_or_waits(scratch: Scratch) -> None:
 def test_the_main_job_and_a_night_exclude_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from reports import main_job
+    from reports.jobs import main_job
 
     monkeypatch.chdir(tmp_path)
     with lock.held(tmp_path / lock.PLACE), pytest.raises(typer.Exit), main_job._alone():
