@@ -33,13 +33,14 @@ class RnnbenchReport(OutputPublisher):  # type: ignore[misc]
         revisions: dict[str, int],
     ) -> None:
         """Write the site into ``conf.html_dir``, which asv has filled with its own files."""
-        from reports import explorer, pages
+        from rnnbench.judge.site.publish import explorer
+        from rnnbench.judge.site.data import site
 
         html_dir = Path(conf.html_dir)
-        site = pages.load(conf, revisions)
+        site = site.load(conf, revisions)
         site.revisions = revisions
         site.find_histories()
         explorer.remove_asv_pages(html_dir)
         explorer.install(html_dir, site.commits, [path for path, _ in graphs])
         explorer.declare_direction(benchmarks)
-        pages.write(site, html_dir)
+        site.write(site, html_dir)

@@ -27,9 +27,9 @@ from asv.machine import Machine, MachineCollection
 from asv.util import UserError
 from benchmarks import cases, records
 
-from reports import summary, torch_facts
-from reports.records import plain
-from reports.rows import load_rows
+from reports.jobs import summary, torch_facts
+from rnnbench.judge.site.data.records import plain
+from reports.data.rows import load_rows
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
 from rnnbench.exit_codes import BROKEN, USAGE

@@ -11,9 +11,9 @@ import sys
 import pandas as pd
 import pytest
 from benchmarks.records import ROOT
-from reports import summary
+from reports.jobs import summary
 from reports.jobs import main_job
-from reports.rows import COLUMNS
+from reports.data.rows import COLUMNS
 
 
 def _run(folder, *arguments, **environment):
