@@ -1,24 +1,23 @@
-"""What ``rnnbench compare --save`` and ``rnnbench roofline --save`` left beside asv's results.
+"""Figures that ``rnnbench compare --save`` and ``rnnbench roofline --save`` left.
 
-Read are ``<results_dir>/comparison/<host>.jsonl``, of which the newest line of each case counts,
-and ``<results_dir>/roofline/<host>.jsonl``. What cannot be read becomes a problem in words.
+They lie in ``<results_dir>/comparison/<host>.jsonl`` and ``<results_dir>/roofline/<host>.jsonl``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rnnbench.judge.site.data.records import json_lines
+from reports.data import kept
 from rnnbench.comparison.plan import case_from_dict
 from rnnbench.roofline import store
 from rnnbench.roofline.model import Attainable, attainable
 from rnnbench.roofline.store import NoRooflineError, Roof, Roofline
 from rnnbench.spec import Case
 
-SCHEMA = 1
 FOLDER = "comparison"
 OURS, BASELINE = "numba", "native"
 SHOWN_AS = {
@@ -31,7 +30,7 @@ SHOWN_AS = {
 
 
 class Ratio(NamedTuple):
-    """How many times as fast, with the 95 % interval."""
+    """A ratio of speeds with its 95 % interval; above 1 ours is the faster."""
 
     value: float
     low: float
@@ -49,8 +48,7 @@ class Ratio(NamedTuple):
 class Result:
     """One backend in one case; without a time where the status is not ``ok``.
 
-    over    the backend compared with → how many times as fast as that; torch.nn and the fastest of
-            all that are not ours
+    over    the other backend → how many times as fast as that; torch.nn and the fastest peer
     """
 
     backend: str
@@ -83,7 +81,7 @@ class Compared:
 
     @property
     def has_peers(self) -> bool:
-        """Whether one of those but torch.nn was timed."""
+        """True if a peer other than torch.nn was timed."""
         others = set(SHOWN_AS) - {BASELINE}
         return any(found.timed for name, found in self.results.items() if name in others)
 
@@ -98,32 +96,23 @@ class Machine:
     no_roofline: str = ""
 
     def roof(self, one: Compared) -> Roof | None:
-        """The roof that holds for a case: of the same processor and number of threads."""
+        """Return the roof for a case: of the same processor and number of threads."""
         if self.roofline is None or self.roofline.machine != one.machine:
             return None
         return self.roofline.of(one.threads)
 
     def attainable(self, one: Compared) -> Attainable | None:
-        """What the roofline allows the case; None without one."""
+        """Return what the roofline allows the case; None without one."""
         roof = self.roof(one)
         return attainable(one.case, roof) if roof else None
 
 
-def read(results_dir: Path) -> tuple[dict[str, Machine], list[str]]:
-    """Machines by their host, and a sentence for each thing that could not be read."""
-    machines: dict[str, Machine] = {}
-    problems: list[str] = []
-    for path in sorted((results_dir / FOLDER).glob("*.jsonl")):
-        found = list(json_lines(path))
-        newest: dict[tuple[str, int], Compared] = {}
-        for line in found:
-            one = _compared(line)
-            if one is not None:
-                newest[one.case.name, one.threads] = one
-        broken = sum(_compared(line) is None for line in found)
-        if broken:
-            problems.append(f"{FOLDER}/{path.name}: {broken} broken line(s) passed over.")
-        machines[path.stem] = Machine(path.stem, list(newest.values()))
+def read(results_dir: Path, problems: list[str]) -> dict[str, Machine]:
+    """Return machines by their host; what could not be read is added to ``problems``."""
+    found = kept.newest(
+        results_dir / FOLDER, _compared, lambda one: (one.case.name, one.threads), problems
+    )
+    machines = {host: Machine(host, compared) for host, compared in found.items()}
     for path in sorted((results_dir / store.FOLDER).glob("*.jsonl")):
         machines.setdefault(path.stem, Machine(path.stem))
     for machine in machines.values():
@@ -131,36 +120,29 @@ def read(results_dir: Path) -> tuple[dict[str, Machine], list[str]]:
             machine.roofline = store.read(store.path(results_dir, machine.host))
         except NoRooflineError as error:
             machine.no_roofline = str(error)
-    return machines, problems
+    return machines
 
 
-def _compared(line: Mapping[str, Any] | None) -> Compared | None:
-    """None for a line of another schema, or one that lacks something."""
-    try:
-        if line is None or line["schema"] != SCHEMA:
-            return None
-        results = [_result(given, line["fastest_reference"]) for given in line["lines"]]
-        return Compared(
-            case_from_dict(line["case"]),
-            int(line["threads"]),
-            str(line["at"]),
-            dict(line["machine"]),
-            dict(line["versions"]),
-            line["fastest_reference"],
-            {result.backend: result for result in results},
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
+def _compared(line: Mapping[str, Any]) -> Compared:
+    peer = line["fastest_reference"]
+    return Compared(
+        case_from_dict(line["case"]),
+        int(line["threads"]),
+        str(line["at"]),
+        dict(line["machine"]),
+        dict(line["versions"]),
+        peer,
+        {given["backend"]: _result(given, peer) for given in line["lines"]},
+    )
 
 
 def _result(given: Mapping[str, Any], peer: str | None) -> Result:
     ratios = {peer: given["ratio_to_fastest_reference"], BASELINE: given["ratio_to_native"]}
-    nan = float("nan")
     return Result(
         given["backend"],
         given["status"],
         given["detail"],
-        nan if given["median"] is None else given["median"],
-        nan if given["gflops"] is None else given["gflops"],
+        math.nan if given["median"] is None else given["median"],
+        math.nan if given["gflops"] is None else given["gflops"],
         {name: Ratio(*ratio) for name, ratio in ratios.items() if name and ratio},
     )

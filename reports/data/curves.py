@@ -1,38 +1,16 @@
-"""What ``python -m reports.jobs.learning`` left beside asv's results: loss over steps and over seconds.
-
-A curve has thousands of losses, each of one batch. Shown is their mean over stretches that double
-in length, …, (E/4, E/2], (E/2, E], (E, 2E], …, so that beginning and end are seen on one axis, a
-logarithmic one. E is where the first mode's training ended: up to there all are compared over the
-same stretches, beyond it those that went on. Of a stretch within which a mode ended nothing is
-shown. The table has the same figures.
-"""
+"""Learning curves that ``python -m reports.jobs.learning`` left: ``learning/<host>.jsonl``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.charts import curve
-from rnnbench.judge.site.html import text
-from reports.jobs.learning import COMMAND, FOLDER, SCHEMA
-from rnnbench.judge.site.data.records import json_lines
-from reports.sections.speed import Figure
-from reports.sections.truncation import Panel
+from reports.data import kept
 
-STRETCHES = 10
-"""Up to E, at most; the first of them begins with the training."""
-
-
-@dataclass
-class Learning:
-    """The curves of one machine; without panels nothing was trained there."""
-
-    about: list[str] = field(default_factory=list)
-    panels: list[Panel] = field(default_factory=list)
-    command: str = COMMAND
+FOLDER = "learning"
+COMMAND = "python -m reports.jobs.learning"
 
 
 @dataclass(frozen=True)
@@ -50,116 +28,26 @@ class Curve:
     points: Sequence[tuple[int, float, float]]
 
 
-def read(results_dir: Path) -> tuple[dict[str, Learning], list[str]]:
-    """Learning by host, and a sentence for each file of which something could not be read."""
-    found, problems = {}, []
-    for path in sorted((results_dir / FOLDER).glob("*.jsonl")):
-        lines = [_curve(line) for line in json_lines(path)]
-        newest = {(curve.cell, curve.mode): curve for curve in lines if curve is not None}
-        if broken := lines.count(None):
-            problems.append(f"{FOLDER}/{path.name}: {broken} broken line(s) passed over.")
-        if newest:
-            found[path.stem] = _learning(list(newest.values()))
-    return found, problems
-
-
-def _curve(line: Mapping[str, Any] | None) -> Curve | None:
-    """None for a line of another schema, or one that lacks something."""
-    try:
-        if line is None or line["schema"] != SCHEMA:
-            return None
-        points = [(int(step), float(s), float(loss)) for step, s, loss in line["points"]]
-        if not points or not all(s > 0 and loss > 0 for _, s, loss in points):
-            return None
-        return Curve(
-            str(line["mode"]), str(line["cell"]), dict(line["options"]), dict(line["network"]),
-            dict(line["versions"]), dict(line["machine"]), int(line["threads"]), str(line["at"]),
-            points,
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _learning(curves: list[Curve]) -> Learning:
-    learning = Learning()
-    for cell in dict.fromkeys(curve.cell for curve in curves):
-        own = [curve for curve in curves if curve.cell == cell]
-        learning.about.append(_about(own))
-        learning.panels.append(_panel(f"Loss over steps: {cell}", own, 0, "steps"))
-        learning.panels.append(_panel(f"Loss over seconds: {cell}", own, 1, "seconds"))
-    return learning
-
-
-def _about(curves: Sequence[Curve]) -> str:
-    """What was trained, on what and when; where the modes differ in it, of each."""
-    said: dict[str, list[str]] = {}
-    for c in curves:
-        n = c.network
-        sentence = (
-            f"{c.cell} of {n['hidden']} units, {n['streams']} streams, {n['steps']} steps a batch, "
-            f"one step of Adam (rate {n['learning_rate']:g}, norm of the gradient at most "
-            f"{n['clip']:g}) a batch; {text.plural(c.threads, 'thread')} of {c.machine['cpu']}, "
-            f"torch {c.versions['torch']}, {c.at[:10]}"
-        )
-        given = ", ".join(f"{name}={value}" for name, value in c.options.items())
-        said.setdefault(sentence, []).append(c.mode + (f" ({given})" if given else ""))
-    return "; ".join(f"{', '.join(modes)}: {sentence}" for sentence, modes in said.items()) + "."
-
-
-def _panel(title: str, curves: list[Curve], column: int, unit: str) -> Panel:
-    """The mean loss of each curve over each stretch of a column: 0 steps, 1 seconds."""
-    ends = _ends([curve.points[-1][column] for curve in curves])
-    means = {curve.mode: _means(curve, column, ends) for curve in curves}
-    used = [n for n in range(len(ends)) if any(n in found for found in means.values())]
-    words = {n: _words(ends[n], unit) for n in used}
-    table = [
-        (
-            f"to {words[n]}",
-            [
-                Figure(text.number(found[n]), sort=found[n])
-                if n in found
-                else Figure(text.NONE, look="muted")
-                for found in means.values()
-            ],
-        )
-        for n in used
-    ]
-    lines = {
-        mode: [
-            curve.Point(ends[n], loss, f"{mode} to {words[n]}: {text.number(loss)}")
-            for n, loss in found.items()
-        ]
-        for mode, found in means.items()
-    }
-    chart = curve.plot(
-        title,
-        "A line for each mode, a mark where a stretch ends: the mean loss over it.",
-        lines,
-        [(ends[n], words[n]) for n in used],
-        (unit, "nats per character"),
+def read(results_dir: Path, problems: list[str]) -> dict[str, list[Curve]]:
+    """Return curves by host; what could not be read is added to ``problems``."""
+    found = kept.newest(
+        results_dir / FOLDER, _curve, lambda curve: (curve.cell, curve.mode), problems
     )
-    series = {mode: number for number, mode in enumerate(means)}
-    return Panel(title, chart, series, unit.capitalize(), list(means), table)
+    return {host: curves for host, curves in found.items() if curves}
 
 
-def _words(end: float, unit: str) -> str:
-    return f"{math.floor(end)}" if unit == "steps" else text.quantity(end, "seconds")
-
-
-def _ends(lasts: Sequence[float]) -> list[float]:
-    """Of the stretches: up to the first mode's end, then as far as any mode went."""
-    common, longest = float(min(lasts)), max(lasts)
-    ends = [common / 2.0**power for power in reversed(range(STRETCHES))]
-    while 2 * ends[-1] <= longest:
-        ends.append(2 * ends[-1])
-    return ends
-
-
-def _means(curve: Curve, column: int, ends: Sequence[float]) -> dict[int, float]:
-    """By the number of the stretch; one in which no step ended, or training did, has none."""
-    losses: dict[int, list[float]] = {}
-    for point in curve.points:
-        number = next((n for n, end in enumerate(ends) if point[column] <= end), None)
-        if number is not None and curve.points[-1][column] >= ends[number]:
-            losses.setdefault(number, []).append(point[2])
-    return {number: sum(own) / len(own) for number, own in losses.items()}
+def _curve(line: Mapping[str, Any]) -> Curve:
+    points = [(int(step), float(s), float(loss)) for step, s, loss in line["points"]]
+    if not points or not all(s > 0 and loss > 0 for _, s, loss in points):
+        raise ValueError("a curve must have points, with positive seconds and losses")
+    return Curve(
+        str(line["mode"]),
+        str(line["cell"]),
+        dict(line["options"]),
+        dict(line["network"]),
+        dict(line["versions"]),
+        dict(line["machine"]),
+        int(line["threads"]),
+        str(line["at"]),
+        points,
+    )

@@ -22,7 +22,7 @@ RATIOS = ["baseline_value", "ratio", "ratio_a", "ratio_b", "verdict"]
 
 
 def to_baseline(rows: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
-    """Rows of all other backends with ``ratio`` = baseline's value / its own value.
+    """Return the rows of all other backends with ``ratio`` = baseline's value / its own value.
 
     Above 1 the backend is the better one. ``ratio_a`` and ``ratio_b`` bound the 99 % interval, NaN
     where asv gave none; ``verdict`` is ``faster`` or ``slower`` where the interval excludes 1, and
@@ -50,7 +50,7 @@ def to_baseline(rows: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
 
 
 def summary(ratios: pd.DataFrame, by: tuple[str, ...] = ("kind", "backend", "cell")) -> Any:
-    """Geometric mean, extremes and counts of the ratios in each group, as a frame."""
+    """Return geometric mean, extremes and counts of the ratios in each group, as a frame."""
     grouped = ratios.groupby(list(by), sort=False)
     return grouped.agg(
         mean=("ratio", lambda ratio: float(np.exp(np.log(ratio).mean()))),
@@ -63,7 +63,7 @@ def summary(ratios: pd.DataFrame, by: tuple[str, ...] = ("kind", "backend", "cel
 
 
 def break_even(extra: float, baseline: float, own: float) -> float:
-    """Calls after which a one-off cost of ``extra`` seconds has been won back; inf for never.
+    """Return the calls that win back a one-off cost of ``extra`` seconds; inf for never.
 
     ``baseline`` and ``own`` are seconds per call. NaN where one of the three is not known.
     """
@@ -79,7 +79,7 @@ def _without_backend(params: tuple[tuple[str, str], ...]) -> tuple[tuple[str, st
 
 
 def log_error(low: pd.Series[float], high: pd.Series[float]) -> pd.Series[float]:
-    """Standard error of the logarithm; NaN for an interval that is missing, infinite or empty."""
+    """Return the standard error of the logarithm; NaN for an interval that tells nothing."""
     usable = (low > 0) & np.isfinite(high) & (high >= low)
     width = (high / low).where(usable).map(math.log, na_action="ignore")
     return width / (2 * Z99)

@@ -1,22 +1,18 @@
-"""What ``rnnbench train --save`` and ``rnnbench search --save`` left beside asv's results.
+"""Trainings and searches that ``rnnbench train --save`` and ``rnnbench search --save`` left.
 
-Read are ``<results_dir>/training/<host>.jsonl``, of which the newest line of the same settings
-counts, and ``<results_dir>/search/<host>.jsonl``, of which the newest of a study does. What cannot
-be read becomes a problem in words.
+They lie in ``<results_dir>/training/<host>.jsonl`` and ``<results_dir>/search/<host>.jsonl``.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnnbench.judge.site.data.records import json_lines
+from reports.data import kept
 
-SCHEMA = 1
 TRAINING, SEARCH = "training", "search"
 BASELINE = "native"
 UNIT, SMALLEST = 2.0**-24, 0.01
@@ -44,7 +40,7 @@ class Trained:
 
     @property
     def score(self) -> float:
-        """The last on the test part; NaN without one."""
+        """The last score on the test part; NaN without one."""
         scores = self.curve["scores"]
         return float(scores[-1]) if scores else math.nan
 
@@ -73,7 +69,7 @@ class Training:
         return "accuracy" if self.kind == "classification" else "mean squared error"
 
     def without(self, *names: str) -> tuple[tuple[str, Any], ...]:
-        """The settings but for those: what two calls that differ in them only have in common."""
+        """Return the settings but for those named, in the order of their names."""
         return tuple(item for item in sorted(self.settings.items()) if item[0] not in names)
 
 
@@ -99,45 +95,29 @@ class Machine:
     searches: list[Search] = field(default_factory=list)
 
 
-def read(results_dir: Path) -> tuple[list[Machine], list[str]]:
-    """Machines by the names of their hosts, and a sentence for each file with broken lines."""
-    machines: dict[str, Machine] = {}
-    problems: list[str] = []
-
-    def newest(folder: str, parse: Callable[[Any], Any], key: Callable[[Any], str]) -> None:
-        for path in sorted((results_dir / folder).glob("*.jsonl")):
-            found = [parse(line) for line in json_lines(path)]
-            broken = sum(one is None for one in found)
-            if broken:
-                problems.append(f"{folder}/{path.name}: {broken} broken line(s) passed over.")
-            kept = {key(one): one for one in found if one is not None}
-            machine = machines.setdefault(path.stem, Machine(path.stem))
-            (machine.trainings if folder == TRAINING else machine.searches).extend(kept.values())
-
-    newest(TRAINING, _training, lambda one: json.dumps(one.settings, sort_keys=True))
-    newest(SEARCH, _search, lambda one: str(one.study))
-    return [machines[host] for host in sorted(machines)], problems
+def read(results_dir: Path, problems: list[str]) -> list[Machine]:
+    """Return machines by their hosts' names; what could not be read is added to ``problems``."""
+    trained = kept.newest(results_dir / TRAINING, _training, lambda one: one.without(), problems)
+    searched = kept.newest(results_dir / SEARCH, _search, lambda one: one.study, problems)
+    return [
+        Machine(host, trained.get(host, []), searched.get(host, []))
+        for host in sorted({*trained, *searched})
+    ]
 
 
-def _training(line: Mapping[str, Any] | None) -> Training | None:
-    """None for a line of another schema, or one that lacks something."""
-    try:
-        if line is None or line["schema"] != SCHEMA:
-            return None
-        band = line["band"]
-        return Training(
-            str(line["at"]),
-            dict(line["machine"]),
-            dict(line["versions"]),
-            int(line["threads"]),
-            dict(line["settings"]),
-            line["task"]["kind"],
-            float(line["target"]),
-            band,
-            tuple(_run(run, band) for run in line["runs"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
+def _training(line: Mapping[str, Any]) -> Training:
+    band = line["band"]
+    return Training(
+        str(line["at"]),
+        dict(line["machine"]),
+        dict(line["versions"]),
+        int(line["threads"]),
+        dict(line["settings"]),
+        line["task"]["kind"],
+        float(line["target"]),
+        band,
+        tuple(_run(run, band) for run in line["runs"]),
+    )
 
 
 def _run(given: Mapping[str, Any], band: Mapping[str, Any] | None) -> Trained:
@@ -162,28 +142,21 @@ def _run(given: Mapping[str, Any], band: Mapping[str, Any] | None) -> Trained:
 
 
 def _errors(values: list[float], expected: list[float]) -> list[float]:
-    """|own − oracle's| / |oracle's| in units of float32's roundoff; at least a hundredth of one."""
+    """Return |own − oracle's| / |oracle's| in float32's roundoff; at least a hundredth of it."""
     return [
         max(abs(own - exact) / abs(exact) / UNIT, SMALLEST)
         for own, exact in zip(values, expected, strict=False)
     ]
 
 
-def _search(line: Mapping[str, Any] | None) -> Search | None:
-    """None for a line of another schema, or one that lacks something."""
-    try:
-        if line is None or line["schema"] != SCHEMA:
-            return None
-        needed = ("slot", "value", "lr", "hidden_size", "layers", "dropout", "seconds", "diverged")
-        trials = tuple({name: trial[name] for name in needed} for trial in line["trials"])
-        return Search(
-            str(line["at"]),
-            str(line["study"]),
-            dict(line["plan"]),
-            int(line["failed"]),
-            trials,
-            line["best"],
-            line["test"],
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
+def _search(line: Mapping[str, Any]) -> Search:
+    needed = ("slot", "value", "lr", "hidden_size", "layers", "dropout", "seconds", "diverged")
+    return Search(
+        str(line["at"]),
+        str(line["study"]),
+        dict(line["plan"]),
+        int(line["failed"]),
+        tuple({name: trial[name] for name in needed} for trial in line["trials"]),
+        line["best"],
+        line["test"],
+    )

@@ -27,13 +27,13 @@ from asv.machine import Machine, MachineCollection
 from asv.util import UserError
 from benchmarks import cases, records
 
-from reports.jobs import summary, torch_facts
-from rnnbench.judge.site.data.records import plain
 from reports.data.rows import load_rows
+from reports.jobs import summary, torch_facts
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
 from rnnbench.exit_codes import BROKEN, USAGE
 from rnnbench.judge.nightly import lock
+from rnnbench.judge.site.data.results import plain
 
 CONFIG = Path("asv.conf.json")
 LOG = Path(".asv/bench.log")

@@ -1,4 +1,4 @@
-"""What a run came to: counts, parity and speed per cell and backend, and the exit code."""
+"""The summary of a run: counts, parity and speed per cell and backend, and the exit code."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from reports.data import ratios
-from rnnbench.judge.site.html import text
-from reports.data.rows import MEASURED, Status
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, NOTHING_MEASURED
+from rnnbench.judge.site.data.results import MEASURED, Status
+from rnnbench.judge.site.html import text
 
 REASONS_SHOWN = 20
 
@@ -52,7 +52,7 @@ class Summary:
 
 
 def summarise(rows: pd.DataFrame, **facts: Any) -> Summary:
-    """The rows of one run in short; ``facts`` are the fields that rows do not know."""
+    """Return the rows of one run in short; ``facts`` are the fields that rows do not know."""
     return Summary(
         statuses={str(status): int(n) for status, n in rows["status"].value_counts().items()},
         speed=_speed(rows[rows["group"] == "speed"]),
@@ -88,17 +88,17 @@ def _speed(rows: pd.DataFrame) -> list[Line]:
 
 
 def _geometric(values: pd.Series[float]) -> float:
-    """Geometric mean; NaN of nothing."""
+    """Return the geometric mean; NaN of nothing."""
     return math.exp(sum(map(math.log, values)) / len(values)) if len(values) else math.nan
 
 
 def _or_none(value: float) -> float | None:
-    """JSON has no NaN."""
+    """Return None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value
 
 
 def _unmeasured(rows: pd.DataFrame) -> dict[str, int]:
-    """Why cases have no number, the commonest reason first."""
+    """Return why cases have no number, the commonest reason first."""
     sentences = [
         f"{status}: {backend or benchmark}: {reason or 'no reason given'}"
         for status, backend, benchmark, reason in zip(

@@ -1,15 +1,14 @@
 """Facts about torch itself that this suite found: each is a small program that shows it again.
 
-``python -m reports.jobs.torch_facts`` runs them all and keeps what they saw beside asv's results, from
-where the report's page "What torch does" is made; ``python -m reports.jobs.torch_facts NAME`` runs one
-and prints it. A fact that no longer holds is shown as such, not dropped.
+``python -m reports.jobs.torch_facts`` runs them all and keeps what they saw beside asv's results,
+from where the report's page "What torch does" is made; with a NAME it runs one and prints it. A
+fact that no longer holds is shown as such, not dropped.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import time
 import warnings
@@ -23,14 +22,15 @@ from typing import Annotated, Any
 
 import typer
 
-FOLDER = "torch_facts"
-COMMAND = "python -m reports.jobs.torch_facts"
+from reports.data.facts import COMMAND, FOLDER
+from rnnbench.files import atomic
+
 KINDS = ("RNN", "GRU", "LSTM")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A claim about torch, and the function that looks whether it holds and says what it saw."""
+    """A claim about torch; ``look`` returns whether it holds, and what was seen."""
 
     name: str
     claim: str
@@ -67,7 +67,7 @@ def _module(kind: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def _complaint(call: Callable[[], Any]) -> str:
-    """First line of the error that a call raises; empty if it raises none."""
+    """Return the first line of the error that a call raises; empty if it raises none."""
     try:
         call()
     except Exception as error:  # noqa: BLE001 (which one is what is looked at)
@@ -313,8 +313,7 @@ def observe(chosen: Fact) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         holds, seen = chosen.look()
-    said = {key: value for key, value in asdict(chosen).items() if key != "look"}
-    return said | {
+    return _claim(chosen) | {
         "holds": holds,
         "seen": seen,
         "command": f"{COMMAND} {chosen.name}",
@@ -326,8 +325,12 @@ def observe(chosen: Fact) -> dict[str, Any]:
     }
 
 
+def _claim(chosen: Fact) -> dict[str, Any]:
+    return {key: value for key, value in asdict(chosen).items() if key != "look"}
+
+
 def collect(results_dir: Path) -> Path:
-    """Run all and keep what was seen, a line a fact; one whose program breaks is kept as that.
+    """Run all and keep what was seen, a line per fact; one whose program breaks is kept as that.
 
     Not as .json: asv takes every such file below its results for a result of its own.
     """
@@ -336,15 +339,10 @@ def collect(results_dir: Path) -> Path:
         try:
             found.append(observe(chosen))
         except Exception as error:  # noqa: BLE001 (one broken fact must not cost the others)
-            broken = {key: value for key, value in asdict(chosen).items() if key != "look"}
             seen = f"the program broke: {type(error).__name__}: {error}".splitlines()[0]
-            found.append(broken | {"holds": None, "seen": seen})
+            found.append(_claim(chosen) | {"holds": None, "seen": seen})
     target = results_dir / FOLDER / f"{platform.node()}.jsonl"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(f".{os.getpid()}")
-    part.write_text("".join(json.dumps(one) + "\n" for one in found), encoding="utf-8")
-    part.replace(target)
-    return target
+    return atomic.write(target, "".join(json.dumps(one) + "\n" for one in found))
 
 
 def main(

@@ -1,41 +1,35 @@
-"""The page "Cold and warm": what is paid once, and after how many calls that is won back."""
+"""The page "Cold and warm": one-off costs, and after how many calls they are won back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from reports.sections import costs
 from reports.data import ratios
-from rnnbench.judge.site.html import page
-from reports.data.rows import backends, groups
+from reports.data.report import Report
+from reports.data.rows import groups, series_of
+from reports.pages.template import fill
+from reports.sections import costs
+from rnnbench.judge.site.html.page import Frame
 
 
-@dataclass
-class Section:
-    """One machine and environment at its newest commit."""
-
-    anchor: str
-    machine: str
-    environment: str
-    commit: str
-    series: dict[str, int]
-    cold: costs.Cold
-    every: costs.BreakEven
-
-
-def render(newest: pd.DataFrame, project: str, foot: Sequence[str]) -> str:
-    """The whole page as text."""
-    sections: list[Section] = []
-    for (machine, environment), rows in groups(newest, "machine", "environment"):
-        series = {name: rank for rank, name in enumerate(backends(rows))}
-        compared = ratios.to_baseline(rows)
-        cold = costs.cold(rows, compared, series)
-        every = costs.every_break_even(rows, compared, series)
-        commit = str(rows["commit"].iloc[0])
-        sections.append(
-            Section(f"w{len(sections)}", machine, environment, commit, series, cold, every)
+def render(report: Report, frame: Frame) -> str:
+    """Return the whole page as text."""
+    sections = [
+        {"anchor": f"w{number}", "machine": machine, "environment": environment} | _section(rows)
+        for number, ((machine, environment), rows) in enumerate(
+            groups(report.newest, "machine", "environment")
         )
-    return page.page("cold.html.j2", project=project, foot=foot, sections=sections)
+    ]
+    return fill("cold.html.j2", frame, sections=sections)
+
+
+def _section(rows: pd.DataFrame) -> dict[str, Any]:
+    series, compared = series_of(rows), ratios.to_baseline(rows)
+    return {
+        "commit": str(rows["commit"].iloc[0]),
+        "series": series,
+        "cold": costs.cold(rows, compared, series),
+        "every": costs.every_break_even(rows, compared, series),
+    }

@@ -9,7 +9,7 @@ common with those at the last clean commit.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
@@ -17,9 +17,12 @@ from typing import Any
 import pandas as pd
 
 from reports.data import ratios
-from rnnbench.judge.site.html import page, text
-from reports.data.rows import backends, groups
+from reports.data.report import Report
+from reports.data.rows import groups, series_of
+from reports.pages.template import fill
 from reports.sections.speed import PHASES
+from rnnbench.judge.site.html import text
+from rnnbench.judge.site.html.page import Frame
 
 WHERE = ["kind", "cell", "layers", "directions"]
 Place = tuple[Any, ...]
@@ -50,46 +53,24 @@ class Grid:
     boundaries: list[str]
 
 
-@dataclass
-class Section:
-    """One machine and environment."""
-
-    anchor: str
-    machine: str
-    environment: str
-    commit: str
-    base: str
-    series: dict[str, int]
-    phases: list[tuple[str, list[Grid]]]
-    moved: list[str]
-    compared: int
-    """Cases that were measured at the last clean commit, too."""
-
-
-def render(
-    rows: pd.DataFrame,
-    newest: pd.DataFrame,
-    bases: Mapping[str, str],
-    project: str,
-    foot: Sequence[str],
-) -> str:
-    """The whole page; ``rows`` hold the newest commits and ``bases``, the last clean ones."""
-    sections: list[Section] = []
-    for (machine, environment), own in groups(newest, "machine", "environment"):
+def render(report: Report, bases: Mapping[str, str], frame: Frame) -> str:
+    """Return the whole page; ``bases``: machine → its last clean commit."""
+    sections: list[dict[str, Any]] = []
+    rows = report.rows
+    for (machine, environment), own in groups(report.newest, "machine", "environment"):
         base = bases.get(machine, "")
         before = rows[
             (rows["machine"] == machine)
             & (rows["environment"] == environment)
             & (rows["commit"] == base)
         ]
-        section = _section(f"x{len(sections)}", machine, environment, own, before)
-        section.base = base
-        sections.append(section)
-    return page.page("crossovers.html.j2", project=project, foot=foot, sections=sections)
+        about = {"machine": machine, "environment": environment, "base": base}
+        sections.append({"anchor": f"x{len(sections)}"} | about | _section(own, before))
+    return fill("crossovers.html.j2", frame, sections=sections)
 
 
 def winners(rows: pd.DataFrame) -> dict[Place, Winner]:
-    """(phase, cell, layers, directions, T, shape) → the fastest, where two or more were timed."""
+    """Return (phase, cell, layers, directions, T, shape) → the fastest of two or more timed."""
     timed = rows[(rows["group"] == "speed") & (rows["value"] > 0) & rows["backend"].notna()]
     timed = timed.assign(error=ratios.log_error(timed["ci_a"], timed["ci_b"]))
     timed = timed.sort_values("value", kind="stable")
@@ -107,7 +88,7 @@ def winners(rows: pd.DataFrame) -> dict[Place, Winner]:
 
 
 def _winner(timed: Mapping[str, tuple[float, float]]) -> Winner:
-    """``timed``: backend → seconds and their relative standard error, the fastest first."""
+    """Return the fastest; ``timed``: backend → seconds and relative standard error, in order."""
     (first, (least, error)), *others = timed.items()
     tied = []
     for backend, (value, other) in others:
@@ -119,7 +100,7 @@ def _winner(timed: Mapping[str, tuple[float, float]]) -> Winner:
 
 
 def moved(now: Mapping[Place, Winner], before: Mapping[Place, Winner]) -> list[str]:
-    """A sentence for each case that another backend wins than before, beyond doubt."""
+    """Return a sentence for each case that another backend wins than before, beyond doubt."""
     return [
         f"{described(place)}: {_names(before[place])} → {_names(winner)}"
         for place, winner in now.items()
@@ -128,7 +109,7 @@ def moved(now: Mapping[Place, Winner], before: Mapping[Place, Winner]) -> list[s
 
 
 def described(place: Place) -> str:
-    """``gru, inference, T=128, medium``."""
+    """Return ``gru, inference, T=128, medium``."""
     kind, cell, layers, directions, T, shape = place
     nets = [text.plural(layers, "layer")] if isinstance(layers, int) and layers > 1 else []
     nets += ["both directions"] * (directions == 2)
@@ -139,25 +120,19 @@ def _names(winner: Winner) -> str:
     return " or ".join([winner.backend, *winner.tied])
 
 
-def _section(
-    anchor: str, machine: str, environment: str, rows: pd.DataFrame, before: pd.DataFrame
-) -> Section:
+def _section(rows: pd.DataFrame, before: pd.DataFrame) -> dict[str, Any]:
+    """Return one machine and environment; ``compared``: cases measured at the base, too."""
     now, then = winners(rows), winners(before)
-    series = {name: rank for rank, name in enumerate(backends(rows))}
     phases: dict[str, list[Grid]] = {}
     for where in dict.fromkeys(place[:4] for place in now):
         phases.setdefault(where[0], []).append(_grid(where, now))
-    return Section(
-        anchor=anchor,
-        machine=machine,
-        environment=environment,
-        commit=str(rows["commit"].iloc[0]),
-        base="",
-        series=series,
-        phases=sorted(phases.items(), key=lambda phase: (phase[0] not in PHASES, phase[0])),
-        moved=moved(now, then),
-        compared=len(set(now) & set(then)),
-    )
+    return {
+        "commit": str(rows["commit"].iloc[0]),
+        "series": series_of(rows),
+        "phases": sorted(phases.items(), key=lambda phase: (phase[0] not in PHASES, phase[0])),
+        "moved": moved(now, then),
+        "compared": len(set(now) & set(then)),
+    }
 
 
 def _grid(where: Place, now: Mapping[Place, Winner]) -> Grid:
@@ -182,14 +157,14 @@ def _grid(where: Place, now: Mapping[Place, Winner]) -> Grid:
 
 
 def _boundary(first: str, last: str, at: str, a: Winner | None, b: Winner | None) -> str:
-    """A sentence where winners differ beyond doubt, else empty."""
+    """Return a sentence where winners differ beyond doubt, else empty text."""
     if a is None or b is None or a.names & b.names:
         return ""
     return f"{at}: {_names(a)} at {first}, {_names(b)} at {last}"
 
 
 def _sizes() -> Mapping[str, Any]:
-    """The suite's shapes; another project's names stand for themselves."""
+    """Return the suite's shapes by name."""
     try:
         from benchmarks.cases import SHAPES  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
@@ -198,7 +173,7 @@ def _sizes() -> Mapping[str, Any]:
 
 
 def _shape(name: str) -> str:
-    """``medium (B=16, H=128)``."""
+    """Return ``medium (B=16, H=128)``."""
     size = _sizes().get(name)
     return f"{name} (B={size.B}, H={size.H})" if size else str(name)
 

@@ -7,18 +7,24 @@ results. What was not measured is replaced by the command that measures it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
-from rnnbench.judge.site.html import dots, page, text
-from reports.sections import costs, losing
-from reports.data import ratios
 from reports.charts import roofline
+from reports.data import ratios
 from reports.data.comparisons import BASELINE, OURS, SHOWN_AS, Compared, Machine, Ratio, Result
-from reports.data.rows import Loaded, Status, backends, groups, latest
-from reports.sections.speed import PHASES, Figure, absent_figure, ratio_figure
+from reports.data.report import Report
+from reports.data.rows import groups, series_of
+from reports.pages.template import fill
+from reports.sections import costs, losing
+from reports.sections.speed import PHASES, absent_figure, ratio_figure
+from rnnbench.judge.site.data.results import Status
+from rnnbench.judge.site.html import dots, figures, text
+from rnnbench.judge.site.html.figures import NOTHING, Figure
+from rnnbench.judge.site.html.page import Frame
 from rnnbench.spec import CELLS
 
 COMPARE = "rnnbench compare --table --save .asv/results"
@@ -65,58 +71,18 @@ class Roofs:
     lines: list[tuple[list[str], list[Figure]]]
 
 
-@dataclass
-class Cold:
-    """One-off costs in one of asv's environments."""
-
-    environment: str
-    costs: costs.Cold
-    series: dict[str, int]
-
-
-@dataclass
-class Every:
-    """Every backend's ratio to torch.nn in every case: a column each."""
-
-    backends: list[str]
-    lines: list[tuple[list[str], list[Figure]]]
-
-
-@dataclass
-class Section:
-    """All of one machine; what is empty was not measured."""
-
-    anchor: str
-    host: str
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    losses: list[losing.Losses] = field(default_factory=list)
-    settings: list[Setting] = field(default_factory=list)
-    roofs: list[Roofs] = field(default_factory=list)
-    no_roofs: list[str] = field(default_factory=list)
-    every: Every | None = None
-    cold: list[Cold] = field(default_factory=list)
-
-
-def render(
-    loaded: Loaded,
-    machines: dict[str, Machine],
-    problems: list[str],
-    project: str,
-    foot: Sequence[str],
-) -> str:
-    """The whole page as text; machines in the order of their names."""
-    cold = _cold(loaded)
-    hosts = sorted({*machines, *cold})
+def render(report: Report, frame: Frame) -> str:
+    """Return the whole page as text; machines in the order of their names."""
+    cold = _cold(report.newest)
     sections = [
-        _section(f"m{number}", host, machines.get(host, Machine(host)), cold.get(host, []))
-        for number, host in enumerate(hosts)
+        _section(f"m{number}", report.compared.get(host, Machine(host)), cold.get(host, []))
+        for number, host in enumerate(sorted({*report.compared, *cold}))
     ]
-    return page.page(
+    return fill(
         "speed.html.j2",
-        project=project,
-        foot=foot,
+        frame,
         sections=sections,
-        problems=problems,
+        problems=report.compared_problems,
         ours=OURS,
         rivals=RIVALS,
         compare=COMPARE,
@@ -124,17 +90,20 @@ def render(
     )
 
 
-def _section(anchor: str, host: str, machine: Machine, cold: list[Cold]) -> Section:
-    section = Section(anchor, host, cold=cold)
+def _section(anchor: str, machine: Machine, cold: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return all that the template shows of one machine; what is empty was not measured."""
     compared = sorted(machine.compared, key=_rank)
-    section.roofs = _roofs(machine, compared)
-    section.no_roofs = _without_roof(machine, compared)
-    if compared:
-        section.facts = _facts(compared)
-        section.losses = losing.losses(compared)
-        section.settings = _settings(machine, compared)
-        section.every = _every(compared)
-    return section
+    return {
+        "anchor": anchor,
+        "host": machine.host,
+        "facts": _facts(compared) if compared else [],
+        "losses": losing.losses(compared) if compared else [],
+        "settings": _settings(machine, compared),
+        "roofs": _roofs(machine, compared),
+        "no_roofs": _without_roof(machine, compared),
+        "every": _every(compared) if compared else None,
+        "cold": cold,
+    }
 
 
 def _rank(one: Compared) -> tuple[Any, ...]:
@@ -147,7 +116,7 @@ def _rank(one: Compared) -> tuple[Any, ...]:
 
 
 def _facts(compared: Sequence[Compared]) -> list[tuple[str, str]]:
-    """The processor, when it was measured, against whom, and the versions of the newest case."""
+    """Return the processor, when it was measured, against whom, and the newest versions."""
     newest = max(compared, key=lambda one: one.at)
     first = min(one.at for one in compared)
     when = first[:10] if first[:10] == newest.at[:10] else f"{first[:10]} to {newest.at[:10]}"
@@ -226,10 +195,10 @@ def _lanes(one: Compared) -> list[list[dots.Mark | dots.Note]]:
 
 
 def _figures(machine: Machine, one: Compared) -> list[Figure]:
-    """Time, over torch.nn, over the fastest peer, share of the roofline."""
+    """Return time, over torch.nn, over the fastest peer, share of the roofline."""
     ours = one.ours
     if ours is None or not ours.timed:
-        return [_absent(ours), *[Figure(text.NONE, look="muted")] * 3]
+        return [_absent(ours), *[NOTHING] * 3]
     speed = f"{text.number(ours.gflops)} GFLOP/s"
     time = Figure(text.quantity(ours.seconds, "seconds"), speed, ours.seconds)
     peer = SHOWN_AS.get(one.peer or "", one.peer or "")
@@ -238,7 +207,7 @@ def _figures(machine: Machine, one: Compared) -> list[Figure]:
 
 def _ratio(one: Compared, rival: str | None, note: str = "") -> Figure:
     ratio = _over(one, rival)
-    return _compared(ratio, note) if ratio else Figure(text.NONE, look="muted")
+    return _compared(ratio, note) if ratio else NOTHING
 
 
 def _compared(ratio: Ratio, note: str = "") -> Figure:
@@ -249,24 +218,24 @@ def _compared(ratio: Ratio, note: str = "") -> Figure:
 def _share(machine: Machine, one: Compared) -> Figure:
     most = machine.attainable(one)
     if most is None or one.ours is None:
-        return Figure(text.NONE, look="muted")
+        return NOTHING
     share = 100 * one.ours.gflops / most.gflops
     return Figure(f"{share:.0f} %", _limit(most.bound, most.level), share)
 
 
 def _limit(bound: str, level: str) -> str:
-    """``reads from L2``, or ``multiply-adds``."""
+    """Return ``reads from L2``, or ``multiply-adds``."""
     return f"reads from {level}" if bound == "reads" else bound
 
 
 def _absent(result: Result | None) -> Figure:
-    """Words where a backend has no time."""
+    """Return words where a backend has no time."""
     status = Status.MISSING if result is None else STATUS.get(result.status, Status.ERROR)
     return absent_figure(status, None)
 
 
 def _roofs(machine: Machine, compared: Sequence[Compared]) -> list[Roofs]:
-    """A plot for each number of threads and dtype that has both cases and a roof."""
+    """Return a plot for each number of threads and dtype that has both cases and a roof."""
     grouped: dict[tuple[int, str], list[Compared]] = {}
     for one in compared:
         if one.ours is not None and one.ours.timed and machine.attainable(one):
@@ -292,7 +261,7 @@ def _plot(machine: Machine, group: Sequence[Compared]) -> Roofs:
             roofline.Point(series[case.spec.cell], most.intensity, ours.gflops, words, hollow)
         )
         labels = [case.spec.cell, case.phase, losing.described(case)]
-        numbers = [_number(most.intensity), _number(ours.gflops), _number(most.gflops)]
+        numbers = [figures.number(n) for n in (most.intensity, ours.gflops, most.gflops)]
         bound = Figure(_limit(most.bound, most.level))
         lines.append((labels, [*numbers, _share(machine, one), bound]))
     peak = roof.peak[dtype]
@@ -302,22 +271,17 @@ def _plot(machine: Machine, group: Sequence[Compared]) -> Roofs:
         f"{text.plural(len(points), 'case')} below {text.number(peak.best)} GFLOP/s and "
         + ", ".join(f"{name} {text.number(best)} GB/s" for name, best in bandwidths.items())
     )
-    chart = roofline.plot(
-        f"Roofline, {title}", f"{description}.", peak.best, bandwidths, points
-    )
-    measured = [("multiply-adds, GFLOP/s", [_number(peak.best), _number(peak.median)])] + [
-        (f"reads from {one.level.name}, GB/s", [_number(one.rate.best), _number(one.rate.median)])
-        for one in roof.bandwidths
+    chart = roofline.plot(f"Roofline, {title}", f"{description}.", peak.best, bandwidths, points)
+    rates = [("multiply-adds, GFLOP/s", peak)]
+    rates += [(f"reads from {one.level.name}, GB/s", one.rate) for one in roof.bandwidths]
+    measured = [
+        (name, [figures.number(rate.best), figures.number(rate.median)]) for name, rate in rates
     ]
     return Roofs(title, roof.steady, chart, series, measured, lines)
 
 
-def _number(value: float) -> Figure:
-    return Figure(text.number(value), sort=value)
-
-
 def _without_roof(machine: Machine, compared: Sequence[Compared]) -> list[str]:
-    """Why cases are on no plot, in sentences."""
+    """Return why cases are on no plot, in sentences."""
     if not compared:
         return ["There are no cases to be put on a roofline."]
     if machine.roofline is None:
@@ -335,13 +299,14 @@ def _without_roof(machine: Machine, compared: Sequence[Compared]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _every(compared: Sequence[Compared]) -> Every:
+def _every(compared: Sequence[Compared]) -> dict[str, Any]:
+    """Return every backend's ratio to torch.nn in every case: a column each."""
     names = list(dict.fromkeys(name for one in compared for name in one.results))
     lines = []
     for one in compared:
         labels = [str(one.threads), one.case.phase, one.case.spec.cell, losing.described(one.case)]
         lines.append((labels, [_of_backend(one.results.get(name)) for name in names]))
-    return Every(names, lines)
+    return {"backends": names, "lines": lines}
 
 
 def _of_backend(result: Result | None) -> Figure:
@@ -353,12 +318,13 @@ def _of_backend(result: Result | None) -> Figure:
     return _compared(result.over[BASELINE], time)
 
 
-def _cold(loaded: Loaded) -> dict[str, list[Cold]]:
-    """Machine → one-off costs of its newest commit, by environment."""
-    found: dict[str, list[Cold]] = {}
-    for (machine, environment), rows in groups(latest(loaded.rows), "machine", "environment"):
-        series = {name: rank for rank, name in enumerate(backends(rows))}
+def _cold(newest: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Return machine → one-off costs of its newest commit, by environment."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (machine, environment), rows in groups(newest, "machine", "environment"):
+        series = series_of(rows)
         made = costs.cold(rows, ratios.to_baseline(rows), series)
         if made:
-            found.setdefault(machine, []).append(Cold(environment, made, series))
+            one = {"environment": environment, "costs": made, "series": series}
+            found.setdefault(machine, []).append(one)
     return found

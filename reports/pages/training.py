@@ -1,30 +1,32 @@
 """The page "Training": the same curve on every backend, how fast, and what mistakes cost.
 
-Its figures come from ``rnnbench train --save`` and ``rnnbench search --save`` (`trainings`);
+Its figures come from ``rnnbench train --save`` and ``rnnbench search --save``;
 ``python -m reports.jobs.training_runs`` makes all that it has a place for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 from markupsafe import Markup
 
-from rnnbench.judge.site.html import dots, page, text
 from reports.charts import training
-from reports.data import trainings
-from reports.sections.speed import Figure
+from reports.data.report import Report
 from reports.data.trainings import BASELINE, Machine, Search, Trained, Training
+from reports.pages.template import fill
+from rnnbench.judge.site.html import dots, figures, text
+from rnnbench.judge.site.html.figures import NOTHING, Figure
+from rnnbench.judge.site.html.page import Frame
 from rnnbench.training.settings import ADDING, RIGHT, VOWELS
 
 COMMAND = "python -m reports.jobs.training_runs"
 BAND = "the band"
 GOOD, BAD = ("ok", "not judged"), ("left the band", "diverged", "broke")
-NOTHING = Figure(text.NONE, look="muted")
+Values = Sequence[float | None]
 
 
 @dataclass
@@ -32,39 +34,28 @@ class Panel:
     """Charts side by side, what their marks mean, and the same figures as a table."""
 
     title: str
-    note: str
     charts: list[Markup]
     series: dict[str, int]
     corner: str
     heads: list[str]
     lines: list[tuple[str, list[Figure]]]
+    note: str = ""
     sentences: list[str] = field(default_factory=list)
 
 
-@dataclass
-class Section:
-    """All of one machine; what is empty was not run."""
-
-    anchor: str
-    host: str
-    facts: list[tuple[str, str]]
-    parts: list[tuple[str, str, list[Panel]]]
-
-
-def render(results_dir: Path, project: str, foot: Sequence[str] = ()) -> str:
-    """The whole page as text."""
-    machines, problems = trainings.read(results_dir)
-    return page.page(
+def render(report: Report, frame: Frame) -> str:
+    """Return the whole page as text."""
+    return fill(
         "training.html.j2",
-        project=project,
-        foot=foot,
-        sections=[_section(f"m{number}", one) for number, one in enumerate(machines)],
-        problems=problems,
+        frame,
+        sections=[_section(f"m{number}", one) for number, one in enumerate(report.trained)],
+        problems=report.trained_problems,
         command=COMMAND,
     )
 
 
-def _section(anchor: str, machine: Machine) -> Section:
+def _section(anchor: str, machine: Machine) -> dict[str, Any]:
+    """Return all of one machine; what is empty was not run."""
     own = machine.trainings
     right = [one for one in own if one.settings["reading"] == RIGHT]
     parts = [
@@ -108,7 +99,7 @@ def _section(anchor: str, machine: Machine) -> Section:
         else []
     )
     facts += list(newest.versions.items()) if newest else []
-    return Section(anchor, machine.host, facts, parts)
+    return {"anchor": anchor, "host": machine.host, "facts": facts, "parts": parts}
 
 
 def _name(one: Training) -> str:
@@ -127,51 +118,32 @@ def _score(value: float, one: Training) -> str:
     return f"{100 * value:.1f} %" if one.unit == "accuracy" else text.number(value)
 
 
+def _series(names: Iterable[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names)}
+
+
+def _lines(series: dict[str, int], curves: Iterable[tuple[str, Values]]) -> list[training.Line]:
+    return [training.Line(name, values, series[name]) for name, values in curves]
+
+
 def _backends(one: Training) -> Panel:
     assert one.band is not None
-    series = {run.backend: number for number, run in enumerate(one.runs)}
-    losses = [
-        training.Line(run.backend, run.curve["losses"], series[run.backend])
-        for run in one.runs
-    ]
-    norms = [
-        training.Line(run.backend, run.curve["norms"], series[run.backend])
-        for run in one.runs
-    ]
-    limit = training.Line(BAND, one.band["widths"]["loss"], None)
-    wide = training.Line(BAND, one.band["widths"]["gradient norm"], None)
-    apart = {
-        name: [
-            training.Line(run.backend, run.errors[name], series[run.backend])
-            for run in one.runs
-        ]
-        for name in ("losses", "norms")
-    }
-    title = _name(one)
-    pictures = [
-        training.plot(f"Loss: {title}", "All backends, one curve.", losses, "step", "loss"),
-        training.plot(
-            f"Gradient norm: {title}", "All backends, one curve.", norms, "step", "gradient norm"
-        ),
-        training.plot(
-            f"Error of the loss: {title}", "Each backend and its band.",
-            [*apart["losses"], limit], "step", "error of the loss, eps",
-        ),
-        training.plot(
-            f"Error of the gradient norm: {title}", "Each backend and its band.",
-            [*apart["norms"], wide], "step", "error of the gradient norm, eps",
-        ),
-    ]  # fmt: skip
+    series, widths, title = _series(run.backend for run in one.runs), one.band["widths"], _name(one)
+    same, apart = [], []
+    for name, curve, width in (
+        ("loss", "losses", "loss"),
+        ("gradient norm", "norms", "gradient norm"),
+    ):
+        own = _lines(series, [(run.backend, run.curve[curve]) for run in one.runs])
+        errors = _lines(series, [(run.backend, run.errors[curve]) for run in one.runs])
+        limit = training.Line(BAND, widths[width], None)
+        said, up = "All backends, one curve.", f"error of the {name}, eps"
+        same.append(training.plot(f"{_capital(name)}: {title}", said, own, "step", name))
+        said, shown = "Each backend and its band.", [*errors, limit]
+        apart.append(training.plot(f"Error of the {name}: {title}", said, shown, "step", up))
     native = next((run for run in one.runs if run.backend == BASELINE), None)
-    heads = [
-        "Verdict",
-        "Of the band",
-        "Test",
-        f"To {_score(one.target, one)}",
-        "native / own",
-        "An epoch",
-        "First step",
-    ]
+    target = f"To {_score(one.target, one)}"
+    heads = ["Verdict", "Of the band", "Test", target, "native / own", "An epoch", "First step"]
     lines = [(run.backend, _figures(run, one, native)) for run in one.runs]
     oracle = one.band["curve"]["scores"]
     low, high = one.band["scores"]
@@ -181,25 +153,23 @@ def _backends(one: Training) -> Panel:
         f"{_score(high, one)}."
     ]
     sentences += [f"{run.backend}: {run.detail}" for run in one.runs if run.detail]
-    return Panel(title, "", pictures, series, "Backend", heads, lines, sentences)
+    charts = [*same, *apart]
+    return Panel(title, charts, series, "Backend", heads, lines, sentences=sentences)
 
 
 def _figures(run: Trained, one: Training, native: Trained | None) -> list[Figure]:
     mark = "✔" if run.status in GOOD else "✖" if run.status in BAD else "–"
     look = "good" if run.status in GOOD else "bad" if run.status in BAD else "muted"
     steps = f"{run.gated} steps" if run.gated else ""
-    share = (
-        NOTHING if math.isnan(run.share) else Figure(f"{100 * run.share:.0f} %", steps, run.share)
-    )
-    score = NOTHING if math.isnan(run.score) else Figure(_score(run.score, one), sort=run.score)
+    share = Figure(f"{100 * run.share:.0f} %", steps, run.share)
     return [
         Figure(f"{mark} {run.status}", look=look),
-        share,
-        score,
+        NOTHING if math.isnan(run.share) else share,
+        NOTHING if math.isnan(run.score) else Figure(_score(run.score, one), sort=run.score),
         _to_target(run),
         _ratio(run, native),
-        _seconds(run.epoch_seconds),
-        _seconds(run.warm_up or math.nan),
+        figures.quantity(run.epoch_seconds, "seconds"),
+        figures.quantity(run.warm_up or math.nan, "seconds"),
     ]
 
 
@@ -207,23 +177,18 @@ def _to_target(run: Trained) -> Figure:
     if run.seconds_to_target is None:
         return Figure("never", look="muted")
     epochs = text.plural(run.epochs_to_target or 0, "epoch")
-    return Figure(text.quantity(run.seconds_to_target, "seconds"), epochs, run.seconds_to_target)
+    return figures.quantity(run.seconds_to_target, "seconds", epochs)
 
 
 def _ratio(run: Trained, native: Trained | None) -> Figure:
-    """native's time to the target over the own."""
+    """Return native's time to the target over the own."""
     if native is None or not native.seconds_to_target or not run.seconds_to_target:
         return NOTHING
-    ratio = native.seconds_to_target / run.seconds_to_target
-    return Figure(text.ratio(ratio), sort=ratio)
-
-
-def _seconds(value: float) -> Figure:
-    return NOTHING if math.isnan(value) else Figure(text.quantity(value, "seconds"), sort=value)
+    return figures.times(native.seconds_to_target / run.seconds_to_target)
 
 
 def _clipping(own: Sequence[Training]) -> list[Panel]:
-    """Calls that differ in clip alone, where one of them does not clip."""
+    """Compare calls that differ in clip alone, where one of them does not clip."""
     panels = []
     for group in _grouped(own, "clip"):
         if len(group) < 2 or all(one.settings["clip"] for one in group):
@@ -233,24 +198,17 @@ def _clipping(own: Sequence[Training]) -> list[Panel]:
             for one in sorted(group, key=lambda one: one.settings["clip"])
             for run in one.runs
         ]
-        series = {name: number for number, (name, *_) in enumerate(runs)}
-        norms = [
-            training.Line(name, run.curve["norms"], series[name]) for name, _, run in runs
-        ]
+        series = _series(name for name, *_ in runs)
+        norms = _lines(series, [(name, run.curve["norms"]) for name, _, run in runs])
         title = _name(group[0]).rsplit(", ", 1)[0]
-        chart = training.plot(
-            f"Gradient norm: {title}",
-            "With and without clipping.",
-            norms,
-            "step",
-            "norm of the gradient",
-        )
+        said, up = "With and without clipping.", "norm of the gradient"
+        chart = training.plot(f"Gradient norm: {title}", said, norms, "step", up)
         lines = [
             (
                 name,
                 [
-                    _number(median(run.curve["norms"]) if run.curve["norms"] else math.nan),
-                    _number(max(run.curve["norms"], default=math.nan)),
+                    figures.number(median(run.curve["norms"] or [math.nan])),
+                    figures.number(max(run.curve["norms"], default=math.nan)),
                     Figure(_score(run.score, one), look="" if run.status in GOOD else "bad"),
                     Figure(run.status, look="good" if run.status in GOOD else "bad"),
                 ],
@@ -259,20 +217,20 @@ def _clipping(own: Sequence[Training]) -> list[Panel]:
         ]
         heads = ["Median norm", "Largest norm", "Last test score", "Status"]
         sentences = [f"{name}: {run.detail}" for name, _, run in runs if run.detail]
-        panels.append(Panel(title, "", [chart], series, "", heads, lines, sentences))
+        panels.append(Panel(title, [chart], series, "", heads, lines, sentences=sentences))
     return panels
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _whole(value: int) -> Figure:
     return Figure(text.count(value), sort=value)
 
 
-def _number(value: float) -> Figure:
-    return Figure(text.number(value), sort=value)
-
-
 def _grouped(own: Sequence[Training], *names: str) -> list[list[Training]]:
-    """Calls whose settings are the same but for ``names``."""
+    """Group calls whose settings are the same but for ``names``."""
     found: dict[tuple[tuple[str, object], ...], list[Training]] = {}
     for one in own:
         found.setdefault(one.without(*names), []).append(one)
@@ -280,7 +238,7 @@ def _grouped(own: Sequence[Training], *names: str) -> list[list[Training]]:
 
 
 def _planted(own: Sequence[Training]) -> list[Panel]:
-    """Readings side by side, means over the seeds that all of them have."""
+    """Compare readings, by means over the seeds that all of them have."""
     panels = []
     for group in _grouped(own, "reading", "seed"):
         readings: dict[str, dict[int, Training]] = {}
@@ -295,39 +253,27 @@ def _planted(own: Sequence[Training]) -> list[Panel]:
         scores = {name: [readings[name][seed].runs[0].score for seed in seeds] for name in ordered}
         alike = {name: [readings[name][seed].runs[0].alone for seed in seeds] for name in ordered}
         lines = [(name, _cost(scores[name], scores[RIGHT], alike[name])) for name in ordered]
-        series = {name: number for number, name in enumerate(ordered)}
-        wrong = [
-            training.Line(
-                name,
-                [1 - score for score in readings[name][seeds[0]].runs[0].curve["scores"]],
-                series[name],
-            )
-            for name in ordered
-        ]
-        title = _name(group[0])
-        chart = training.plot(
-            f"Errors: {title}", "By reading.", wrong, "epoch", "share of the test part wrong"
-        )
+        series, title = _series(ordered), _name(group[0])
+        shown = {name: readings[name][seeds[0]].runs[0].curve["scores"] for name in ordered}
+        wrong = _lines(series, [(name, [1 - s for s in own]) for name, own in shown.items()])
+        up = "share of the test part wrong"
+        chart = training.plot(f"Errors: {title}", "By reading.", wrong, "epoch", up)
         note = f"Means over {text.plural(len(seeds), 'seed')}; the chart shows seed {seeds[0]}."
         heads = ["Test accuracy", "Cost", "Answered alike"]
-        panels.append(Panel(title, note, [chart], series, "Reading", heads, lines))
+        panels.append(Panel(title, [chart], series, "Reading", heads, lines, note))
     return panels
 
 
 def _cost(
     own: Sequence[float], right: Sequence[float], alike: Sequence[float | None]
 ) -> list[Figure]:
-    """Accuracy with its extremes, points lost to the right reading, share answered alike."""
+    """Return accuracy, points lost to the right reading, and the share answered alike."""
     lost = 100 * (mean(right) - mean(own))
     known = [value for value in alike if value is not None]
     extremes = f"{100 * min(own):.1f}–{100 * max(own):.1f}" if len(own) > 1 else ""
     within = max(own) >= min(right)
-    cost = Figure(
-        f"{lost:.1f} points",
-        "within the seeds’ spread" if within else "",
-        lost,
-        look="" if within else "bad",
-    )
+    spread = ("within the seeds’ spread", "") if within else ("", "bad")
+    cost = Figure(f"{lost:.1f} points", spread[0], lost, spread[1])
     return [
         Figure(f"{100 * mean(own):.1f} %", extremes, mean(own)),
         NOTHING if own is right else cost,
@@ -336,39 +282,33 @@ def _cost(
 
 
 def _lags(own: Sequence[Training]) -> list[Panel]:
-    """Cells side by side on the adding problem of one length."""
+    """Compare cells on the adding problem of one length."""
     panels = []
     for group in _grouped([one for one in own if one.settings["task"] == ADDING], "cell", "chrono"):
         if any(one.band for one in group):
             continue
-        series = {one.settings["cell"]: number for number, one in enumerate(group)}
-        lines = [
-            training.Line(
-                one.settings["cell"], one.runs[0].curve["scores"], series[one.settings["cell"]]
-            )
-            for one in group
-        ]
+        scores = [(one.settings["cell"], one.runs[0].curve["scores"]) for one in group]
+        series = _series(cell for cell, _ in scores)
         s = group[0].settings
         title = f"T={s['T']}, {s['epochs']} epochs of {s['size']:,} sequences"
         begun = sorted(one.settings["cell"] for one in group if one.settings.get("chrono"))
         note = f"Chrono initialisation: {', '.join(begun)}." if begun else ""
-        chart = training.plot(
-            f"Adding problem: {title}", "Test error by cell.", lines, "epoch", "mean squared error"
-        )
+        said, up, lines = "Test error by cell.", "mean squared error", _lines(series, scores)
+        chart = training.plot(f"Adding problem: {title}", said, lines, "epoch", up)
         table = [
             (
                 one.settings["cell"],
                 [
-                    _number(one.runs[0].score),
+                    figures.number(one.runs[0].score),
                     _to_target(one.runs[0]),
-                    _number(median(one.runs[0].curve["norms"])),
+                    figures.number(median(one.runs[0].curve["norms"])),
                 ],
             )
             for one in group
             if one.runs[0].curve["norms"]
         ]
         heads = ["Test error", f"To {text.number(group[0].target)}", "Median gradient norm"]
-        panels.append(Panel(title, note, [chart], series, "Cell", heads, table))
+        panels.append(Panel(title, [chart], series, "Cell", heads, table, note))
     return panels
 
 
@@ -392,14 +332,8 @@ def _search(one: Search) -> Panel:
     chart = dots.dot_plot(
         f"{one.study}: {what}, over the learning rate", "The best filled.", rows[:12], axis
     )
-    heads = [
-        "Accuracy, held out" if higher else "Error, held out",
-        "lr",
-        "H",
-        "L",
-        "Dropout",
-        "Time",
-    ]
+    held_out = "Accuracy, held out" if higher else "Error, held out"
+    heads = [held_out, "lr", "H", "L", "Dropout", "Time"]
     lines = [
         (
             f"slot {trial['slot']}",
@@ -407,11 +341,11 @@ def _search(one: Search) -> Panel:
                 Figure(
                     text.number(trial["value"], 4), look="good" if trial["slot"] == one.best else ""
                 ),
-                _number(trial["lr"]),
+                figures.number(trial["lr"]),
                 _whole(trial["hidden_size"]),
                 _whole(trial["layers"]),
-                _number(trial["dropout"]),
-                _seconds(trial["seconds"]),
+                figures.number(trial["dropout"]),
+                figures.quantity(trial["seconds"], "seconds"),
             ],
         )
         for trial in scored
@@ -434,4 +368,4 @@ def _search(one: Search) -> Panel:
     base = plan["base"]
     title = f"{one.study}: {plan['strategy']}, {base['cell']}, {base['epochs']} epochs a trial"
     series = {text.plural(number, "layer"): number for number in layers}
-    return Panel(title, "", [chart] if rows else [], series, "", heads, lines, sentences)
+    return Panel(title, [chart] if rows else [], series, "", heads, lines, sentences=sentences)

@@ -1,4 +1,4 @@
-"""What is paid once: import, first call, compiling; when that is won back; and memory."""
+"""One-off costs (import, first call, compiling), when they are won back, and memory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from rnnbench.judge.site.html import dots, text
 from reports.data.ratios import BASELINE, break_even
-from reports.data.rows import MEASURED, groups
-from reports.sections.speed import Figure, absent_figure, short_case
+from reports.data.rows import groups
+from reports.sections.speed import absent_figure, short_case
+from rnnbench.judge.site.data.results import MEASURED
+from rnnbench.judge.site.html import dots, figures, text
+from rnnbench.judge.site.html.figures import NOTHING, Figure
 
 EMPTY, WARM = "empty", "warm"
 
@@ -32,7 +34,7 @@ class Cold:
 
 
 def cold(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) -> Cold:
-    """Everything of the group ``cold``."""
+    """Return everything of the group ``cold``."""
     own = rows[rows["group"] == "cold"]
     first = own[own["kind"] == "firstcall"]
     compiling = own[own["kind"] == "compile"]
@@ -46,12 +48,12 @@ def cold(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) ->
     cells = list(dict.fromkeys(cell for cell, _ in keys))
     for cell, backend in sorted(keys, key=lambda key: (cells.index(key[0]), series[key[1]])):
         calls = {cache: _pick(first, backend, cell, cache) for cache in (EMPTY, WARM)}
-        figures = [_seconds(calls[EMPTY]), _seconds(calls[WARM])]
-        figures.append(_seconds(_pick(compiling, backend, cell, None)))
         extra = _extra(first, backend, cell)
         mine = ratios[(ratios["backend"] == backend) & (ratios["cell"] == cell)]
-        figures += [_pays_off(mine[mine["kind"] == kind], extra, backend) for kind in kinds]
-        lines.append((cell, backend, figures))
+        paid = [_seconds(calls[EMPTY]), _seconds(calls[WARM])]
+        paid.append(_seconds(_pick(compiling, backend, cell, None)))
+        paid += [_pays_off(mine[mine["kind"] == kind], extra, backend) for kind in kinds]
+        lines.append((cell, backend, paid))
     imports = own[own["kind"] == "import"].to_dict("records")
     named = [
         (" ".join(value for _, value in line["params"]), value_figure(line)) for line in imports
@@ -60,17 +62,18 @@ def cold(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) ->
 
 
 @dataclass
-class BreakEven:
-    """Every timed case: calls after which each backend has won back its cold first call."""
+class ByCase:
+    """A line per phase, cell and case, a column per backend."""
 
     backends: list[str]
     lines: list[tuple[tuple[str, ...], list[Figure]]]
 
 
-def every_break_even(
-    rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]
-) -> BreakEven:
-    """A line per phase, cell and case; backends whose first call was not measured have none."""
+def every_break_even(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) -> ByCase:
+    """Return the calls after which each backend has won back its cold first call.
+
+    Backends whose first call was not measured have no column.
+    """
     own = rows[rows["group"] == "cold"]
     first = own[own["kind"] == "firstcall"]
     speed = ratios[ratios["group"] == "speed"]
@@ -81,35 +84,26 @@ def every_break_even(
     lines = []
     for labels, group in groups(speed, "kind", "cell", "case"):
         found = {line["backend"]: line for line in group.to_dict("records")}
-        absent = Figure(text.NONE, look="muted")
-        figures = [
-            _won_back(found[name], extras[name, labels[1]]) if name in found else absent
+        own_figures = [
+            _won_back(found[name], extras[name, labels[1]]) if name in found else NOTHING
             for name in names
         ]
-        lines.append((labels, figures))
-    return BreakEven(names, lines if names else [])
+        lines.append((labels, own_figures))
+    return ByCase(names, lines if names else [])
 
 
 def _won_back(line: Mapping[Any, Any], extra: float) -> Figure:
-    """Of one case; ``never`` only where it is slower beyond noise."""
+    """Return the calls of one case; ``never`` only where it is slower beyond noise."""
     calls = break_even(extra, line["baseline_value"], line["value"])
     if math.isnan(calls):
-        return Figure(text.NONE, look="muted")
+        return NOTHING
     if line["verdict"] == "unclear":
         return Figure("not shown", f"{text.ratio(line['ratio'])} within noise", math.inf, "muted")
     return Figure(text.calls(calls), text.ratio(line["ratio"]), calls, line["verdict"])
 
 
-@dataclass
-class Memory:
-    """Peaks, a line per phase, cell and case, a column per backend."""
-
-    backends: list[str]
-    lines: list[tuple[tuple[str, ...], list[Figure]]]
-
-
-def memory(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) -> Memory:
-    """Each case's peak, and how many times the baseline's it is."""
+def memory(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) -> ByCase:
+    """Return each case's peak, and how many times the baseline's it is."""
     own = rows[rows["group"] == "memory"].fillna({"backend": ""})
     backends = [name for name in (*series, "") if name in set(own["backend"])]
     shares = {
@@ -119,40 +113,38 @@ def memory(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) 
     lines = []
     for labels, group in groups(own, "kind", "cell", "case"):
         found = {line["backend"]: line for line in group.to_dict("records")}
-        figures = []
+        peaks = []
         for name in backends:
-            if name not in found:
-                figures.append(Figure(text.NONE, look="muted"))
-                continue
-            figure = value_figure(found[name])
-            share = shares.get((found[name]["benchmark"], found[name]["params"]))
-            figures.append(replace(figure, note=share) if share else figure)
-        lines.append((labels, figures))
-    return Memory(backends, lines)
+            figure = value_figure(found.get(name))
+            share = found.get(name) and shares.get(
+                (found[name]["benchmark"], found[name]["params"])
+            )
+            peaks.append(replace(figure, note=share) if share else figure)
+        lines.append((labels, peaks))
+    return ByCase(backends, lines)
 
 
-def value_figure(line: Mapping[Any, Any]) -> Figure:
-    """A case's own value with its interval, or why there is none."""
+def value_figure(line: Mapping[Any, Any] | None) -> Figure:
+    """Return a case's own value with its interval, or why there is none."""
+    if line is None:
+        return NOTHING
     if line["status"] not in MEASURED:
         return absent_figure(line["status"], None)
     note = text.interval(line["ci_a"], line["ci_b"], line["unit"])
-    return Figure(text.quantity(line["value"], line["unit"]), note, line["value"])
+    return figures.quantity(line["value"], line["unit"], note)
 
 
 def _pick(rows: pd.DataFrame, backend: str, cell: str, cache: str | None) -> pd.DataFrame:
-    """A backend's rows; those without a cell hold for every cell."""
+    """Return a backend's rows; those without a cell hold for every cell."""
     own = rows[(rows["backend"] == backend) & (rows["cell"].isna() | (rows["cell"] == cell))]
     return own if cache is None else own[own["cache"] == cache]
 
 
 def _seconds(rows: pd.DataFrame) -> Figure:
-    """One figure, or the span of several cases."""
+    """Return one figure, or the span of several cases."""
     values = rows["value"].dropna()
     if values.empty:
-        if rows.empty:
-            return Figure(text.NONE, look="muted")
-        line = rows.iloc[0]
-        return absent_figure(line["status"], None)
+        return NOTHING if rows.empty else absent_figure(rows["status"].iloc[0], None)
     low, high = float(values.min()), float(values.max())
     if len(values) == 1:
         return value_figure(rows[rows["value"].notna()].iloc[0].to_dict())
@@ -165,16 +157,16 @@ def _median(rows: pd.DataFrame) -> float:
 
 
 def _extra(first: pd.DataFrame, backend: str, cell: str) -> float:
-    """Seconds that a first call with an empty cache costs beyond the baseline's."""
+    """Return the seconds that a first call with an empty cache costs beyond the baseline's."""
     own = _median(_pick(first, backend, cell, EMPTY))
     return own - _median(_pick(first, BASELINE, cell, EMPTY))
 
 
 def _pays_off(ratios: pd.DataFrame, extra: float, backend: str) -> Figure:
-    """After how many calls the first call's cost is won back, in the best case and beyond noise."""
+    """Return the calls that win back a first call's cost, in the best case and beyond noise."""
     lines = ratios[ratios["group"] == "speed"].to_dict("records")
     if backend == BASELINE or not lines or math.isnan(extra):
-        return Figure(text.NONE, look="muted")
+        return NOTHING
     faster = [line for line in lines if line["verdict"] == "faster"]
     if not faster:
         slower = all(line["verdict"] == "slower" for line in lines)
@@ -192,17 +184,15 @@ def _label(line: Mapping[Any, Any]) -> str:
 
 
 def _chart(first: pd.DataFrame, series: Mapping[str, int]) -> Markup | None:
-    """First calls: filled with an empty cache, hollow with a warm one."""
+    """Draw first calls: filled with an empty cache, hollow with a warm one."""
     measured = first[first["value"].notna() & first["backend"].notna()]
     if measured.empty:
         return None
     present = [name for name in series if name in set(measured["backend"])]
     rows = []
     for (cell,), group in groups(measured, "cell"):
-        lanes: list[list[dots.Mark | dots.Note]] = []
-        for backend in present:
-            lines = group[group["backend"] == backend].to_dict("records")
-            lanes.append([_mark(line, series[backend]) for line in lines])
+        of = {name: group[group["backend"] == name].to_dict("records") for name in present}
+        lanes = [[_mark(line, series[name]) for line in lines] for name, lines in of.items()]
         rows.append(dots.Row(cell, lanes))
     low, high = measured["value"].min(), measured["value"].max()
     words = f"{text.plural(len(measured), 'first call')} of {', '.join(present)}, from "

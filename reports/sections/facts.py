@@ -1,19 +1,19 @@
-"""Everything that is not a figure of speed: what ran, where, what has no number, the control."""
+"""What ran, where, what has no number, and the control kernel."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from rnnbench.judge.site.html import text
-from rnnbench.judge.site.data.commits import Commit
-from reports.data.rows import FAILED, MEASURED, Status, groups
+from reports.data.rows import groups
 from reports.sections.speed import BAD, WORDS
-from rnnbench.judge.site.data.store import STATUSES, Store
+from rnnbench.judge.site.data.commits import Commit
+from rnnbench.judge.site.data.results import MEASURED
+from rnnbench.judge.site.data.store import Store
+from rnnbench.judge.site.html import text
 
 SHORT = 60
 
@@ -43,49 +43,8 @@ class Identity:
     long: dict[str, str]
 
 
-@dataclass
-class Counts:
-    """How many cases were measured, skipped and failed; ``parity`` is among ``failed``."""
-
-    measured: int
-    unrecorded: int
-    skipped: int
-    failed: int
-    parity: int
-
-
-@dataclass
-class Visit:
-    """One commit on one machine, for the history; ``first`` where the commit is met first."""
-
-    commit: Commit
-    machine: str
-    date: float
-    measured_at: float
-    counts: Counts
-    first: bool = False
-
-    def add(self, more: Counts, measured_at: float) -> None:
-        """What the same commit came to in another environment."""
-        both = {name: count + getattr(more, name) for name, count in asdict(self.counts).items()}
-        self.counts = Counts(**both)
-        self.measured_at = max(self.measured_at, measured_at)
-
-
-def counts(rows: pd.DataFrame) -> Counts:
-    """Count the rows by status."""
-    status = rows["status"]
-    return Counts(
-        measured=int(status.isin(MEASURED).sum()),
-        unrecorded=int((status == Status.UNRECORDED).sum()),
-        skipped=int((status == Status.UNSUPPORTED).sum()),
-        failed=int(status.isin(FAILED).sum()),
-        parity=int((status == Status.PARITY).sum()),
-    )
-
-
 def absences(rows: pd.DataFrame) -> list[Absence]:
-    """What was skipped or failed and why, failures first."""
+    """Return what was skipped or failed and why, failures first."""
     without = rows[~rows["status"].isin(MEASURED)]
     keys = ("status", "benchmark", "backend", "cell", "reason")
     found = [
@@ -96,7 +55,7 @@ def absences(rows: pd.DataFrame) -> list[Absence]:
 
 
 def identities(rows: pd.DataFrame, series: Mapping[str, int]) -> list[Identity]:
-    """What really ran, per backend and cell."""
+    """Return what really ran, per backend and cell."""
     known = rows[rows["identity"].notna() & rows["backend"].notna()]
     found = []
     for (backend, cell), group in groups(known, "backend", "cell"):
@@ -113,11 +72,11 @@ def identities(rows: pd.DataFrame, series: Mapping[str, int]) -> list[Identity]:
 
 
 def environment(rows: pd.DataFrame, machine: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The machine in full: asv's description first, the records' own facts over it."""
+    """Return the machine in full: asv's description first, then the records' own facts."""
     met: dict[str, list[Any]] = {
         f"asv machine: {name}": [_readable(name, value)]
         for name, value in machine.items()
-        if value not in ("", None) and name != "version"
+        if value not in ("", None) and name not in {"machine", "version"}
     }
     for facts in rows["facts"].dropna():
         for name, value in facts.items():
@@ -127,7 +86,7 @@ def environment(rows: pd.DataFrame, machine: Mapping[str, Any]) -> list[tuple[st
 
 
 def _readable(name: str, value: Any) -> str:
-    """asv keeps the memory as a number of bytes, unless somebody wrote it by hand."""
+    """Return asv's memory with its unit: a number of bytes, unless written by hand."""
     bytes_of = name == "ram" and str(value).isdecimal()
     return text.quantity(float(value), "bytes") if bytes_of else str(value)
 
@@ -135,7 +94,7 @@ def _readable(name: str, value: Any) -> str:
 def control(
     known: Store, commits: Mapping[str, Commit], newest: int
 ) -> dict[str, list[tuple[Any, ...]]]:
-    """Machine → the frozen kernel in its newest visits, against the median of all of them."""
+    """Return machine → the control kernel in its newest visits, against the median of all."""
     cases, visits = known.cases, known.visits
     figures = known.frame
     own = [n for n, case in enumerate(cases) if case.benchmark.startswith("control.")]
@@ -160,41 +119,8 @@ def control(
     return found
 
 
-def history(known: Store, commits: Mapping[str, Commit]) -> list[Visit]:
-    """Every measured commit of every machine, newest first."""
-    met: dict[tuple[str, str], Visit] = {}
-    for part in known.parts.values():
-        for number, visit in enumerate(part.visits):
-            status = part.columns["status"][part.columns["visit"] == number]
-            own = _counts(status)
-            date = -math.inf if visit.date is None else visit.date
-            at = -math.inf if visit.measured_at is None else visit.measured_at
-            key = (visit.commit, visit.machine)
-            if key in met:
-                met[key].add(own, at)
-            else:
-                met[key] = Visit(commits[visit.commit], visit.machine, date, at, own)
-    visits = sorted(met.values(), key=lambda one: (one.date, one.measured_at), reverse=True)
-    known_commits: set[str] = set()
-    for one in visits:
-        one.first = one.commit.hash not in known_commits
-        known_commits.add(one.commit.hash)
-    return visits
-
-
-def _counts(status: Any) -> Counts:
-    number = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
-    return Counts(
-        measured=sum(number[name] for name in MEASURED),
-        unrecorded=number[Status.UNRECORDED],
-        skipped=number[Status.UNSUPPORTED],
-        failed=sum(number[name] for name in FAILED),
-        parity=number[Status.PARITY],
-    )
-
-
 def _met(values: list[Any]) -> str:
-    """Equal values once; numbers that vary as a span; else all, in the order met."""
+    """Return equal values once; numbers that vary as a span; else all, in the order met."""
     distinct = list(dict.fromkeys(_plain(value) for value in values))
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(distinct) > 1 and len(numbers) == len(values):

@@ -1,28 +1,18 @@
-"""The headline of a set of rows: for the page's banner and the terminal's last line alike."""
+"""The headline of a set of rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pandas as pd
 
-from rnnbench.judge.site.html import text
-from reports.sections.facts import counts
 from reports.sections.parity import parities
+from rnnbench.judge.site.data.store import counts
+from rnnbench.judge.site.html import text
+from rnnbench.judge.site.html.figures import Banner
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """``look`` is ``good``, ``warn`` or ``bad``; a headline, and the rest of the sentence."""
-
-    look: str
-    headline: str
-    detail: str
-
-
-def verdict(rows: pd.DataFrame) -> Verdict:
-    """Red for anything wrong, amber for anything unproven, green only for all proven."""
-    count = counts(rows)
+def verdict(rows: pd.DataFrame) -> Banner:
+    """Return red for anything wrong, amber for anything unproven, green only for all proven."""
+    count = counts(rows["status"])
     checked = parities(rows)
     failing = max(sum(not case.passed for case in checked), min(count.parity, 1))
     detail = (
@@ -30,12 +20,12 @@ def verdict(rows: pd.DataFrame) -> Verdict:
         f"{count.failed:,} failed; parity checked on {text.plural(len(checked), 'case')}."
     )
     if not count.measured:
-        return Verdict("bad", "Nothing measured", detail)
+        return Banner("bad", "Nothing measured", detail)
     if failing:
-        return Verdict("bad", f"Parity failed in {text.plural(failing, 'case')}", detail)
+        return Banner("bad", f"Parity failed in {text.plural(failing, 'case')}", detail)
     if count.failed:
-        return Verdict("bad", f"{text.plural(count.failed, 'result')} missing", detail)
+        return Banner("bad", f"{text.plural(count.failed, 'result')} missing", detail)
     if count.unrecorded or not checked:
         unproven = f"{text.plural(count.unrecorded, 'result')} without proof of parity."
-        return Verdict("warn", "Parity not proven", f"{detail} {unproven}")
-    return Verdict("good", "All parity green", detail)
+        return Banner("warn", "Parity not proven", f"{detail} {unproven}")
+    return Banner("good", "All parity green", detail)

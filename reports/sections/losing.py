@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rnnbench.judge.site.html import text
 from reports.data.comparisons import BASELINE, OURS, SHOWN_AS, Compared
+from rnnbench.judge.site.html import text
 from rnnbench.spec import Case
 
 SLOWER = "{ours} is {factor} times slower than {peer} (95 % interval {bounds}) in {where}."
@@ -21,14 +21,14 @@ WHY = {
 
 @dataclass(frozen=True)
 class Losses:
-    """Against one rival: a headline, and each loss beyond noise in a sentence, the worst first."""
+    """A headline on one rival, and each loss beyond noise in a sentence, the worst first."""
 
     headline: str
     sentences: list[str]
 
 
 def losses(compared: Sequence[Compared]) -> list[Losses]:
-    """Against torch.nn, against the fastest peer of each case, and what has no time at all."""
+    """Return losses to torch.nn, to each case's fastest peer, and cases without a time."""
     absent = [
         ABSENT.format(ours=OURS, where=_where(one), why=_why(one))
         for one in compared
@@ -48,7 +48,7 @@ def losses(compared: Sequence[Compared]) -> list[Losses]:
 
 
 def described(case: Case) -> str:
-    """``B=16, H=128, T=128``, and what else is not as usual."""
+    """Return ``B=16, H=128, T=128``, and what else is not as usual."""
     spec = case.spec
     words = [f"B={case.B}", f"H={spec.hidden_size}", f"T={case.T}"]
     words += [f"I={spec.input_size}"] * (spec.input_size != spec.hidden_size)
@@ -60,7 +60,7 @@ def described(case: Case) -> str:
 
 
 def _against(rival: str, pairs: Sequence[tuple[Compared, str]]) -> Losses:
-    """``pairs``: each case and the backend that it is held against."""
+    """Return the losses to one rival; ``pairs``: each case and the backend it is compared with."""
     ratios = [
         (one, peer, one.ours.over[peer])
         for one, peer in pairs

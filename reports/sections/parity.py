@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from reports.sections.speed import WORDS
+from rnnbench.judge.site.data.results import Status
 from rnnbench.judge.site.html import text
-from reports.data.rows import Status
-from reports.sections.speed import WORDS, Figure
+from rnnbench.judge.site.html.figures import Figure
 
 # Which benchmark checks which phase; in training that is the output and the gradients.
 PHASES = {
@@ -63,13 +64,13 @@ class Matrix:
 
 
 def parities(rows: pd.DataFrame) -> list[Worst]:
-    """Every parity in the rows, whichever benchmark checked it; each case once, worst first."""
+    """Return each case whose parity any benchmark checked, once, the worst first."""
     found = [_worst(line) for line in _checkable(rows) if line["parity"] is not None]
     return sorted(_once(found), key=_rank, reverse=True)
 
 
 def matrix(rows: pd.DataFrame, series: Mapping[str, int]) -> Matrix:
-    """The tables of one machine and commit."""
+    """Return the tables of one machine and commit."""
     lines = _checkable(rows)
     cases = parities(rows)
     cells = list(dict.fromkeys(line["cell"] for line in lines))
@@ -93,7 +94,7 @@ def matrix(rows: pd.DataFrame, series: Mapping[str, int]) -> Matrix:
 def _keys(
     cases: list[Worst], backends: list[str], series: Mapping[str, int]
 ) -> list[tuple[str, str]]:
-    """Backend and dtype of each line; a backend whose parity was never checked has one, too."""
+    """Return backend and dtype of each line; also of backends that were never checked."""
     keys = {(case.backend, case.dtype) for case in cases}
     keys |= {(name, "") for name in set(backends) - {name for name, _ in keys}}
     return sorted(keys, key=lambda key: (series[key[0]], key[1]))
@@ -105,7 +106,7 @@ def _checkable(rows: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def _once(cases: list[Worst]) -> list[Worst]:
-    """Speed and parity benchmarks check the same case: keep the worse of the two."""
+    """Keep the worse of two: speed and parity benchmarks check the same case."""
     kept: dict[tuple[str, ...], Worst] = {}
     for case in cases:
         key = (case.backend, case.cell, case.phase, case.dtype, case.case)
@@ -115,7 +116,7 @@ def _once(cases: list[Worst]) -> list[Worst]:
 
 
 def _rank(case: Worst) -> float:
-    """Failures first, then the nearest to the budget; an unknown share last."""
+    """Rank failures first, then the nearest to the budget; an unknown share last."""
     used = -1.0 if math.isnan(case.used) else case.used
     return used if case.passed else 1e9 + min(used, 1e9)
 

@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from rnnbench.judge.site.html import dots, text
 from reports.data.ratios import BASELINE, summary
-from reports.data.rows import MEASURED, PARAMETERS, Status, groups
+from reports.data.rows import PARAMETERS, groups
+from rnnbench.judge.site.data.results import MEASURED, Status
+from rnnbench.judge.site.html import dots, text
+from rnnbench.judge.site.html.figures import NOTHING, Figure
 
 WORDS = {
     Status.UNSUPPORTED: "not supported",
@@ -24,16 +26,6 @@ BAD = {Status.PARITY, Status.ERROR}
 SLOWER = "{backend} is {factor} times slower than native{interval} in {kind} of {cell}, {case}."
 CASE_COLUMNS = ["layers", "directions", "T"]
 PHASES = ["inference", "training"]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One cell of a table: its text, a smaller second line, how it sorts and how it looks."""
-
-    text: str
-    note: str = ""
-    sort: float | None = None
-    look: str = ""
 
 
 @dataclass
@@ -48,7 +40,7 @@ class Panel:
 
 @dataclass
 class Phase:
-    """All of one phase."""
+    """One phase: the means at a glance, and a panel per cell and shape."""
 
     kind: str
     cells: list[str]
@@ -67,7 +59,7 @@ class Losses:
 
 
 def phases(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) -> list[Phase]:
-    """The section's speed, a phase per benchmark; the charts of a phase share their axis."""
+    """Return a phase per benchmark; the charts of a phase share their axis."""
     found = [
         _phase(kind, group, ratios[ratios["benchmark"] == benchmark], series)
         for (kind, benchmark), group in groups(rows[rows["group"] == "speed"], "kind", "benchmark")
@@ -76,7 +68,7 @@ def phases(rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[str, int]) 
 
 
 def losses(ratios: pd.DataFrame, series: Mapping[str, int]) -> list[Losses]:
-    """Sentences for every case where a backend is slower than the baseline beyond noise."""
+    """Return a sentence for every case where a backend is slower than the baseline beyond noise."""
     speed = ratios[ratios["group"] == "speed"]
     found = []
     for backend in (name for name in series if name != BASELINE):
@@ -89,7 +81,7 @@ def losses(ratios: pd.DataFrame, series: Mapping[str, int]) -> list[Losses]:
 
 
 def ratio_figure(line: Mapping[Any, Any], note: str = "") -> Figure:
-    """A ratio and its interval; faster and slower are told by a sign, too."""
+    """Return a ratio and its interval; faster and slower are told by a sign, too."""
     sign = {"faster": "▲ ", "slower": "▼ "}.get(line["verdict"], "")
     bounds = text.interval(line["ratio_a"], line["ratio_b"])
     words = " · ".join(part for part in (bounds, note) if part)
@@ -97,7 +89,7 @@ def ratio_figure(line: Mapping[Any, Any], note: str = "") -> Figure:
 
 
 def absent_figure(status: Status, reason: str | None) -> Figure:
-    """Words where a case has no number."""
+    """Return words where a case has no number."""
     return Figure(WORDS[status], reason or "", None, "bad" if status in BAD else "muted")
 
 
@@ -126,7 +118,7 @@ def _phase(kind: str, rows: pd.DataFrame, ratios: pd.DataFrame, series: Mapping[
 def _glance(
     rows: pd.DataFrame, ratios: pd.DataFrame, cells: Sequence[str], series: Mapping[str, int]
 ) -> list[tuple[str, list[Figure]]]:
-    """Backend × cell: the geometric mean over the cases, and their extremes."""
+    """Return backend × cell: the geometric mean over the cases, and their extremes."""
     means = {(line["backend"], line["cell"]): line for line in summary(ratios).to_dict("records")}
     present = [name for name in series if name != BASELINE and name in set(rows["backend"])]
     lines = []
@@ -183,7 +175,7 @@ def _panel(
 
 
 def _in_order(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Cases by layers, directions and T, as numbers."""
+    """Return cases by layers, directions and T, as numbers."""
 
     def rank(group: tuple[str, pd.DataFrame]) -> list[tuple[int, int, str]]:
         values = [group[1].iloc[0][name] for name in CASE_COLUMNS]
@@ -193,7 +185,7 @@ def _in_order(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def short_case(line: Mapping[Any, Any]) -> str:
-    """``T128 L2 D1`` where there is little room."""
+    """Return ``T128 L2 D1``, where there is little room."""
     short = {"layers": "L", "directions": "D", "T": "T"}
     known = [f"{letter}{line[name]}" for name, letter in short.items() if line[name] is not None]
     return " ".join([*known, *(value for name, value in line["params"] if name not in PARAMETERS)])
@@ -203,7 +195,7 @@ def _cell_figure(
     backend: str, line: Mapping[Any, Any] | None, compared: Mapping[Any, Any] | None
 ) -> Figure:
     if line is None:
-        return Figure(text.NONE, look="muted")
+        return NOTHING
     if line["status"] not in MEASURED:
         return absent_figure(line["status"], None)
     own = text.quantity(line["value"], line["unit"])
@@ -230,7 +222,7 @@ def _lane(
 
 
 def _description(backends: Sequence[str], lines: Sequence[tuple[list[Any], list[Figure]]]) -> str:
-    """The chart in a sentence or two; the table beside it has all its figures."""
+    """Return the chart in a sentence or two; the table beside it has all its figures."""
     parts = []
     for number, backend in enumerate(backends):
         ratios = [

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
-from rnnbench.judge.site.html import dots, text
 from reports.sections.costs import value_figure
-from reports.data.rows import MEASURED
-from reports.sections.speed import Figure
+from rnnbench.judge.site.data.results import MEASURED
+from rnnbench.judge.site.html import dots, figures
+from rnnbench.judge.site.html.figures import NOTHING, Figure, Panel
 
 STRONG = "windows"
 """The mode that the others' seconds are compared with: every window in one batched call."""
@@ -20,23 +18,8 @@ STRONG = "windows"
 Line = dict[Any, Any]
 
 
-@dataclass
-class Panel:
-    """A chart and the same figures as a table: a line per label, a column per head.
-
-    series  what has a mark of its own in the chart; empty where the label says it
-    """
-
-    title: str
-    chart: Markup
-    series: dict[str, int]
-    corner: str
-    heads: list[str]
-    lines: list[tuple[str, list[Figure]]]
-
-
 def truncation(rows: pd.DataFrame) -> list[Panel]:
-    """Everything of the group ``truncation``."""
+    """Return everything of the group ``truncation``."""
     own = [
         line | dict(line["params"])
         for line in rows[rows["group"] == "truncation"].to_dict("records")
@@ -62,14 +45,17 @@ def _passes(lines: Sequence[Line]) -> list[Panel]:
         table = [
             (
                 mode,
-                [value_figure(line), _ratio(line, seconds.get(STRONG)), _figure(peaks.get(mode))],
+                [
+                    value_figure(line),
+                    _ratio(line, seconds.get(STRONG)),
+                    value_figure(peaks.get(mode)),
+                ],
             )
             for mode, line in seconds.items()
         ]
         title = f"One pass: {cell}, T={T}, K={K}, {shape}"
         marks = [
-            dots.Row(mode, [[_mark(line, 0, value_figure(line))]])
-            for mode, line in seconds.items()
+            dots.Row(mode, [[_mark(line, 0, value_figure(line))]]) for mode, line in seconds.items()
         ]
         axis = dots.seconds_axis(line["value"] for line in own)
         chart = dots.dot_plot(title, "Seconds of a forward and backward pass.", marks, axis)
@@ -93,7 +79,7 @@ def _lags(lines: Sequence[Line]) -> list[Panel]:
 
 
 def _panel(title: str, lines: Sequence[Line], down: str, across: str) -> Panel:
-    """Values over ``down``, a number, with a mark and a column for each of ``across``."""
+    """Return values over ``down``, a number; a mark and a column for each of ``across``."""
     heads = list(dict.fromkeys(str(line[across]) for line in lines))
     series = {name: number for number, name in enumerate(heads)}
     at = {(int(line[down]), str(line[across])): line for line in lines}
@@ -115,27 +101,22 @@ def _panel(title: str, lines: Sequence[Line], down: str, across: str) -> Panel:
     return Panel(title, chart, series, down, heads, table)
 
 
-def _figure(line: Line | None) -> Figure:
-    return Figure(text.NONE, look="muted") if line is None else value_figure(line)
-
-
 def _number(line: Line | None) -> Figure:
-    """Without its unit, which the panel's title says."""
-    figure = _figure(line)
+    """Return a value without its unit, which the panel's title says."""
+    figure = value_figure(line)
     if line is None or line["status"] not in MEASURED:
         return figure
-    return Figure(text.number(line["value"]), figure.note, figure.sort)
+    return figures.number(line["value"], figure.note)
 
 
 def _ratio(line: Line, strong: Line | None) -> Figure:
     if strong is None or not line["value"] > 0 or not strong["value"] > 0:
-        return Figure(text.NONE, look="muted")
-    ratio = strong["value"] / line["value"]
-    return Figure(text.ratio(ratio), sort=ratio)
+        return NOTHING
+    return figures.times(strong["value"] / line["value"])
 
 
 def _mark(line: Mapping[Any, Any], series: int, figure: Figure) -> dots.Mark | dots.Note:
-    """A mark at the value, on the axis's end where it is zero; words where there is none."""
+    """Return a mark at the value, on the axis's end where it is zero; words if there is none."""
     if line["status"] not in MEASURED:
         return dots.Note(figure.text)
     name = line["mode"] if "mode" in line else line["cell"]

@@ -11,9 +11,8 @@ import sys
 import pandas as pd
 import pytest
 from benchmarks.records import ROOT
-from reports.jobs import summary
-from reports.jobs import main_job
 from reports.data.rows import COLUMNS
+from reports.jobs import main_job, summary
 
 
 def _run(folder, *arguments, **environment):

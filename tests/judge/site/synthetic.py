@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from asv.config import Config  # type: ignore[import-untyped]
+
 from rnnbench.judge.site.data import site
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,15 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 from judgements import card, case, night, slower, verdict, write
-from rnnbench.judge.site.pages import card, environment, feed, regressions, tonight, verdicts_json
 from reports.pages import crossovers, overview
-from rnnbench.judge.site.data import judged
-from rnnbench.judge.site.html.page import HERE
-from rnnbench.judge.site.html.page import PAGES as SITE_PAGES
 from synthetic import MARKUP, Project
 
 from rnnbench.judge.calibration.card import Card, Planted
 from rnnbench.judge.nightly.night import Night, Trouble
+from rnnbench.judge.site.data import judged
+from rnnbench.judge.site.html.page import HERE
+from rnnbench.judge.site.html.page import PAGES as SITE_PAGES
+from rnnbench.judge.site.pages import card, environment, feed, regressions, tonight, verdicts_json
 from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
 
 ATOM = "{http://www.w3.org/2005/Atom}"

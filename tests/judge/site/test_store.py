@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rnnbench.judge.site.data import histories, store
-from rnnbench.judge.site.publish import publish
 from reports import synthetic as long_history
 from reports.data.rows import load_rows
 from synthetic import Project
 
 from rnnbench.files import records
+from rnnbench.judge.site.data import histories, store
+from rnnbench.judge.site.publish import publish
 
 
 def result_files(project: Project) -> list[Path]:

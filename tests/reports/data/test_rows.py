@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic
-from reports.sections.facts import counts
 from reports.data.rows import COLUMNS, Status, latest, load_rows, read_results
+from reports.sections.facts import counts
 from reports.sections.headline import verdict
 from synthetic import Project, Run, fail_parity
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from reports.jobs import torch_facts
-from reports.pages import torch
 from reports.jobs.torch_facts import FACTS, Fact, collect, observe
+from reports.pages import torch
 
 FACT = Fact("a-fact", "torch <b>does</b> it.", "Then & so.", lambda: (True, "seen <script>"))
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
-from rnnbench.judge.site.html.page import PAGES
 from synthetic import Project
+
+from rnnbench.judge.site.html.page import PAGES
 
 OURS = [name for name, _ in PAGES if name != "explorer.html"]
 WIDE, NARROW = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from rnnbench.judge.site.publish import explorer
 from synthetic import ENVIRONMENT, MARKUP, ROOT, Project
+
+from rnnbench.judge.site.publish import explorer
 
 URL = re.compile(r"https?://[^\s\"'<>)]+")
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/2005/Atom"}

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import synthetic
-from reports.data import comparisons
-from reports.sections import losing
 from reports.charts import roofline
-from reports.pages import speed
-from reports.data.comparisons import Machine
 from reports.charts.roofline import Point
+from reports.data import comparisons
+from reports.data.comparisons import Machine
 from reports.data.rows import Loaded, read_results
+from reports.pages import speed
+from reports.sections import losing
 from synthetic import COMPARED, MARKUP, Project, compared
 
 from rnnbench import Case, Spec

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import pytest
 from markupsafe import escape
 from reports.charts import training
-from reports.pages import training
-from reports.jobs import training_runs
 from reports.data import trainings
+from reports.jobs import training_runs
+from reports.pages import training
 
 MARKUP = "<script>alert(1)</script>"
 SETTINGS = {

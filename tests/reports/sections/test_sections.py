@@ -7,12 +7,13 @@ import xml.etree.ElementTree as ET
 
 import pandas as pd
 import pytest
-from rnnbench.judge.site.html import dots
-from reports.sections import costs, facts, parity, speed
 from reports.data import ratios
 from reports.data.rows import load_rows
+from reports.sections import costs, facts, parity, speed
 from reports.sections.headline import verdict
 from synthetic import MARKUP, Project, fail_parity, parity
+
+from rnnbench.judge.site.html import dots
 
 INFERENCE = "speed.Inference.time_inference"
 SERIES = {"native": 0, "manual": 1, "numba": 2, "compile": 3}

@@ -6,11 +6,12 @@ import xml.etree.ElementTree as ET
 
 import pandas as pd
 import pytest
-from rnnbench.judge.site.html import dots
-from reports.pages import overview
 from reports.data.rows import load_rows
+from reports.pages import overview
 from reports.sections.truncation import Panel, truncation
 from synthetic import Project
+
+from rnnbench.judge.site.html import dots
 
 SVG = "{http://www.w3.org/2000/svg}"
 SECONDS = "truncation.Seconds.time_pass"

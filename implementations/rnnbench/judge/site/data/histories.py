@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnnbench.judge.site.data import store
-from rnnbench.judge.site.data.records import plain
-from rnnbench.judge.site.data.store import Case, Store, Visit
 from rnnbench.judge.history import WINDOW, Change, Series, changes
+from rnnbench.judge.site.data.results import is_current, plain
+from rnnbench.judge.site.data.store import Case, Store, Visit
 
 CONTROL = "control."
 Values = np.ndarray[Any, np.dtype[np.float64]]
@@ -38,7 +37,7 @@ class Machine:
     high: Values
 
     def of(self, key: Key) -> tuple[Values, Values, Values] | None:
-        """Figures and the bounds of their intervals over the visits; NaN where there is none."""
+        """Return figures and bounds of their intervals over the visits; NaN where there is none."""
         place = self.places.get(key)
         if place is None:
             return None
@@ -46,7 +45,7 @@ class Machine:
 
     @cached_property
     def control(self) -> Values | None:
-        """The frozen kernel that no commit can change."""
+        """Figures of the frozen kernel that no commit can change."""
         own = sorted(key for key in self.places if key[0].startswith(CONTROL))
         return self.values[:, self.places[own[0]]] if own else None
 
@@ -61,19 +60,36 @@ class Since:
     suspects: tuple[Visit, ...]
 
 
+@dataclass(frozen=True)
+class Changed:
+    """A fact that is another at this commit than at the one measured before it."""
+
+    visit: Visit
+    name: str
+    before: str
+    after: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.name} {self.before} → {self.after}"
+
+
 def key(benchmark: str, params: tuple[tuple[str, str], ...]) -> Key:
-    """Of a case in a verdict, whose values are in asv's words or as they are."""
+    """Return the key of a case in a verdict, whose values are in asv's words or as they are."""
     return benchmark, tuple(plain(value) for _, value in params)
 
 
 def machines(
     known: Store, revisions: Mapping[str, int], benchmarks: Mapping[str, Any]
 ) -> dict[str, Machine]:
-    """Every machine by its name, with the commits that git knows, oldest first."""
-    figures, visits, cases = known.frame, known.visits, known.cases
-    figures = figures[store.measured(figures["status"])]
-    current = [number for number, case in enumerate(cases) if is_current(case, benchmarks)]
-    figures = figures[figures["case"].isin(current)]
+    """Return every machine by its name, with the commits that git knows, oldest first."""
+    visits, cases = known.visits, known.cases
+    current = [
+        number
+        for number, case in enumerate(cases)
+        if is_current(case.benchmark, case.version, benchmarks)
+    ]
+    figures = known.measured[known.measured["case"].isin(current)]
     found = {}
     for name in sorted({visit.machine for visit in visits}):
         own = [
@@ -85,14 +101,6 @@ def machines(
     return found
 
 
-def is_current(case: Case, benchmarks: Mapping[str, Any]) -> bool:
-    """Of the version that the suite has today: asv shows no other."""
-    entry = benchmarks.get(case.benchmark)
-    if entry is None:
-        return not benchmarks
-    return case.version is None or case.version == entry.get("version")
-
-
 def _machine(
     name: str,
     own: list[int],
@@ -101,7 +109,7 @@ def _machine(
     figures: pd.DataFrame,
     revisions: Mapping[str, int],
 ) -> Machine:
-    """A row per commit, filled in the order of measuring, so that the last figure stays."""
+    """Return a row per commit, filled in the order of measuring, so that the last figure stays."""
     commits = sorted(
         {visits[number].commit for number in own}, key=lambda commit: revisions[commit]
     )
@@ -131,7 +139,7 @@ def _machine(
 
 
 def since(machine: Machine) -> list[Since]:
-    """The last change of each case's level in the last nights, the worst regression first."""
+    """Return the last change of each case's level in the last nights, the worst first."""
     recent = slice(max(len(machine.visits) - WINDOW, 0), None)
     visits = machine.visits[recent]
     control = None if machine.control is None else _list(machine.control[recent])
@@ -148,11 +156,33 @@ def since(machine: Machine) -> list[Since]:
     return sorted(found, key=lambda one: -one.change.ratio)
 
 
+def environment_changes(machine: Machine) -> list[list[Changed]]:
+    """Return for each visit what changed since the last one that knows the fact."""
+    known: dict[str, Any] = {}
+    found = []
+    for visit in machine.visits:
+        facts = {**visit.facts, "asv's environment": visit.environment}
+        found.append(
+            [
+                Changed(visit, name, in_words(known[name]), in_words(value))
+                for name, value in facts.items()
+                if name in known and known[name] != value
+            ]
+        )
+        known |= facts
+    return found
+
+
+def in_words(fact: Any) -> str:
+    """Return a fact's value, or all of them where the records of a visit disagree."""
+    return ", ".join(map(str, fact)) if isinstance(fact, list) else str(fact)
+
+
 def _list(values: Values) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
 def grid(entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The cases of a benchmark of today, in asv's order."""
+    """Return the cases of a benchmark of today, in asv's order."""
     axes = [[plain(value) for value in values] for values in entry["params"]]
     return list(itertools.product(*axes))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rnnbench.judge.site.html import text
 from rnnbench.files import records
 from rnnbench.judge.calibration.card import Card
 from rnnbench.judge.nightly.night import Night
+from rnnbench.judge.site.html import text
 from rnnbench.judge.verdict.answer import Verdict
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WINDOW = 60
 """Verdicts and nights of a machine that are read; older ones are listed by their files' names."""
 NO_CARD = (
@@ -25,7 +27,7 @@ Kept = TypeVar("Kept")
 
 @dataclass(frozen=True)
 class One(Generic[Kept]):
-    """What a file holds; ``file``: its path below the results directory."""
+    """A file's content; ``file`` is its path below the results directory."""
 
     file: str
     value: Kept
@@ -33,7 +35,7 @@ class One(Generic[Kept]):
 
 @dataclass
 class Host:
-    """One machine's, newest first."""
+    """The verdicts, nights and cards of one machine, newest first."""
 
     name: str
     verdicts: list[One[Verdict]] = field(default_factory=list)
@@ -48,7 +50,7 @@ class Host:
 
     @property
     def worth(self) -> str:
-        """What this machine's verdicts are worth, in a sentence."""
+        """A sentence on what this machine's verdicts are worth."""
         return f"{self.name}: {worth(self.card)}."
 
 
@@ -61,14 +63,14 @@ class Judged:
 
     @property
     def foot(self) -> list[str]:
-        """For the foot of every page."""
+        """Sentences for the foot of every page."""
         if not self.hosts:
             return ["No verdict was given yet, and no error rate was measured on any machine."]
         return [host.worth for host in self.hosts.values()]
 
 
 def read(results_dir: Path) -> Judged:
-    """Read what there is; nothing of it raises."""
+    """Read what there is; what cannot be read becomes a problem."""
     judged = Judged()
     kinds: list[tuple[str, Callable[[Mapping[str, Any]], Any], str]] = [
         (records.VERDICTS, Verdict.from_dict, "verdicts"),
@@ -92,8 +94,17 @@ def read(results_dir: Path) -> Judged:
     return judged
 
 
+def moment(at: str) -> datetime:
+    """Return an ISO moment in UTC; text that is none becomes 1970."""
+    try:
+        found = datetime.fromisoformat(at)
+    except ValueError:
+        return EPOCH
+    return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+
+
 def worth(card: Card | None) -> str:
-    """``0 false alarms in 40 verdicts of 30 cases; 5 % found in 148 of 150 (99 %)``."""
+    """Return ``0 false alarms in 40 verdicts of 30 cases; 5% slower found in 98.7 %``."""
     if card is None:
         return NO_CARD
     alarms = text.plural(card.false_alarms, "false alarm")

@@ -16,20 +16,20 @@ import json
 import math
 import os
 import zipfile
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from rnnbench.judge.site.data import records
-from reports.data import rows
-from reports.data.rows import MEASURED, PREFIX, Status
+from rnnbench.files import atomic
+from rnnbench.judge.site.data import results
+from rnnbench.judge.site.data.results import FAILED, MEASURED, PREFIX, Status
 
 SUFFIX = ".columns.npz"
 STATUSES = list(Status)
@@ -76,6 +76,29 @@ class Visit:
 
 
 @dataclass
+class Counts:
+    """Numbers of cases by what became of them; ``parity`` is among ``failed``."""
+
+    measured: int
+    unrecorded: int
+    skipped: int
+    failed: int
+    parity: int
+
+
+def counts(statuses: Collection[Status]) -> Counts:
+    """Count cases by their status."""
+    number = Counter(statuses)
+    return Counts(
+        measured=sum(number[status] for status in MEASURED),
+        unrecorded=number[Status.UNRECORDED],
+        skipped=number[Status.UNSUPPORTED],
+        failed=sum(number[status] for status in FAILED),
+        parity=number[Status.PARITY],
+    )
+
+
+@dataclass
 class Part:
     """What the files of one commit hold."""
 
@@ -84,6 +107,11 @@ class Part:
     cases: list[Case]
     columns: Columns
     problems: list[str]
+
+    def statuses(self, visit: int) -> list[Status]:
+        """Return the status of each case of a visit."""
+        own = self.columns["status"][self.columns["visit"] == visit]
+        return [STATUSES[code] for code in own]
 
 
 @dataclass
@@ -97,57 +125,59 @@ class Store:
     def visits(self) -> list[Visit]:
         return [visit for part in self.parts.values() for visit in part.visits]
 
-    @property
-    def problems(self) -> list[str]:
-        """What could not be read, in the order of the files' names."""
-        return sorted({problem for part in self.parts.values() for problem in part.problems})
-
-    def counts(self, status: Status) -> int:
-        """Figures of one status."""
-        code = STATUSES.index(status)
-        return int(sum((part.columns["status"] == code).sum() for part in self.parts.values()))
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """All figures: visit and case as indices into `visits` and `cases`, status as a number."""
-        offsets = _offsets(self.parts.values())
-        cases = {case: number for number, case in enumerate(self.cases)}
-        found: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-        for part, offset in zip(self.parts.values(), offsets, strict=True):
-            places = np.array([cases[case] for case in part.cases], dtype=np.int32)
-            found["visit"].append(part.columns["visit"] + offset)
-            found["case"].append(places[part.columns["case"]] if len(places) else places)
-            for name in ("status", "value", "low", "high"):
-                found[name].append(part.columns[name])
-        return pd.DataFrame(
-            {
-                name: np.concatenate(columns) if columns else np.empty(0, dtype=COLUMNS[name])
-                for name, columns in found.items()
-            }
-        )
-
     @cached_property
     def cases(self) -> list[Case]:
         """Every case met, in the order met."""
         return list(dict.fromkeys(case for part in self.parts.values() for case in part.cases))
 
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read, in the order of the files' names."""
+        return sorted({problem for part in self.parts.values() for problem in part.problems})
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """All figures: visit and case as indices into `visits` and `cases`, status as a number."""
+        cases = {case: number for number, case in enumerate(self.cases)}
+        columns = _joined(self.parts.values())
+        visits = 0
+        start = 0
+        for part in self.parts.values():
+            own = slice(start, start + len(part.columns["value"]))
+            columns["visit"][own] += visits
+            places = np.array([cases[case] for case in part.cases], dtype=np.int32)
+            columns["case"][own] = places[part.columns["case"]] if len(places) else []
+            visits, start = visits + len(part.visits), own.stop
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def measured(self) -> pd.DataFrame:
+        """Those of `frame` that have a value."""
+        known = [STATUSES.index(status) for status in MEASURED]
+        return self.frame[self.frame["status"].isin(known)]
+
 
 def path(results_dir: Path) -> Path:
-    """Where the store of a results directory lies."""
+    """Return where the store of a results directory lies."""
     return results_dir.with_name(results_dir.name + SUFFIX)
 
 
-def update(results_dir: Path, processes: int | None = None) -> Store:
-    """The store of all that lies below ``results_dir`` now; only what changed is parsed."""
+def update(results_dir: Path, proven: tuple[str, ...] = (), processes: int | None = None) -> Store:
+    """Return the store of all below ``results_dir`` now; only what changed is parsed.
+
+    ``proven`` is that of `results.read`.
+    """
     target = path(results_dir)
-    known = _read(target)
+    known = _read(target, proven)
     stamps = _stamps(results_dir)
     stale = [name for name, stamp in stamps.items() if _stamp_of(known, name) != stamp]
-    fresh = dict(_parse_all(results_dir, stale, stamps, processes))
+    parse = partial(_parse, results_dir, proven)
+    fresh = {
+        name: Part(stamps[name], *found) for name, found in _parse_all(parse, stale, processes)
+    }
     store = Store({name: fresh.get(name) or known[name] for name in stamps}, len(fresh))
     if fresh or set(known) != set(stamps):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write(target, store)
+        _write(target, store, proven)
     return store
 
 
@@ -156,54 +186,56 @@ def _stamp_of(known: Mapping[str, Part], name: str) -> Stamp | None:
 
 
 def _stamps(results_dir: Path) -> dict[str, Stamp]:
-    """Commit's first digits → name, size and time of each of its files."""
+    """Return a commit's first digits → name, size and time of each of its files."""
     found: defaultdict[str, Stamp] = defaultdict(list)
-    for file in [*rows.result_files(results_dir), *records.record_files(results_dir)]:
+    for file in [*results.result_files(results_dir), *results.record_files(results_dir)]:
         about = file.stat()
         name = file.relative_to(results_dir).as_posix()
         found[file.name[:PREFIX]].append([name, about.st_size, about.st_mtime_ns])
     return dict(sorted(found.items()))
 
 
-def _parse_all(
-    results_dir: Path, stale: list[str], stamps: Mapping[str, Stamp], processes: int | None
-) -> Iterator[tuple[str, Part]]:
-    given = [(results_dir, name, stamps[name]) for name in stale]
+def _parse_all(parse: Any, stale: list[str], processes: int | None) -> Iterator[tuple[str, Any]]:
     processes = processes or len(os.sched_getaffinity(0))
     if processes == 1 or len(stale) < IN_PARALLEL:
-        parts: Iterable[Part] = map(_parse, given)
-        yield from zip(stale, parts, strict=True)
+        yield from zip(stale, map(parse, stale), strict=True)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from zip(stale, pool.map(_parse, given, chunksize=4), strict=True)
+        yield from zip(stale, pool.map(parse, stale, chunksize=4), strict=True)
 
 
-def _parse(given: tuple[Path, str, Stamp]) -> Part:
-    results_dir, name, stamp = given
-    figures, problems = rows.read_figures(results_dir, {}, {name})
+def _parse(
+    results_dir: Path, proven: tuple[str, ...], name: str
+) -> tuple[list[Visit], list[Case], Columns, list[str]]:
+    """Return all fields of a commit's `Part` but its stamp."""
+    figures, problems = results.read(results_dir, {name}, proven)
     visits: dict[tuple[str, ...], Visit] = {}
     numbers: dict[tuple[str, ...], int] = {}
     cases: dict[Case, int] = {}
-    columns: dict[str, list[Any]] = {column: [] for column in COLUMNS}
+    rows = []
     for figure in figures:
         where = (figure["machine"], figure["commit"], figure["environment"])
         _note(visits.setdefault(where, Visit(*where)), figure)
         case = Case(figure["benchmark"], figure.get("version"), figure["combination"])
-        columns["visit"].append(numbers.setdefault(where, len(numbers)))
-        columns["case"].append(cases.setdefault(case, len(cases)))
-        columns["status"].append(STATUSES.index(figure["status"]))
-        columns["value"].append(figure["value"])
-        columns["low"].append(figure.get("ci_a", math.nan))
-        columns["high"].append(figure.get("ci_b", math.nan))
+        rows.append(
+            (
+                numbers.setdefault(where, len(numbers)),
+                cases.setdefault(case, len(cases)),
+                STATUSES.index(figure["status"]),
+                figure["value"],
+                figure.get("ci_a"),
+                figure.get("ci_b"),
+            )
+        )
     for visit in visits.values():
         visit.facts = {
             fact: met[0] if len(met) == 1 else met for fact, met in visit.facts.items() if met
         }
-    arrays = {
-        column: np.array([math.nan if v is None else v for v in columns[column]], dtype=kind)
-        for column, kind in COLUMNS.items()
+    columns = {
+        column: np.array([math.nan if row[n] is None else row[n] for row in rows], dtype=kind)
+        for n, (column, kind) in enumerate(COLUMNS.items())
     }
-    return Part(stamp, list(visits.values()), list(cases), arrays, problems)
+    return list(visits.values()), list(cases), columns, problems
 
 
 def _note(visit: Visit, figure: Mapping[str, Any]) -> None:
@@ -227,22 +259,21 @@ def _note(visit: Visit, figure: Mapping[str, Any]) -> None:
             known.append(value)
 
 
-def _offsets(parts: Iterable[Part]) -> list[int]:
-    offsets, total = [], 0
-    for part in parts:
-        offsets.append(total)
-        total += len(part.visits)
-    return offsets
+def _joined(parts: Collection[Part]) -> Columns:
+    return {
+        name: np.concatenate([np.empty(0, kind), *(part.columns[name] for part in parts)])
+        for name, kind in COLUMNS.items()
+    }
 
 
-def _code() -> str:
-    """Digest of the code that parses."""
-    files = [Path(module.__file__ or "") for module in (rows, records)]
-    texts = [file.read_bytes() for file in [*files, Path(__file__)]]
+def _code(proven: tuple[str, ...]) -> str:
+    """Return a digest of the code that parses, and of what it is given."""
+    files = [Path(results.__file__), Path(__file__)]
+    texts = [*(file.read_bytes() for file in files), repr(proven).encode()]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
-def _write(target: Path, store: Store) -> None:
+def _write(target: Path, store: Store, proven: tuple[str, ...]) -> None:
     """Write it whole or not at all."""
     facts: dict[str, int] = {}
     cases = {case: number for number, case in enumerate(store.cases)}
@@ -263,29 +294,18 @@ def _write(target: Path, store: Store) -> None:
         }
         for name, part in store.parts.items()
     }
-    about = {"code": _code(), "cases": list(cases), "parts": parts, "facts": list(facts)}
-    columns: Columns = {
-        name: np.concatenate(
-            [np.empty(0, kind), *(part.columns[name] for part in store.parts.values())]
-        )
-        for name, kind in COLUMNS.items()
-    }
-    part_file = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part_file.open("wb") as stream:
-            text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
-            np.savez(stream, allow_pickle=False, about=text, **columns)
-        part_file.replace(target)
-    finally:
-        part_file.unlink(missing_ok=True)
+    about = {"code": _code(proven), "cases": list(cases), "parts": parts, "facts": list(facts)}
+    with atomic.replacing(target) as part_file, part_file.open("wb") as stream:
+        text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+        np.savez(stream, allow_pickle=False, about=text, **_joined(store.parts.values()))
 
 
-def _read(target: Path) -> dict[str, Part]:
-    """The parts as they were written; none where the file is missing, broken or of other code."""
+def _read(target: Path, proven: tuple[str, ...]) -> dict[str, Part]:
+    """Return the parts as they were written; none where the file is missing, broken or outdated."""
     try:
         with np.load(target, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
-            if about["code"] != _code():
+            if about["code"] != _code(proven):
                 return {}
             columns = {name: file[name].astype(kind) for name, kind in COLUMNS.items()}
         cases = [Case(name, version, tuple(params)) for name, version, params in about["cases"]]
@@ -306,8 +326,3 @@ def _read(target: Path) -> dict[str, Part]:
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile):
         return {}
     return parts
-
-
-def measured(status: Collection[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which of the status numbers stand for a figure."""
-    return np.isin(np.asarray(status), [STATUSES.index(one) for one in MEASURED])

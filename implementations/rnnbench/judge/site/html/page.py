@@ -1,4 +1,4 @@
-"""A page of the site: a template with our style and script inside.
+"""Templates to pages, each with the style and script of the site inside.
 
 A page forbids itself every request by its content security policy, so that it reads from
 ``file://`` and can be mailed as one file.
@@ -8,84 +8,93 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from rnnbench.judge.site.html import dots, text
+from rnnbench.judge.site.html import svg, text
 from rnnbench.judge.verdict import text as words
 
 HERE = Path(__file__).parent
-PAGES = [
+FIRST = [
     ("index.html", "Report"),
     ("regressions.html", "regressions"),
     ("card.html", "error rates"),
-    ("crossovers.html", "crossovers"),
-    ("cold.html", "cold and warm"),
-    ("speed.html", "speed"),
-    ("training.html", "training"),
+]
+LAST = [
     ("environment.html", "environment"),
-    ("torch.html", "what torch does"),
     ("commits.html", "commits"),
     ("explorer.html", "history explorer"),
 ]
-"""What every page leads to."""
+"""Pages of every site: file name and words in the navigation; a suite's own stand between."""
 
 
-def page(template: str, *, foot: Sequence[str], **context: Any) -> str:
-    """The template as HTML; everything in ``context`` is shown escaped.
+@dataclass(frozen=True)
+class Frame:
+    """What the pages of a site have in common.
 
-    ``foot``: sentences on what the machines' verdicts are worth.
+    foot    sentences on what the machines' verdicts are worth
+    titles  the suite's own pages: file name and words in the navigation
+    """
+
+    project: str
+    foot: Sequence[str] = ()
+    titles: Sequence[tuple[str, str]] = ()
+
+
+def page(
+    template: str, frame: Frame, folder: Path | None = None, here: str = "", **context: Any
+) -> str:
+    """Return a template as HTML; everything in ``context`` is shown escaped.
+
+    folder  the templates of a suite, which may extend and include ours
+    here    the page's file name, unless it is the template's
     """
     style, script = (_asset(name) for name in ("report.css", "report.js"))
-    policy = _policy(style, script)
-    found = _templates().get_template(template)
-    here = template.removesuffix(".j2")
-    about = {"site_pages": PAGES, "here": here, "foot": foot}
-    return found.render(style=style, script=script, policy=policy, **about, **context)
+    return (
+        _templates(folder)
+        .get_template(template)
+        .render(
+            style=style,
+            script=script,
+            policy=_policy(style, script),
+            project=frame.project,
+            foot=frame.foot,
+            site_pages=[*FIRST, *frame.titles, *LAST],
+            here=here or template.removesuffix(".j2"),
+            **context,
+        )
+    )
 
 
-def write(path: Path, content: str) -> None:
-    """Whole or not at all; a file that says the same already is left alone."""
-    data = content.encode()
-    try:
-        if path.read_bytes() == data:
-            return
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}"[-200:])
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _templates() -> jinja2.Environment:
+@cache
+def _templates(folder: Path | None) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader([*filter(None, [folder]), HERE / "templates"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(key=dots.legend_mark, say=words)
+    environment.globals.update(key=svg.legend_mark, say=words)
     environment.filters.update(moment=text.moment, number=text.number, count=text.count)
     environment.filters.update(iso=text.iso_moment, seconds=text.seconds)
     return environment
 
 
+@cache
 def _asset(name: str) -> Markup:
-    """A file of ours to be put into the page as it is."""
+    """Return a file of ours, to be put into the page as it is."""
     return Markup((HERE / "assets" / name).read_text(encoding="utf-8"))  # noqa: S704
 
 
 def _policy(style: str, script: str) -> str:
-    """Only this very style and script may work on the page, and nothing may be fetched."""
+    """Allow this very style and script only; nothing may be fetched."""
     ours = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     return f"default-src 'none'; img-src data:; {ours}"
 

@@ -1,4 +1,4 @@
-"""Numbers to text: the one place where the report decides how a figure reads."""
+"""Numbers to text: the one place that decides how a figure reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BYTES = [(2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")]
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Three significant digits: ``0.0123``, ``1.20``, ``1,230``; below 1e-6 ``1.90e-25``."""
+    """Return three significant digits: ``0.0123``, ``1.20``, ``1,230``; below 1e-6 ``1.90e-25``."""
     if math.isnan(value):
         return NONE
     if math.isinf(value):
@@ -27,7 +27,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A value with its unit, scaled where the unit has scales."""
+    """Return a value with its unit, scaled where the unit has scales."""
     if unit == "seconds":
         return _scaled(value, SECONDS)
     if unit == "bytes":
@@ -36,7 +36,7 @@ def quantity(value: float, unit: str) -> str:
 
 
 def interval(low: float, high: float, unit: str = "") -> str:
-    """``1.20–1.34``, with a unit ``1.20–1.34 ms``; empty where a bound is not known."""
+    """Return ``1.20–1.34``, with a unit ``1.20–1.34 ms``; empty where a bound is not known."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     first, last = quantity(low, unit), quantity(high, unit)
@@ -46,12 +46,12 @@ def interval(low: float, high: float, unit: str = "") -> str:
 
 
 def ratio(value: float) -> str:
-    """``2.31×``."""
+    """Return ``2.31×``."""
     return f"{number(value)}×" if math.isfinite(value) else NONE
 
 
 def calls(value: float) -> str:
-    """A break-even count: ``41 calls``, ``at once``, ``never``."""
+    """Return a break-even count: ``41 calls``, ``at once``, ``never``."""
     if math.isnan(value):
         return NONE
     if math.isinf(value):
@@ -60,24 +60,24 @@ def calls(value: float) -> str:
 
 
 def count(value: float | None) -> str:
-    """A whole number that may be missing."""
+    """Return a whole number that may be missing."""
     return NONE if value is None or math.isnan(value) else f"{value:,.0f}"
 
 
 def plural(number_of: int, word: str) -> str:
-    """``1 case``, ``1,200 cases``."""
+    """Return ``1 case``, ``1,200 cases``."""
     return f"{number_of:,} {word if number_of == 1 else word + 's'}"
 
 
 def moment(milliseconds: float | None) -> str:
-    """A JavaScript time stamp, as asv keeps them, in UTC to the minute."""
+    """Return a JavaScript time stamp, as asv keeps them, in UTC to the minute."""
     if milliseconds is None or not math.isfinite(milliseconds):
         return NONE
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def iso_moment(at: str) -> str:
-    """An ISO moment in UTC to the minute, or as it is where it is none."""
+    """Return an ISO moment in UTC to the minute; text that is none stays as it is."""
     try:
         return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except ValueError:
@@ -85,7 +85,7 @@ def iso_moment(at: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """``1.20 ms``."""
+    """Return ``1.20 ms``."""
     return quantity(value, "seconds")
 
 

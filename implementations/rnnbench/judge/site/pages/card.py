@@ -2,68 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from rnnbench.judge.site.html import dots, page, text
-from rnnbench.judge.site.data.judged import Host, Judged
-from reports.sections.speed import Figure
 from rnnbench.judge.calibration.card import Card, Planted
+from rnnbench.judge.site.data.judged import Host, Judged
+from rnnbench.judge.site.html import dots, text
+from rnnbench.judge.site.html.figures import NOTHING, Figure
+from rnnbench.judge.site.html.page import Frame, page
 
-ASV = "asv"
-
-
-@dataclass
-class Size:
-    """A planted slowdown: what verdicts made of it, and what the other rule did."""
-
-    size: str
-    figures: list[Figure]
-    other: Figure
+STEPS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+"""Minimum detectable effects that the chart counts cases up to."""
 
 
-@dataclass
-class Section:
-    """One machine's newest card, and those before it."""
-
-    anchor: str
-    name: str
-    card: Card | None
-    at: str = ""
-    alarms: list[tuple[str, str]] = field(default_factory=list)
-    sizes: list[Size] = field(default_factory=list)
-    other: str = ""
-    detectable: list[tuple[str, Figure]] = field(default_factory=list)
-    chart: Any = None
-    instructions: str = ""
-    earlier: list[tuple[str, str, str]] = field(default_factory=list)
-
-
-def render(judged: Judged, project: str) -> str:
-    """The whole page as text."""
+def render(judged: Judged, frame: Frame) -> str:
+    """Return the whole page as text."""
     sections = [_section(f"c{n}", host) for n, host in enumerate(judged.hosts.values())]
-    return page.page("card.html.j2", project=project, foot=judged.foot, sections=sections)
+    return page("card.html.j2", frame, sections=sections)
 
 
-def _section(anchor: str, host: Host) -> Section:
+def _section(anchor: str, host: Host) -> dict[str, Any]:
+    """Return one machine's newest card, and those before it, as the template shows them."""
     card = host.card
     if card is None:
-        return Section(anchor, host.name, None)
+        return {"anchor": anchor, "name": host.name, "card": None}
     other = card.other or {}
     ordered = sorted(card.detectable.items(), key=lambda pair: -pair[1])
-    return Section(
-        anchor,
-        host.name,
-        card,
-        text.iso_moment(card.at),
-        _alarms(card),
-        [_size(planted, other) for planted in card.planted],
-        str(other.get("name", "")),
-        [(name, Figure(f"{value:.1%}", "", value)) for name, value in ordered],
-        _chart(ordered),
-        _instructions(card),
-        [_earlier(one.value) for one in host.cards[1:]],
-    )
+    return {
+        "anchor": anchor,
+        "name": host.name,
+        "card": card,
+        "at": text.iso_moment(card.at),
+        "alarms": _alarms(card),
+        "sizes": [_size(planted, other) for planted in card.planted],
+        "other": str(other.get("name", "")),
+        "detectable": [(name, Figure(f"{value:.1%}", "", value)) for name, value in ordered],
+        "chart": _chart([value for _, value in ordered]),
+        "instructions": _instructions(card),
+        "earlier": [_earlier(one.value) for one in host.cards[1:]],
+    }
 
 
 def _alarms(card: Card) -> list[tuple[str, str]]:
@@ -84,7 +60,8 @@ def _alarms(card: Card) -> list[tuple[str, str]]:
     return known
 
 
-def _size(planted: Planted, other: Any) -> Size:
+def _size(planted: Planted, other: Any) -> dict[str, Any]:
+    """Return what verdicts made of a planted slowdown, and what the other rule did."""
     figures = [
         _share(planted.found, planted.cases),
         _share(planted.found_of_detectable, planted.detectable),
@@ -93,12 +70,12 @@ def _size(planted: Planted, other: Any) -> Size:
         _share(planted.covered, planted.cases),
     ]
     found = next((one for one in other.get("planted", []) if one.get("size") == planted.size), None)
-    theirs = _share(found["found"], found["cases"]) if found else Figure(text.NONE, look="muted")
-    return Size(f"+{planted.size:.0%}", figures, theirs)
+    theirs = _share(found["found"], found["cases"]) if found else NOTHING
+    return {"size": f"+{planted.size:.0%}", "figures": figures, "other": theirs}
 
 
 def _share(count: int, of: int, bad: bool = False) -> Figure:
-    """``148 of 150`` under its share."""
+    """Return ``148 of 150`` under its share."""
     if not of:
         return Figure(text.NONE, "no such case", look="muted")
     look = "bad" if bad and count else ""
@@ -107,23 +84,19 @@ def _share(count: int, of: int, bad: bool = False) -> Figure:
     )
 
 
-def _chart(ordered: list[tuple[str, float]]) -> Any:
-    """How many cases have which minimum detectable effect, as a row of marks."""
-    if not ordered:
-        return None
-    counts: dict[float, int] = {}
-    for _, value in ordered:
-        step = next((size for size in (0.01, 0.02, 0.03, 0.05, 0.1, 0.2) if value <= size), 1.0)
-        counts[step] = counts.get(step, 0) + 1
-    rows, described = [], []
-    for step, count in sorted(counts.items()):
+def _chart(effects: list[float]) -> Any:
+    """Return a row for each step of minimum detectable effects, with the number of cases."""
+    steps = [next((step for step in STEPS if value <= step), 1.0) for value in effects]
+    rows = []
+    for step in sorted(set(steps)):
         label = f"≤ {step:.0%}" if step < 1 else "above 20 %"
+        count = steps.count(step)
         words = f"{label}: {text.plural(count, 'case')}"
-        described.append(words)
         rows.append(dots.Row(label, [[dots.Mark(2, count, words)]]))
-    axis = dots.number_axis([*map(float, counts.values()), 1.0])
+    axis = dots.number_axis([*(float(steps.count(step)) for step in steps), 1.0])
     title = "Cases by the least slowdown that would be seen"
-    return dots.dot_plot(title, "; ".join(described), rows, axis)
+    said = "; ".join(f"{one.words}" for row in rows for lane in row.lanes for one in lane)
+    return dots.dot_plot(title, said, rows, axis) if rows else None
 
 
 def _instructions(card: Card) -> str:

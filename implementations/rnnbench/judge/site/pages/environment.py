@@ -5,42 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rnnbench.judge.site.html import page, text
-from rnnbench.judge.site.data.commits import Commit
-from rnnbench.judge.site.data.histories import Machine
-from rnnbench.judge.site.data.store import Visit
-
-if TYPE_CHECKING:
-    from rnnbench.judge.site.data.site import Site
+from rnnbench.judge.site.data.histories import Machine, environment_changes, in_words
+from rnnbench.judge.site.data.site import Site
+from rnnbench.judge.site.html import text
+from rnnbench.judge.site.html.page import page
 
 SHOWN = 300
 """Changes of a machine that the page lists."""
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A fact that is another at this commit than at the one measured before it."""
-
-    visit: Visit
-    name: str
-    before: str
-    after: str
-
-    @property
-    def words(self) -> str:
-        return f"{self.name} {self.before} → {self.after}"
-
-
-@dataclass
-class OfMachine:
-    """One machine's changes, newest first; ``left_out`` older ones are not listed."""
-
-    name: str
-    visits: int
-    changes: list[tuple[Changed, Commit]]
-    left_out: int
 
 
 @dataclass
@@ -52,56 +25,38 @@ class Fact:
     differs: bool
 
 
-def changes(machine: Machine) -> list[list[Changed]]:
-    """For each visit what changed since the last one that knows the fact; the first: nothing."""
-    known: dict[str, Any] = {}
-    found = []
-    for visit in machine.visits:
-        facts = {**visit.facts, "asv's environment": visit.environment}
-        found.append(
-            [
-                Changed(visit, name, _words(known[name]), _words(value))
-                for name, value in facts.items()
-                if name in known and known[name] != value
-            ]
-        )
-        known |= facts
-    return found
-
-
-def render(given: Site) -> str:
-    """The whole page as text."""
-    found = []
-    for name, machine in given.histories.items():
-        every = [
-            (change, given.commits[change.visit.commit])
-            for at in reversed(changes(machine))
-            for change in at
-        ]
-        left_out = max(len(every) - SHOWN, 0)
-        found.append(OfMachine(name, len(machine.visits), every[:SHOWN], left_out))
-    today = {
-        name: machine.visits[-1] for name, machine in given.histories.items() if machine.visits
-    }
-    return page.page(
+def render(site: Site) -> str:
+    """Return the whole page as text."""
+    histories = site.histories.items()
+    today = {name: machine.visits[-1] for name, machine in histories if machine.visits}
+    return page(
         "environment.html.j2",
-        project=given.project,
-        foot=given.judged.foot,
-        machines=found,
+        site.frame,
+        machines=[_machine(name, machine, site) for name, machine in histories],
         today=today,
         table=compared({name: visit.facts for name, visit in today.items()}),
     )
 
 
+def _machine(name: str, machine: Machine, site: Site) -> dict[str, Any]:
+    """Return one machine's changes with their commits, newest first."""
+    every = [
+        (change, site.commits[change.visit.commit])
+        for at in reversed(environment_changes(machine))
+        for change in at
+    ]
+    return {
+        "name": name,
+        "visits": len(machine.visits),
+        "changes": every[:SHOWN],
+        "left_out": max(len(every) - SHOWN, 0),
+    }
+
+
 def compared(facts: Mapping[str, Mapping[str, Any]]) -> list[Fact]:
-    """Every fact of any machine, those that differ first."""
-    names = dict.fromkeys(name for own in facts.values() for name in own)
+    """Return every fact of any machine, those that differ first."""
     lines = []
-    for name in names:
-        values = [_words(own[name]) if name in own else text.NONE for own in facts.values()]
+    for name in dict.fromkeys(name for own in facts.values() for name in own):
+        values = [in_words(own[name]) if name in own else text.NONE for own in facts.values()]
         lines.append(Fact(name, values, any(a != b for a, b in pairwise(values))))
     return sorted(lines, key=lambda line: not line.differs)
-
-
-def _words(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

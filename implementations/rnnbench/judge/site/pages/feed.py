@@ -1,4 +1,4 @@
-"""The Atom feed (RFC 4287): each verdict that is not all good, and the first good one after.
+"""The Atom feed (RFC 4287): each verdict that is not all good, and the first good one after it.
 
 Ids are made from the names of the verdicts' files, so that an entry stays itself however often the
 site is published; nothing in it names another host but the namespace of the format.
@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from rnnbench.judge.site.data.judged import Judged, One
 from rnnbench.exit_codes import GOOD
+from rnnbench.judge.site.data.judged import EPOCH, Judged, One, moment
 from rnnbench.judge.verdict import text as words
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 
 NAMESPACE = "http://www.w3.org/2005/Atom"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN = 20
 """Cases that an entry names."""
 
 
 def render(judged: Judged, project: str) -> str:
-    """The whole feed as text, newest first."""
+    """Return the whole feed as text, newest first."""
     ElementTree.register_namespace("", NAMESPACE)
     feed = ElementTree.Element(f"{{{NAMESPACE}}}feed")
     entries = sorted(
         (
-            (_moment(one.value.at), host.name, one)
+            (moment(one.value.at), host.name, one)
             for host in judged.hosts.values()
             for one in _worth_telling(host.verdicts)
         ),
@@ -43,32 +42,32 @@ def render(judged: Judged, project: str) -> str:
     _add(_add(feed, "author"), "name", project)
     _add(feed, "link", rel="self", type="application/atom+xml", href="feed.xml")
     _add(feed, "link", rel="alternate", type="text/html", href="regressions.html")
-    for moment, host, one in entries:
-        _entry(feed, moment, host, one)
+    for at, host, one in entries:
+        _entry(feed, at, host, one)
     ElementTree.indent(feed)
     return ElementTree.tostring(feed, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _worth_telling(verdicts: list[One[Verdict]]) -> Iterator[One[Verdict]]:
-    """``verdicts`` newest first."""
+    """Yield those that the feed tells of; ``verdicts`` are newest first."""
     for number, one in enumerate(verdicts):
         before = verdicts[number + 1].value if number + 1 < len(verdicts) else None
         if one.value.exit_code != GOOD or (before and before.exit_code != GOOD):
             yield one
 
 
-def _entry(feed: ElementTree.Element, moment: datetime, host: str, one: One[Verdict]) -> None:
+def _entry(feed: ElementTree.Element, at: datetime, host: str, one: One[Verdict]) -> None:
     verdict = one.value
     entry = _add(feed, "entry")
     _add(entry, "id", _id(one.file))
     _add(entry, "title", f"{host}: {words.headline(verdict)}")
-    _add(entry, "updated", moment.isoformat())
+    _add(entry, "updated", at.isoformat())
     _add(entry, "link", rel="alternate", type="application/json", href=quote(one.file))
     _add(entry, "content", _account(verdict), type="text")
 
 
 def _account(verdict: Verdict) -> str:
-    """What, how much, since when, how to see it again; plain text."""
+    """Return what is slower, by how much, since when and how to see it again; plain text."""
     lines = [f"{side.hash[:12]} {side.subject}" for side in (verdict.base, verdict.head)]
     lines = [f"Base {lines[0]}", f"Head {lines[1]}", words.counts(verdict)]
     noted = verdict.of(Status.REGRESSION) + verdict.of(Status.BROKEN)
@@ -91,7 +90,7 @@ def _case(case: CaseAnswer) -> str:
 def _add(
     parent: ElementTree.Element, name: str, content: str = "", **attributes: str
 ) -> ElementTree.Element:
-    """A child with text, of which XML can say every character but the control ones."""
+    """Add a child with text, without the control characters that XML cannot hold."""
     child = ElementTree.SubElement(parent, f"{{{NAMESPACE}}}{name}", attributes)
     if content:
         child.text = "\n".join(words.plain(line) for line in content.split("\n"))
@@ -100,12 +99,3 @@ def _add(
 
 def _id(name: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, f"rnnbench:{name}").urn
-
-
-def _moment(at: str) -> datetime:
-    """In UTC; what is no moment sorts last."""
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        return EPOCH
-    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)

@@ -1,15 +1,15 @@
-"""Tonight's verdicts first: one banner a machine, what went wrong, and what is slower."""
+"""Tonight's verdicts: a banner for each machine, what went wrong, and what is slower."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from rnnbench.judge.site.html import text
-from rnnbench.judge.site.data.judged import Host
-from reports.sections.speed import Figure
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
 from rnnbench.judge.nightly.night import Night
+from rnnbench.judge.site.data.judged import Host, moment
+from rnnbench.judge.site.html import text
+from rnnbench.judge.site.html.figures import Banner, Figure
 from rnnbench.judge.verdict import text as words
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 
@@ -18,15 +18,6 @@ LATE = timedelta(days=2)
 LOOKS = {GOOD: "good", FAILED: "bad", BROKEN: "bad", INCONCLUSIVE: "warn", NOTHING_MEASURED: "bad"}
 SHOWN = 12
 """Cases of a status that the overview lists."""
-
-
-@dataclass(frozen=True)
-class Banner:
-    """``look`` is ``good``, ``warn`` or ``bad``; a headline, and the rest of the sentence."""
-
-    look: str
-    headline: str
-    detail: str = ""
 
 
 @dataclass
@@ -44,11 +35,11 @@ class Tonight:
     more: int = 0
     """Cases of note that the table leaves out."""
     channels: list[tuple[str, str]] = field(default_factory=list)
-    """Cases of which seconds and instructions say different things, and what that means."""
+    """Cases on which seconds and instructions disagree, and what that means."""
 
 
 def tonight(host: Host, now: datetime) -> Tonight:
-    """What the newest files of a machine say."""
+    """Return what the newest files of a machine say."""
     verdict = host.verdicts[0].value if host.verdicts else None
     night = host.nights[0].value if host.nights else None
     found = Tonight(host.name, banner(host), verdict, night, worth=host.worth)
@@ -70,7 +61,7 @@ def tonight(host: Host, now: datetime) -> Tonight:
 
 
 def banner(host: Host) -> Banner:
-    """The newest verdict, unless the newest night came to none."""
+    """Return the newest verdict's banner, or the newest night's where that came to none."""
     verdict = host.verdicts[0] if host.verdicts else None
     night = host.nights[0].value if host.nights else None
     if night is not None and not (verdict and verdict.value.at >= night.at):
@@ -89,7 +80,7 @@ def banner(host: Host) -> Banner:
 
 
 def of_verdict(verdict: Verdict) -> Banner:
-    """Its headline, and what it compared."""
+    """Return a verdict's headline, and what it compared."""
     detail = (
         f"{words.counts(verdict) or 'no case'}; {verdict.base.hash[:10]} → "
         f"{verdict.head.hash[:10]}, {text.iso_moment(verdict.at)}."
@@ -98,7 +89,7 @@ def of_verdict(verdict: Verdict) -> Banner:
 
 
 def of_night(night: Night) -> str:
-    """``40 units measured in 30 of 60 min, 3 left for the next night.``"""
+    """Return ``40 units measured in 30 of 60 min, 3 left for the next night.``"""
     found = (
         f"{text.iso_moment(night.at)}: {text.plural(night.measured, 'unit')} measured in "
         f"{night.seconds / 60:.0f} of {night.budget / 60:.0f} min, {night.left:,} left for the "
@@ -110,7 +101,7 @@ def of_night(night: Night) -> str:
 
 
 def figures(case: CaseAnswer) -> list[Figure]:
-    """Change, detectable change, base and head."""
+    """Return change, detectable change, base and head."""
     look = {Status.REGRESSION: "slower", Status.BROKEN: "bad"}.get(case.status, "")
     change = Figure(words.effect(case) or text.NONE, words.interval(case), case.ratio, look)
     sizes = [
@@ -131,8 +122,5 @@ def _no_verdict(night: Night) -> str:
 
 
 def _late(newest: str, now: datetime) -> str:
-    try:
-        ago = now - datetime.fromisoformat(newest).astimezone(UTC)
-    except ValueError:
-        return ""
-    return f"Silent for {ago.days} days." if ago > LATE else ""
+    ago = now - moment(newest)
+    return f"Silent for {ago.days} days." if newest and ago > LATE else ""

@@ -9,13 +9,14 @@ import json
 from typing import Any
 
 from rnnbench.judge.site.data.judged import Host, Judged
+from rnnbench.judge.site.html.page import HERE
 
 SCHEMA = 1
 SCHEMA_FILE = "verdicts.schema.json"
 
 
 def render(judged: Judged, project: str) -> str:
-    """The whole file as text."""
+    """Return the whole file as text."""
     whole = {
         "schema": SCHEMA,
         "project": project,
@@ -23,6 +24,11 @@ def render(judged: Judged, project: str) -> str:
         "problems": judged.problems,
     }
     return json.dumps(whole, separators=(",", ":")) + "\n"
+
+
+def schema() -> str:
+    """Return the JSON Schema of the file."""
+    return (HERE / "assets" / SCHEMA_FILE).read_text(encoding="utf-8")
 
 
 def _machine(host: Host) -> dict[str, Any]:

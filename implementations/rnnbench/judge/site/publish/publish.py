@@ -1,100 +1,125 @@
-"""``python -m rnnbench.judge.site.publish.publish``: the whole site, written anew only where something is new.
+"""The one publisher: a site is written the same whichever command asks for it.
 
-What ``asv publish`` does besides, and why this is the way for long histories, is in `published`.
+Only result files that are new or have changed are parsed, a file that says the same already is left
+alone, and nothing in a file depends on when it is published but the days that a machine is silent.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import Any
 
-import typer
-from asv.config import Config
-from asv.repo import get_repo
-from asv.util import UserError
+from rnnbench.errors import InputError
+from rnnbench.files import atomic, records
+from rnnbench.judge.site.data import site as sites
+from rnnbench.judge.site.data.site import Site
+from rnnbench.judge.site.pages import (
+    card,
+    environment,
+    feed,
+    history,
+    overview,
+    regressions,
+    verdicts_json,
+)
+from rnnbench.judge.site.publish import explorer
+from rnnbench.judge.site.publish.graphs import Graphs
 
-from rnnbench.judge.site.publish import explorer, graphs
-from rnnbench.judge.site.data import site
-from rnnbench.cli.exits import leave
-from rnnbench.exit_codes import USAGE
-
-
-def publish(conf: Any, seconds: dict[str, float] | None = None) -> site.Site:
-    """Write the site into ``conf.html_dir``; ``seconds`` takes down what each part took."""
-    clock = Clock({} if seconds is None else seconds)
-    repo = get_repo(conf)
-    site = site.load(conf)
-    clock.note("reading results")
-    site.revisions = repo.get_revisions({visit.commit for visit in site.known.visits})
-    site.find_histories()
-    clock.note("finding changes")
-    html_dir = Path(conf.html_dir)
-    html_dir.mkdir(parents=True, exist_ok=True)
-    explorer.declare_direction(site.benchmarks)
-    graphs = graphs.write_data(
-        html_dir,
-        conf,
-        repo,
-        site.known,
-        site.benchmarks,
-        site.machines,
-        site.revisions,
-        site.changes,
-    )
-    explorer.install(html_dir, site.commits, graphs)
-    clock.note("writing graphs")
-    site.write(site, html_dir)
-    clock.note("writing pages")
-    return site
+OURS = ("graphs", "samples", "assets", records.VERDICTS)
+"""Folders of a site that hold nothing else than what a publisher put there."""
 
 
 class Clock:
     """Seconds since the last note, by the name of what took them."""
 
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
         self.last = time.perf_counter()
 
     def note(self, what: str) -> None:
+        """Take down what was done since the last note."""
         now = time.perf_counter()
         self.seconds[what] = now - self.last
         self.last = now
 
 
-def main(
-    config: Annotated[
-        Path, typer.Option(help="asv's configuration: where results lie, where the site goes.")
-    ] = Path("asv.conf.json"),
-    html_dir: Annotated[Path | None, typer.Option(help="Write the site there instead.")] = None,
-    timings: Annotated[bool, typer.Option(help="Say what took how long, and the size.")] = False,
-) -> None:
-    """Publish the reports: our pages and the data of the history explorer.
+def publish(conf: Any, clock: Clock | None = None) -> Site:
+    """Write the site into ``conf.html_dir``; ``conf`` is asv's, its paths from the current folder.
 
-    Only result files that are new or have changed are parsed. Exit codes: 0 published; 2 wrong
-    usage.
+    Raises InputError where the suite's pages cannot be imported.
     """
+    clock = clock or Clock()
+    own = own_pages(conf)
+    site = sites.load(conf, own)
+    clock.note("reading results")
+    graphs = Graphs(site, conf).files()
+    clock.note("finding changes and making graphs")
+    files: dict[str, str | bytes] = {
+        **graphs,
+        **_pages(site),
+        "feed.xml": feed.render(site.judged, site.project),
+    }
+    files |= explorer.files(site.commits, [name for name in graphs if name.startswith("graphs/")])
+    if own is not None:
+        files |= own.pages(site)
+    clock.note("making pages")
+    html_dir = Path(conf.html_dir)
+    for name, content in files.items():
+        atomic.write_if_changed(html_dir / name, content)
+    _sweep(html_dir, {*files, *_copy_verdicts(site.results_dir, html_dir)})
+    clock.note("writing files")
+    return site
+
+
+def own_pages(conf: Any) -> ModuleType | None:
+    """Return the module of the suite's own pages, which is found from the current folder."""
+    named = (getattr(conf, "rnnbench", None) or {}).get("pages")
+    if named is None:
+        return None
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
-        wanted = html_dir.resolve() if html_dir else None
-        os.chdir(config.resolve().parent)  # what asv does: its paths are relative to the file
-        conf = Config.load(config.name)
-        conf.html_dir = str(wanted or conf.html_dir)
-        seconds: dict[str, float] = {}
-        site = publish(conf, seconds)
-    except (UserError, FileNotFoundError) as error:
-        leave(USAGE, f"{config}: {error}")
-    typer.echo(f"published {Path(conf.html_dir, 'index.html')}")
-    if timings:
-        for what, took in seconds.items():
-            typer.echo(f"{what}: {took:.1f} s")
-        files = [path for path in Path(conf.html_dir).rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files) / 2**20
-        typer.echo(
-            f"in all {sum(seconds.values()):.1f} s, {site.known.parsed} commits parsed of "
-            f"{len(site.known.parts)}; {len(files)} files, {size:.1f} MiB"
-        )
+        return importlib.import_module(named)
+    except ImportError as error:
+        raise InputError(f"rnnbench.pages must be a module; {named} is none: {error}") from error
 
 
-if __name__ == "__main__":
-    typer.run(main)
+def _pages(site: Site) -> dict[str, str]:
+    return {
+        "index.html": overview.render(site),
+        "commits.html": history.render(site),
+        "regressions.html": regressions.render(site),
+        "card.html": card.render(site.judged, site.frame),
+        "environment.html": environment.render(site),
+        "verdicts.json": verdicts_json.render(site.judged, site.project),
+        verdicts_json.SCHEMA_FILE: verdicts_json.schema(),
+    }
+
+
+def _copy_verdicts(results_dir: Path, html_dir: Path) -> list[str]:
+    """Copy every verdict's own file, which the pages list in short; return their names."""
+    copied = []
+    for file in records.files(results_dir, records.VERDICTS):
+        name = file.relative_to(results_dir)
+        target = html_dir / name
+        if not target.exists() or target.stat().st_mtime_ns != file.stat().st_mtime_ns:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target)
+        copied.append(name.as_posix())
+    return copied
+
+
+def _sweep(html_dir: Path, kept: set[str]) -> None:
+    """Delete what an earlier site had in our folders and this one has not."""
+    for folder in OURS:
+        for path in sorted((html_dir / folder).rglob("*"), reverse=True):
+            if path.is_file() and path.relative_to(html_dir).as_posix() not in kept:
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
