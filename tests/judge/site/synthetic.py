@@ -1,6 +1,10 @@
-"""A small project with made-up results, shaped as the benchmarks of this repository write them.
+"""A project with made-up results, shaped as the benchmarks of this repository write them.
 
-Everything is deterministic. What a test wants otherwise it changes before ``write``.
+Everything is deterministic. What a test wants otherwise it changes before ``write``. To see what
+publishing costs at some size, make a history of that size and publish it:
+
+    python tests/judge/site/synthetic.py --commits 1000 --cases 1000 DIR
+    cd DIR && rnnbench publish --timings
 """
 
 from __future__ import annotations
@@ -12,14 +16,21 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from asv.config import Config  # type: ignore[import-untyped]
 
+from rnnbench.files import records
+from rnnbench.judge.nightly.night import Night
 from rnnbench.judge.site.data import site
+from rnnbench.judge.site.publish import publish
+from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
+BEGAN, DAY = 1_750_000_000, 86_400
 MARKUP = "<script>alert(1)</script>"
 NAMES = ["backend", "cell", "T", "layers", "directions", "shape"]
 AXES: dict[str, list[Any]] = {
@@ -100,10 +111,28 @@ class Project:
         """asv's html_dir."""
         return self.path / "reports_html"
 
+    def configure(self, **more: Any) -> None:
+        """Write asv.conf.json, with the pages of this repository unless told otherwise."""
+        conf = {
+            "version": 1,
+            "project": "synthetic",
+            "project_url": "index.html",
+            "show_commit_url": "commits.html#commit-",
+            "repo": ".",
+            "branches": [self.branch],
+            "results_dir": ".asv/results",
+            "html_dir": "reports_html",
+            "env_dir": ".asv/env",
+            "benchmark_dir": "benchmarks",
+            "plugins": [".reports.publisher"],
+            "rnnbench": {"pages": "reports.pages"},
+        }
+        write_json(self.path / "asv.conf.json", conf | more)
+
     def measure(self, commit: int = -1, machine: str = "bench", **more: Any) -> Run:
         """Add a run with every case measured, but LSTM skipped by numba's two-layer nets."""
         number = commit % len(self.commits)
-        run = Run(machine, self.commits[commit], 1_750_000_000_000 + number * 86_400_000, **more)
+        run = Run(machine, self.commits[commit], 1000 * (BEGAN + number * DAY), **more)
         noise = random.Random(number)
         for name, entry in self.benchmarks.items():
             cases = combinations(entry)
@@ -162,26 +191,31 @@ class Project:
             bounds[5] = [None if is_absent(value) else 12 for value in values]
         return [values, entry["params"], entry["version"], 1_760_000_000_000, 3.0, *bounds, None]
 
-    def publish(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the real ``asv publish``."""
-        return subprocess.run(
-            [sys.executable, "-m", "asv", "publish", "--no-pull", *arguments],
+    def publish(self, html: str = "reports_html") -> site.Site:
+        """Publish into a folder of the project."""
+        conf = self.conf()
+        conf.html_dir = str(self.path / html)
+        return publish.publish(conf)
+
+    def run(self, *command: str) -> None:
+        """Run a Python module in the project, with one line of output where it fails."""
+        done = subprocess.run(
+            [sys.executable, *command],
             cwd=self.path,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
+        assert done.returncode == 0, done.stdout + done.stderr
 
-    def load(self) -> Any:
-        """What the pages are made from, commits in the order of the branch."""
-        site = site.load(self.conf())
-        site.revisions = {commit: number for number, commit in enumerate(self.commits)}
-        site.find_histories()
-        return site
+    def load(self) -> site.Site:
+        """Read what the pages are made from."""
+        conf = self.conf()
+        return site.load(conf, publish.own_pages(conf))
 
     def conf(self) -> Any:
-        """asv's configuration, its paths absolute."""
+        """Return asv's configuration, its paths absolute."""
         conf = Config.from_json(json.loads((self.path / "asv.conf.json").read_text()))
         conf.results_dir, conf.html_dir = str(self.results), str(self.html)
         conf.repo = str(self.path)
@@ -193,29 +227,19 @@ class Project:
 
 
 def make_project(path: Path, subjects: list[str], branch: str = "main") -> Project:
-    """A repository with one empty commit per subject, and no results yet."""
+    """A repository with one empty commit per subject, a day apart, and no results yet."""
     path.mkdir(parents=True, exist_ok=True)
     git(path, "init", "-q", "-b", branch)
+    stream = []
     for number, subject in enumerate(subjects):
-        at = f"{1_750_000_000 + number * 86_400} +0000"
-        git(path, "commit", "-q", "--allow-empty", "-m", subject, at=at)
-    commits = git(path, "log", "--reverse", "--format=%H").split()
+        who = f"A <a@example.invalid> {BEGAN + number * DAY} +0000"
+        size = len(subject.encode())
+        stream.append(f"commit refs/heads/{branch}\ncommitter {who}\ndata {size}\n{subject}\n")
+    git(path, "fast-import", "--quiet", stdin="".join(stream))
+    commits = git(path, "log", "--reverse", "--format=%H", branch).split()
     (path / "reports").symlink_to(ROOT / "reports")
     project = Project(path, branch, commits, standard_benchmarks())
-    conf = {
-        "version": 1,
-        "project": "synthetic",
-        "project_url": "index.html",
-        "show_commit_url": "commits.html#commit-",
-        "repo": ".",
-        "branches": [branch],
-        "results_dir": ".asv/results",
-        "html_dir": "reports_html",
-        "env_dir": ".asv/env",
-        "benchmark_dir": "benchmarks",
-        "plugins": [".reports.publisher"],
-    }
-    write_json(path / "asv.conf.json", conf)
+    project.configure()
     return project
 
 
@@ -363,16 +387,13 @@ def write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
-def git(path: Path, *arguments: str, at: str = "1750000000 +0000") -> str:
-    """Run git with a name and a date of our own."""
-    who = {"NAME": "A", "EMAIL": "a@example.invalid", "DATE": at}
-    environment = {
-        f"GIT_{role}_{key}": v for role in ("AUTHOR", "COMMITTER") for key, v in who.items()
-    }
+def git(path: Path, *arguments: str, stdin: str = "") -> str:
+    """Run git without anybody's settings."""
     done = subprocess.run(
         ["git", *arguments],
         cwd=path,
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": str(path), **environment},
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": str(path)},
+        input=stdin,
         capture_output=True,
         text=True,
         check=True,
@@ -380,122 +401,99 @@ def git(path: Path, *arguments: str, at: str = "1750000000 +0000") -> str:
     return done.stdout
 
 
-COMPARED = {"native": 1.0, "numba": 1.6, "onnxruntime": 1.7, "jax": 0.9}
-"""Backends of a comparison → how many times as fast as native."""
-HOST = {"host": "bench", "cpu": "Zen 4", "cpu_id": "cpu family 25"}
+# A history as large as one asks for.
+
+STEP = 1.12
+TORCH = ("2.11.0", "2.12.1", "2.13.0")
+SHAPES = {"single": 1, "medium": 20, "large": 130}
+JUDGED = 60
+"""Cases of a verdict."""
 
 
-def compared(
-    cell: str = "gru",
-    phase: str = "inference",
-    B: int = 16,
-    H: int = 128,
-    threads: int = 1,
-    speeds: dict[str, float] | None = None,
-    **spec: Any,
-) -> dict[str, Any]:
-    """A line as ``rnnbench compare --save`` writes it; intervals of 2 % to both sides.
+def long_history(path: Path, commits: int, cases: int) -> Project:
+    """Make a history of nights, each with its verdict: at least so many cases per commit.
 
-    A speed of NaN is a backend that does not support the case.
+    Every tenth case steps up and down again in the course of it, torch changes its version twice.
     """
-    speeds = COMPARED if speeds is None else speeds
-    training = phase == "training"
-    if training:
-        speeds = {name: math.nan if name == "onnxruntime" else v for name, v in speeds.items()}
-    size = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}[cell]
-    flops = 2 * size * H * 2 * H * B * 128 * (3 if training else 1)
-    references = [n for n in speeds if n != "numba" and not math.isnan(speeds[n])]
-    peer = max(references, key=lambda name: speeds[name], default=None)
-
-    def ratio(name: str, to: str | None) -> list[float] | None:
-        value = speeds[name] / speeds.get(to or "", math.nan)
-        return None if math.isnan(value) else [value, value * 0.98, value * 1.02]
-
-    lines = []
-    for name, speed in speeds.items():
-        timed = not math.isnan(speed)
-        seconds = flops / 30e9 / speed if timed else None
-        lines.append(
-            {
-                "backend": name,
-                "status": "ok" if timed else "unsupported",
-                "detail": "" if timed else f"{name} computes no gradients",
-                "median": seconds,
-                "gflops": flops / seconds / 1e9 if seconds else None,
-                "cores": 1.0 if timed else None,
-                "identity": {"kernel": name},
-                "rounds": 40 if timed else 0,
-                "ratio_to_native": ratio(name, "native"),
-                "ratio_to_fastest_reference": ratio(name, peer),
-            }
-        )
-    described = {"input_size": H, "hidden_size": H, "layers": 1, "directions": 1, "bias": True}
-    described |= {"cell": cell, "dtype": "float32", "proj_size": 0, "dropout": 0.0}
-    case = {"spec": described | spec, "T": 128, "B": B, "phase": phase, "lengths": None}
-    return {
-        "schema": 1,
-        "at": "2026-01-02T03:04:05+00:00",
-        "machine": dict(HOST),
-        "versions": {"python": "3.11.7", "torch": "2"},
-        "threads": threads,
-        "name": f"{cell}-{phase}-{B}-{H}",
-        "case": case | {"initial_state": True, "seed": 0},
-        "flops": flops,
-        "fastest_reference": peer,
-        "lines": lines,
-    }
-
-
-def roofline(threads: tuple[int, ...] = (1,)) -> dict[str, Any]:
-    """A file as ``rnnbench roofline --save`` writes it."""
-    sizes = {"L1": 32 << 10, "L2": 1 << 20, "L3": 32 << 20, "memory": None}
-    speeds = {"L1": 206.0, "L2": 110.0, "L3": 80.0, "memory": 25.0}
-    roofs = [
-        {
-            "threads": count,
-            "peak_gflops": {
-                "float32": {"best": 115.0 * count, "median": 113.0 * count},
-                "float64": {"best": 57.0 * count, "median": 56.0 * count},
-            },
-            "read_gbytes": [
-                {
-                    "name": name,
-                    "read": 16 << 10,
-                    "capacity": size,
-                    "best": speeds[name] * count,
-                    "median": 0.97 * speeds[name] * count,
-                }
-                for name, size in sizes.items()
-            ],
-        }
-        for count in threads
+    project = make_project(path, [f"Change number {number}" for number in range(commits)])
+    per_step = 2 * len(AXES["backend"]) * len(AXES["cell"]) * len(SHAPES)
+    steps = [16 * (number + 1) for number in range(max(math.ceil((cases - 1) / per_step), 1))]
+    axes = AXES | {"T": steps, "layers": [1], "directions": [1], "shape": list(SHAPES)}
+    entries = [
+        benchmark("speed.Inference.time_inference", "seconds", axes),
+        benchmark("speed.Training.time_training", "seconds", axes),
+        benchmark("control.Control.time_matmul", "seconds", {}),
     ]
-    about = {"machine": dict(HOST), "versions": {"python": "3.11.7"}, "vectors": "AVX-512"}
-    return {"schema": 1, "at": "2026-01-02T03:00:00+00:00", **about, "roofs": roofs}
+    project.benchmarks = {entry["name"]: entry for entry in entries}
+    project.write()
+    for number in range(commits):
+        run = project.measure(number, machine="synthetic")
+        for values in run.values.values():
+            for place in range(0, len(values), 10):
+                values[place] = (values[place] or 0.0) * level(place, number, commits)
+        for record in run.records:
+            record["machine"]["torch"] = TORCH[number * len(TORCH) // commits]
+        project.write()
+        project.runs.clear()
+        if number:
+            _judge(project, entries[0], number)
+    return project
 
 
-def grid() -> list[dict[str, Any]]:
-    """Lines for three cells, both phases and five shapes: some won, some lost, on one thread."""
-    noise = random.Random(0)
-    shapes = [(1, 64), (1, 256), (16, 128), (32, 256), (64, 512)]
-    lines = []
-    for (B, H), cell, phase in itertools.product(
-        shapes, ["rnn_tanh", "gru", "lstm"], ["inference", "training"]
-    ):
-        best = {"rnn_tanh": 3.0, "gru": 1.6, "lstm": 0.97}[cell] * noise.lognormvariate(0, 0.3)
-        lines.append(compared(cell, phase, B, H, speeds=COMPARED | {"numba": best}))
-    return lines
+def level(case: int, commit: int, commits: int) -> float:
+    """How many times its usual time a case takes at a commit."""
+    begin = (case * 37) % commits
+    slow = case % 10 == 0 and begin <= commit < begin + max(commits // 8, 1)
+    return STEP if slow else 1.0
 
 
-def write_comparison(results: Path, lines: list[dict[str, Any]], host: str = "bench") -> None:
-    """Put lines where ``rnnbench compare --save`` puts them."""
-    target = results / "comparison" / f"{host}.jsonl"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+def _judge(project: Project, entry: dict[str, Any], number: int) -> None:
+    """Write the night and the verdict of a commit."""
+    base, head = project.commits[number - 1], project.commits[number]
+    cases = []
+    for place, case in enumerate(combinations(entry)[:JUDGED]):
+        before, after = (level(place, n, len(project.commits)) for n in (number - 1, number))
+        ratio = after / before
+        status = Status.REGRESSION if ratio > 1 else Status.IMPROVEMENT
+        status, p = (Status.NO_CHANGE, 0.5) if ratio == 1 else (status, 0.001)
+        interval = {"low": ratio * 0.98, "high": ratio * 1.02, "detectable": 0.03, "p": p}
+        sides = {"base": before, "head": after, "rounds": 8}
+        params = tuple(case.items())
+        answer = CaseAnswer(entry["name"], params, "time", status, ratio=ratio, **interval, **sides)
+        cases.append(answer)
+    at = f"{datetime.fromtimestamp(BEGAN + number * DAY + 10_800, UTC).isoformat()}"
+    about = {"at": at, "machine": {"host": "synthetic", "cpu": "made up", "cpu_id": ""}}
+    verdict = Verdict(
+        **about,
+        base=Commit(base, "base", f"Change number {number - 1}"),
+        head=Commit(head, "main", f"Change number {number}"),
+        threshold=0.05, alpha=0.05, rounds=8, seconds=1800.0, cases=tuple(cases), commits=(head,),
+    )  # fmt: skip
+    name = records.name(at, base[:8], head[:8])
+    where = records.write(
+        project.results, records.VERDICTS, "synthetic", name, verdict.as_dict()
+    ).relative_to(project.results)
+    night = Night(
+        **about, head=head, base=base, commits=(head,), budget=7200.0, seconds=5400.0,
+        measured=len(cases), left=0, troubles=(), verdict=where.as_posix(),
+        exit_code=verdict.exit_code, finished=True,
+    )  # fmt: skip
+    records.write(project.results, records.NIGHTS, "synthetic", records.name(at), night.as_dict())
 
 
-def write_roofline(results: Path, given: dict[str, Any], host: str = "bench") -> None:
-    """Put a roofline where ``rnnbench roofline --save`` puts it."""
-    target = results / "roofline" / f"{host}.jsonl"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(given) + "\n", encoding="utf-8")
+def main(
+    folder: Annotated[Path, typer.Argument(help="Is made; must not exist.")],
+    commits: Annotated[int, typer.Option(min=2, help="How many commits.")] = 1000,
+    cases: Annotated[int, typer.Option(min=1, help="At least so many cases per commit.")] = 1000,
+) -> None:
+    """Make a history to publish: a git repository, asv results, records, nights, verdicts."""
+    if folder.exists():
+        raise typer.BadParameter(f"{folder} exists already")
+    project = long_history(folder, commits, cases)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    count = sum(len(combinations(entry)) for entry in project.benchmarks.values())
+    typer.echo(f"{folder}: {commits} commits × {count} cases, {size / 2**20:,.0f} MiB")
+
+
+if __name__ == "__main__":
+    typer.run(main)

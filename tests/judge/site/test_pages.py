@@ -11,16 +11,25 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from judgements import card, case, night, slower, verdict, write
-from reports.pages import crossovers, overview
+from judgements import card as card_of
+from judgements import case, night, slower, verdict, write
+from reports.pages import TITLES
 from synthetic import MARKUP, Project
 
 from rnnbench.judge.calibration.card import Card, Planted
 from rnnbench.judge.nightly.night import Night, Trouble
 from rnnbench.judge.site.data import judged
-from rnnbench.judge.site.html.page import HERE
-from rnnbench.judge.site.html.page import PAGES as SITE_PAGES
-from rnnbench.judge.site.pages import card, environment, feed, regressions, tonight, verdicts_json
+from rnnbench.judge.site.data.histories import environment_changes
+from rnnbench.judge.site.html.page import FIRST, LAST, Frame
+from rnnbench.judge.site.pages import (
+    card,
+    environment,
+    feed,
+    overview,
+    regressions,
+    tonight,
+    verdicts_json,
+)
 from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -48,7 +57,7 @@ def told(results: Path, *values: Verdict | Card | Night) -> judged.Host:
         ([night(HEAD)], "warn", "No verdict in the last night"),
         ([night(HEAD, finished=False)], "bad", "did not finish"),
         ([night(HEAD, exit_code=5)], "bad", "Something broke"),
-        ([card()], "warn", "No verdict yet"),
+        ([card_of()], "warn", "No verdict yet"),
         (
             [verdict(BASE, HEAD, case(), at="2026-11-21T03:15:00+00:00"), night(NEXT, exit_code=4)],
             "bad",
@@ -97,19 +106,9 @@ def test_where_seconds_and_instructions_disagree_the_overview_says_so(project: P
     assert "slower with the same instructions" in page
 
 
-def test_without_any_verdict_the_overview_says_so_and_is_not_green(project: Project) -> None:
-    project.measure()
-    project.write()
-    page = overview.render(project.load())
-    assert "No verdict yet" in page
-    assert "nothing here says whether something became slower" in page
-    assert page.index("No verdict yet") < page.index("All parity green")
-    assert "no error rate was measured" in page
-
-
 def test_a_foot_says_what_verdicts_are_worth(tmp_path: Path) -> None:
     assert "never measured" in told(tmp_path, verdict(BASE, HEAD, case())).worth
-    worth = told(tmp_path, card()).worth
+    worth = told(tmp_path, card_of()).worth
     assert "1 false alarm in 40 verdicts of 30 cases" in worth
     assert "5% slower found in 98.7 %" in worth
     assert "measured 2026-11-20" in worth
@@ -187,9 +186,9 @@ def test_two_nights_with_one_regression_are_one_entry(project: Project) -> None:
 
 
 def test_the_card_shows_every_count(tmp_path: Path) -> None:
-    older = card(at="2026-10-01T00:00:00+00:00", false_alarms=9)
-    write(tmp_path, card(spared=144, spared_alarms=2), older)
-    page = card.render(judged.read(tmp_path), "p")
+    older = card_of(at="2026-10-01T00:00:00+00:00", false_alarms=9)
+    write(tmp_path, card_of(spared=144, spared_alarms=2), older)
+    page = card.render(judged.read(tmp_path), Frame("p"))
     for words in (
         "1 in 40 verdicts of 30 cases each",
         "2 among 144 cases",
@@ -210,15 +209,15 @@ def test_the_card_shows_every_count(tmp_path: Path) -> None:
 
 def test_a_slowdown_that_was_denied_is_red(tmp_path: Path) -> None:
     wrong = Planted(0.05, 5, 150, 100, 40, 10, 140, 99, 120)
-    write(tmp_path, card(planted=(wrong,)))
-    assert "✖ 6.67 %" in card.render(judged.read(tmp_path), "p")
+    write(tmp_path, card_of(planted=(wrong,)))
+    assert "✖ 6.67 %" in card.render(judged.read(tmp_path), Frame("p"))
 
 
 def test_no_card_is_said_in_words(tmp_path: Path) -> None:
-    assert "Not measured" in card.render(judged.read(tmp_path), "p")
+    assert "Not measured" in card.render(judged.read(tmp_path), Frame("p"))
     write(tmp_path, verdict(BASE, HEAD, case()))
     assert "nobody knows how many of them are false alarms" in card.render(
-        judged.read(tmp_path), "p"
+        judged.read(tmp_path), Frame("p")
     )
 
 
@@ -230,7 +229,7 @@ def test_an_environment_that_changed_is_dated_and_marks_the_graphs(project: Proj
     write(project.results, verdict(*project.commits, slower()))
     given = project.load()
     (history,) = given.histories.values()
-    assert [[one.words for one in at] for at in environment.changes(history)] == [
+    assert [[one.words for one in at] for at in environment_changes(history)] == [
         [],
         ["torch 2.12 → 2.13"],
     ]
@@ -247,50 +246,6 @@ def test_machines_are_compared_side_by_side() -> None:
         ("cpu", ["x", "y"], True),
         ("torch", ["2", "2"], False),
     ]
-
-
-def winner(*timed: tuple[str, float, float]) -> crossovers.Winner:
-    """Of backends with their seconds and relative standard errors."""
-    return crossovers._winner({name: (value, error) for name, value, error in timed})
-
-
-def test_a_near_tie_is_shown_as_a_tie() -> None:
-    clear = winner(("numba", 1.0, 0.01), ("native", 1.2, 0.01))
-    assert (clear.backend, clear.tied) == ("numba", ())
-    assert winner(("numba", 1.0, 0.05), ("native", 1.1, 0.05)).tied == ("native",)
-    assert winner(("numba", 1.0, 0.01), ("native", 9.0, float("nan"))).tied == ("native",)
-
-
-def test_a_boundary_moved_only_beyond_doubt() -> None:
-    place = ("inference", "gru", 1, 1, 128, "medium")
-    numba = winner(("numba", 1.0, 0.001), ("native", 2.0, 0.001))
-    native = winner(("native", 1.0, 0.001), ("numba", 2.0, 0.001))
-    tie = winner(("native", 1.0, 0.1), ("numba", 1.01, 0.1))
-    (sentence,) = crossovers.moved({place: numba}, {place: native})
-    assert sentence.startswith("gru, inference, T=128, medium")
-    assert sentence.endswith("native → numba")
-    assert crossovers.moved({place: numba}, {place: tie}) == []
-    assert crossovers.moved({place: numba}, {}) == []
-
-
-def test_crossovers_compare_with_the_last_clean_commit(project: Project) -> None:
-    project.measure(0)
-    run = project.measure(1)
-    name = "speed.Inference.time_inference"
-    entry = project.benchmarks[name]
-    per_backend = len(run.values[name]) // len(entry["params"][0])
-    run.values[name][0] /= 100  # native wins the first case now
-    assert per_backend > 1
-    project.write()
-    base, head = project.commits
-    write(project.results, verdict(base, head, slower()))
-    given = project.load()
-    assert given.bases == {"bench": base}
-    from reports.data.rows import latest
-
-    rows = given.loaded.rows
-    page = crossovers.render(rows, latest(rows), given.bases, "p", ())
-    assert "rnn_tanh, inference, T=16, medium (B=16, H=128): numba → native" in page
 
 
 def entries(results: Path) -> list[ElementTree.Element]:
@@ -346,13 +301,13 @@ def test_an_empty_feed_is_valid(tmp_path: Path) -> None:
 def test_verdicts_json_is_read_back_and_as_its_schema_says(tmp_path: Path) -> None:
     given = verdict(BASE, HEAD, slower())
     (path,) = write(tmp_path, given)
-    write(tmp_path, card(), night(HEAD))
+    write(tmp_path, card_of(), night(HEAD))
     whole = json.loads(verdicts_json.render(judged.read(tmp_path), "p"))
     machine = whole["machines"]["bench"]
     (one,) = machine["verdicts"]
     assert one.pop("file") == path.relative_to(tmp_path).as_posix()
     assert Verdict.from_dict(one) == given
-    assert Card.from_dict(machine["card"]) == card()
+    assert Card.from_dict(machine["card"]) == card_of()
     assert Night.from_dict(machine["night"]) == night(HEAD)
 
 
@@ -367,7 +322,7 @@ def test_verdicts_json_is_read_back_and_as_its_schema_says(tmp_path: Path) -> No
     ],
 )
 def test_the_schema_knows_every_field(kind: Any, name: str, more: set[str]) -> None:
-    schema = json.loads((HERE / "assets" / verdicts_json.SCHEMA_FILE).read_text())
+    schema = json.loads(verdicts_json.schema())
     fields = {field.name for field in dataclasses.fields(kind)} | more
     assert set(schema["$defs"][name]["properties"]) == fields
     assert set(schema["$defs"][name]["required"]) == fields
@@ -381,7 +336,7 @@ def test_broken_files_are_told_and_the_others_shown(tmp_path: Path) -> None:
     assert "20270101T000000Z-x.json" in found.problems[0]
 
 
-PAGES = [name for name, _ in SITE_PAGES if name != "explorer.html"]
+PAGES = [name for name, _ in [*FIRST, *LAST] if name != "explorer.html"] + list(TITLES)
 
 
 @pytest.mark.parametrize("name", PAGES)

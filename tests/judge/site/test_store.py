@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reports import synthetic as long_history
-from reports.data.rows import load_rows
-from synthetic import Project
+from reports.data.rows import PROVEN, load_rows
+from synthetic import Project, long_history
 
 from rnnbench.files import records
 from rnnbench.judge.site.data import histories, store
-from rnnbench.judge.site.publish import publish
+from rnnbench.judge.site.data.site import Site
 
 
 def result_files(project: Project) -> list[Path]:
@@ -32,7 +31,7 @@ def measured(project: Project) -> Project:
 
 
 def test_the_store_says_what_the_rows_say(measured: Project) -> None:
-    known = store.update(measured.results)
+    known = store.update(measured.results, PROVEN)
     rows = load_rows(measured.results)
     told = {
         (visit.commit, case.benchmark, case.params): (store.STATUSES[line.status], line.value)
@@ -93,7 +92,7 @@ def test_a_store_of_other_code_is_built_anew(
     measured: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.update(measured.results)
-    monkeypatch.setattr(store, "_code", lambda: "another")
+    monkeypatch.setattr(store, "_code", lambda _: "another")
     assert store.update(measured.results).parsed == 2
 
 
@@ -160,70 +159,45 @@ def test_another_version_of_a_benchmark_is_another_history(measured: Project) ->
 
 
 @pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """24 commits of some hundred cases, as large as one asks for."""
-    folder = tmp_path_factory.mktemp("long") / "history"
-    long_history.main(folder, commits=24, cases=90)
-    return folder
+    return long_history(tmp_path_factory.mktemp("long") / "history", commits=24, cases=90)
 
 
-def published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[publish.pages.Site, set[str]]:
+def published(project: Project) -> tuple[Site, set[str]]:
     """The site, and the files that were written for it."""
-    html = folder / "html"
+    html = project.html
     before = {path: path.stat().st_mtime_ns for path in html.rglob("*") if path.is_file()}
-    monkeypatch.chdir(folder)
-    site = publish.publish(publish.Config.load("asv.conf.json"))
+    site = project.publish()
     after = {path: path.stat().st_mtime_ns for path in html.rglob("*") if path.is_file()}
     new = {path.relative_to(html).as_posix() for path in after if after[path] != before.get(path)}
     return site, new
 
 
-def test_one_night_more_is_one_commit_parsed(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site, _ = published(long, monkeypatch)
+def test_one_night_more_is_one_commit_parsed(long: Project) -> None:
+    site, _ = published(long)
     assert site.known.parsed == 24
-    again, written = published(long, monkeypatch)
+    again, written = published(long)
     assert again.known.parsed == 0
-    # What says when it was published, and what asv-tachyon ships, is all that is written again.
-    kept = {name for name in written if not name.startswith(("assets/", "explorer", "favicon"))}
-    assert kept <= {"index.html", "info.json"}
-    results = long / ".asv" / "results"
-    newest = max((results / "synthetic").glob("*-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    assert not written
+    newest = max(
+        (long.results / "synthetic").glob("*-*.json"), key=lambda path: path.stat().st_mtime_ns
+    )
     os.utime(newest, ns=(1, 1))
-    assert published(long, monkeypatch)[0].known.parsed == 1
+    assert published(long)[0].known.parsed == 1
 
 
-def test_the_explorers_graphs_are_those_of_asv(measured: Project) -> None:
-    """asv's own publish and ours give the explorer the same figures under the same names."""
-    done = measured.publish()
-    assert done.returncode == 0, done.stderr
-    theirs = {path.relative_to(measured.html) for path in measured.html.glob("graphs/**/*.json")}
-    theirs = {path for path in theirs if "summary" not in (path.stem, *path.parts)}
-    asv = {path: json.loads((measured.html / path).read_text()) for path in theirs}
-    index = json.loads((measured.html / "index.json").read_text())
-    conf = measured.conf()
-    conf.html_dir = str(measured.path / "ours")
-    publish.publish(conf)
-    ours = {
-        path.relative_to(conf.html_dir): json.loads(path.read_text())
-        for path in Path(conf.html_dir).glob("graphs/**/*.json")
-    }
-    assert ours == asv
-    own = json.loads(Path(conf.html_dir, "index.json").read_text())
-    for name in ("project", "revision_to_hash", "revision_to_date", "params", "graph_param_list"):
-        assert own[name] == index[name], name
-
-
-def test_older_verdicts_are_reachable(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_verdicts_are_reachable(long: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     from rnnbench.judge.site.data import judged
 
     monkeypatch.setattr(judged, "WINDOW", 5)
-    published(long, monkeypatch)
-    page = (long / "html" / "regressions.html").read_text()
+    published(long)
+    page = (long.html / "regressions.html").read_text()
     assert "18 older verdicts" in page
-    for file in records.files(long / ".asv" / "results", records.VERDICTS):
+    for file in records.files(long.results, records.VERDICTS):
         link = f"verdicts/synthetic/{file.name}"
         assert f'href="{link}"' in page
-        assert (long / "html" / link).read_bytes() == file.read_bytes()
+        assert (long.html / link).read_bytes() == file.read_bytes()
 
 
 def test_a_level_that_moved_is_dated() -> None:

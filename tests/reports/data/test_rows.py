@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import synthetic
-from reports.data.rows import COLUMNS, Status, latest, load_rows, read_results
-from reports.sections.facts import counts
+from reports.data import report
+from reports.data.rows import COLUMNS, PROVEN, frame, latest, load_rows
 from reports.sections.headline import verdict
 from synthetic import Project, Run, fail_parity
+
+from rnnbench.judge.site.data import results
+from rnnbench.judge.site.data.results import Status
+from rnnbench.judge.site.data.store import counts
 
 INFERENCE = "speed.Inference.time_inference"
 TRAINING = "speed.Training.time_training"
@@ -21,6 +26,20 @@ TRAINING = "speed.Training.time_training"
 def row(rows: pd.DataFrame, benchmark: str, index: int) -> pd.Series:
     """A benchmark's row in asv's order of cases."""
     return rows[rows["benchmark"] == benchmark].iloc[index]
+
+
+@dataclass
+class Loaded:
+    """Rows, and a sentence for each thing that could not be read."""
+
+    rows: pd.DataFrame
+    problems: list[str]
+
+
+def read_results(results_dir: Path) -> Loaded:
+    figures, problems = results.read(results_dir, proven=PROVEN)
+    benchmarks = results.read_benchmarks(results_dir, problems)
+    return Loaded(frame(figures, benchmarks), problems)
 
 
 def result_file(project: Project) -> Path:
@@ -120,7 +139,7 @@ def test_status(
 def test_missing_records_are_said_and_nothing_is_green(project: Project, run: Run) -> None:
     project.write()
     records_file(project).unlink()
-    loaded = read_results(project.results)
+    loaded = report.read(project.load())
     assert set(loaded.rows["status"]) == {Status.UNRECORDED, Status.UNSUPPORTED}
     assert any("have no record" in problem for problem in loaded.problems)
     assert verdict(loaded.rows).look == "warn"
@@ -186,7 +205,7 @@ def test_a_corrupt_result_file_is_named(project: Project, run: Run, content: str
     loaded = read_results(project.results)
     assert any(path.name in problem for problem in loaded.problems)
     healthy = loaded.rows[loaded.rows["commit"] != run.commit]
-    assert counts(healthy).measured > 400
+    assert counts(healthy["status"]).measured > 400
 
 
 def test_a_corrupt_list_of_benchmarks_is_named(project: Project, run: Run) -> None:

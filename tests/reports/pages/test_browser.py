@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
+from reports.pages import TITLES
 from synthetic import Project
 
-from rnnbench.judge.site.html.page import PAGES
+from rnnbench.judge.site.html.page import FIRST, LAST
 
-OURS = [name for name, _ in PAGES if name != "explorer.html"]
+OURS = [name for name, _ in [*FIRST, *LAST] if name != "explorer.html"] + list(TITLES)
 WIDE, NARROW = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 INK = """canvas => {
     const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;

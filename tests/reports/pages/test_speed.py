@@ -8,36 +8,40 @@ import re
 from pathlib import Path
 from typing import Any
 
+import comparing
 import pytest
-import synthetic
+from comparing import COMPARED, compared
 from reports.charts import roofline
 from reports.charts.roofline import Point
 from reports.data import comparisons
 from reports.data.comparisons import Machine
-from reports.data.rows import Loaded, read_results
+from reports.data.report import Report
+from reports.data.rows import load_rows
 from reports.pages import speed
 from reports.sections import losing
-from synthetic import COMPARED, MARKUP, Project, compared
+from synthetic import MARKUP, Project
 
 from rnnbench import Case, Spec
 from rnnbench.comparison import saving
 from rnnbench.comparison.compare import Line
+from rnnbench.judge.site.html.page import Frame
 
 
 def machine(results: Path, *lines: dict[str, Any], roofline: Any = None) -> Machine:
     """Lines written, and read again."""
-    synthetic.write_comparison(results, list(lines))
+    comparing.write_comparison(results, list(lines))
     if roofline is not None:
-        synthetic.write_roofline(results, roofline)
-    machines, problems = comparisons.read(results)
+        comparing.write_roofline(results, roofline)
+    problems: list[str] = []
+    machines = comparisons.read(results, problems)
     assert problems == []
     return machines["bench"]
 
 
 def page(results: Path) -> str:
-    machines, problems = comparisons.read(results)
-    loaded: Loaded = read_results(results)
-    return speed.render(loaded, machines, problems, "synthetic", ())
+    report = Report(load_rows(results))
+    report.compared = comparisons.read(results, report.compared_problems)
+    return speed.render(report, Frame("synthetic"))
 
 
 def without_time(line: dict[str, Any], backend: str, status: str, detail: str) -> dict[str, Any]:
@@ -132,7 +136,8 @@ def test_what_compare_saves_is_what_the_report_reads(tmp_path: Path) -> None:
     ]
     path = saving.append(lines, tmp_path)
     assert path.parent.name == comparisons.FOLDER
-    machines, problems = comparisons.read(tmp_path)
+    problems: list[str] = []
+    machines = comparisons.read(tmp_path, problems)
     assert problems == []
     (one,) = machines[path.stem].compared
     assert (one.case, one.threads, one.peer) == (case, 2, "jax")
@@ -167,7 +172,8 @@ def test_a_broken_line_costs_itself_alone_and_is_said(tmp_path: Path, broken: st
     machine(tmp_path, compared())
     path = tmp_path / "comparison" / "bench.jsonl"
     path.write_text(f"{broken}\n{path.read_text()}")
-    machines, problems = comparisons.read(tmp_path)
+    problems: list[str] = []
+    machines = comparisons.read(tmp_path, problems)
     assert len(machines["bench"].compared) == 1
     assert problems == ["comparison/bench.jsonl: 1 broken line(s) passed over."]
     assert "1 broken line(s)" in page(tmp_path)
@@ -177,7 +183,8 @@ def test_a_last_line_cut_short_is_normal(tmp_path: Path) -> None:
     machine(tmp_path, compared())
     path = tmp_path / "comparison" / "bench.jsonl"
     path.write_text(path.read_text() + path.read_text()[:40])
-    machines, problems = comparisons.read(tmp_path)
+    problems: list[str] = []
+    machines = comparisons.read(tmp_path, problems)
     assert problems == []
     assert len(machines["bench"].compared) == 1
 
@@ -186,7 +193,7 @@ def test_a_last_line_cut_short_is_normal(tmp_path: Path) -> None:
 
 
 def test_share_is_speed_over_what_the_roofline_allows(tmp_path: Path) -> None:
-    found = machine(tmp_path, compared(B=1, H=256), roofline=synthetic.roofline())
+    found = machine(tmp_path, compared(B=1, H=256), roofline=comparing.roofline())
     (one,) = found.compared
     most = found.attainable(one)
     assert most is not None
@@ -199,7 +206,7 @@ def test_share_is_speed_over_what_the_roofline_allows(tmp_path: Path) -> None:
 
 
 def test_a_roofline_of_another_processor_holds_for_nothing(tmp_path: Path) -> None:
-    other = synthetic.roofline() | {"machine": synthetic.HOST | {"cpu": "Z80"}}
+    other = comparing.roofline() | {"machine": comparing.HOST | {"cpu": "Z80"}}
     found = machine(tmp_path, compared(), roofline=other)
     assert found.attainable(found.compared[0]) is None
     text = page(tmp_path)
@@ -209,7 +216,7 @@ def test_a_roofline_of_another_processor_holds_for_nothing(tmp_path: Path) -> No
 
 
 def test_threads_without_a_roof_are_said(tmp_path: Path) -> None:
-    machine(tmp_path, compared(), compared(threads=2), roofline=synthetic.roofline((1,)))
+    machine(tmp_path, compared(), compared(threads=2), roofline=comparing.roofline((1,)))
     text = page(tmp_path)
     assert "Roofline, 1 thread, float32" in text
     assert "has nothing for 2 threads" in text
@@ -217,22 +224,22 @@ def test_threads_without_a_roof_are_said(tmp_path: Path) -> None:
 
 
 def test_a_roofline_of_a_busy_machine_is_marked(tmp_path: Path) -> None:
-    given = synthetic.roofline()
+    given = comparing.roofline()
     machine(tmp_path, compared(), roofline=given)
     assert "The machine was busy" not in page(tmp_path)
     given["roofs"][0]["read_gbytes"][1]["median"] = 60.0
-    synthetic.write_roofline(tmp_path, given)
+    comparing.write_roofline(tmp_path, given)
     assert "▲ The machine was busy" in page(tmp_path)
 
 
 def test_a_dtype_without_a_peak_is_said(tmp_path: Path) -> None:
-    machine(tmp_path, compared(dtype="bfloat16"), roofline=synthetic.roofline())
+    machine(tmp_path, compared(dtype="bfloat16"), roofline=comparing.roofline())
     assert "no peak of bfloat16" in page(tmp_path)
 
 
 def test_every_case_is_on_the_plot_and_in_its_table(tmp_path: Path) -> None:
-    lines = synthetic.grid()
-    machine(tmp_path, *lines, roofline=synthetic.roofline())
+    lines = comparing.grid()
+    machine(tmp_path, *lines, roofline=comparing.roofline())
     text = page(tmp_path)
     section = text[text.index('id="m0-roofline"') :]
     plot = section[section.index('<svg class="chart"') :]
@@ -274,8 +281,8 @@ def test_lines_that_coincide_share_their_words_and_stay_in_the_picture() -> None
     plot = str(roofline.plot("t", "d", 100.0, {"L1": 200.0, "L2": 198.0}, []))
     assert "L1 200, L2 198 GB/s" in plot
     for x1, x2, y1, y2 in lines_of(plot):
-        assert 0 <= x1 <= x2 <= roofline.WIDTH
-        assert 0 <= y2 <= y1 <= roofline.HEIGHT
+        assert 0 <= x1 <= x2 <= roofline.RIGHT
+        assert 0 <= y2 <= y1 <= roofline.BOTTOM
 
 
 # The page.

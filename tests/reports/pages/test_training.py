@@ -7,10 +7,14 @@ from xml.etree import ElementTree
 
 import pytest
 from markupsafe import escape
-from reports.charts import training
-from reports.data import trainings
+from reports.charts import training as chart
+from reports.data import kept, trainings
+from reports.data.report import Report
+from reports.data.rows import frame
 from reports.jobs import training_runs
 from reports.pages import training
+
+from rnnbench.judge.site.html.page import Frame
 
 MARKUP = "<script>alert(1)</script>"
 SETTINGS = {
@@ -49,7 +53,7 @@ def line(*runs, band=True, **changes):
     settings = SETTINGS | changes
     kind = "classification" if settings["task"] == "japanese_vowels" else "regression"
     return {
-        "schema": trainings.SCHEMA,
+        "schema": kept.SCHEMA,
         "at": "2026-11-22T10:00:00+00:00",
         "machine": {"host": "here", "cpu": "a processor"},
         "versions": {"torch": "2.13.0"},
@@ -69,7 +73,7 @@ def study(**changes):
     }  # fmt: skip
     wild = trial | {"slot": 2, "value": None, "seconds": None, "diverged": "loss became nan"}
     return {
-        "schema": trainings.SCHEMA,
+        "schema": kept.SCHEMA,
         "at": "2026-11-22T10:00:00+00:00",
         "study": "vowels",
         "plan": {"strategy": "tpe", "trials": 4, "base": SETTINGS},
@@ -78,6 +82,13 @@ def study(**changes):
         "best": 1,
         "test": 0.97,
     } | changes
+
+
+def render(results):
+    """The page of what was kept."""
+    report = Report(frame([], {}))
+    report.trained = trainings.read(results, report.trained_problems)
+    return training.render(report, Frame("rnnbench"))
 
 
 @pytest.fixture
@@ -89,7 +100,7 @@ def page(tmp_path):
             (tmp_path / folder).mkdir(exist_ok=True)
             text = "".join(json.dumps(one) + "\n" for one in found)
             (tmp_path / folder / "here.jsonl").write_text(text)
-        return training.render(tmp_path, "rnnbench")
+        return render(tmp_path)
 
     return write
 
@@ -179,7 +190,7 @@ def test_the_newest_line_of_the_same_settings_counts(page):
 
 
 def test_what_was_not_run_says_how_to_run_it(page, tmp_path):
-    empty = training.render(tmp_path / "nothing", "rnnbench")
+    empty = render(tmp_path / "nothing")
     assert "Nothing was trained on any machine yet" in empty
     assert training.COMMAND in empty
     assert page([line(run())]).count("Not run:") == 4
@@ -190,7 +201,7 @@ def test_a_broken_line_is_a_problem_in_words(tmp_path, broken):
     folder = tmp_path / trainings.TRAINING
     folder.mkdir()
     (folder / "here.jsonl").write_text(broken + "\n" + json.dumps(line(run())) + "\n")
-    found = training.render(tmp_path, "rnnbench")
+    found = render(tmp_path)
     assert "1 broken line(s) passed over" in found
     assert "✔ ok" in found
 
@@ -204,25 +215,23 @@ def test_markup_in_any_name_is_shown_and_not_run(page):
 
 def test_charts_are_well_formed_and_hold_gaps():
     lines = [
-        training.Line("a & b", [1.0, None, 0.0, float("nan"), 100.0], 0),
-        training.Line("none", [], 1),
+        chart.Line("a & b", [1.0, None, 0.0, float("nan"), 100.0], 0),
+        chart.Line("none", [], 1),
     ]
-    chart = training.plot(
-        "t", "d", [*lines, training.Line("limit", [float("inf")], None)], "step", "up"
+    picture = chart.plot(
+        "t", "d", [*lines, chart.Line("limit", [float("inf")], None)], "step", "up"
     )
-    root = ElementTree.fromstring(chart)
+    root = ElementTree.fromstring(picture)
     space = "{http://www.w3.org/2000/svg}"
     (only,) = root.iter(f"{space}polyline")
     assert len(only.attrib["points"].split()) == 2
 
 
 def test_a_long_curve_is_thinned_but_keeps_its_end():
-    chart = training.plot(
-        "t", "d", [training.Line("a", [1.0] * 9_999, 0)], "step", "up"
-    )
-    points = ElementTree.fromstring(chart).find(".//{*}polyline").attrib["points"].split()
-    assert len(points) <= training.POINTS + 1
-    assert points[-1].startswith(f"{training.LEFT + training.PLOT_WIDTH:.1f},")
+    picture = chart.plot("t", "d", [chart.Line("a", [1.0] * 9_999, 0)], "step", "up")
+    points = ElementTree.fromstring(picture).find(".//{*}polyline").attrib["points"].split()
+    assert len(points) <= chart.POINTS + 1
+    assert points[-1].startswith(f"{chart.RIGHT:.1f},")
 
 
 def test_every_run_of_the_page_is_a_call_that_the_command_takes():

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import typer
-from reports.data import curves
-from reports.jobs import learning
+from reports.data import curves, report
+from reports.jobs import learning as job
 from reports.pages import overview
+from reports.sections.learning import Learning, learning
 from synthetic import MARKUP, Project
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -36,21 +37,27 @@ def write(results: Path, lines: list[dict[str, Any]], host: str = "bench") -> Pa
     return target
 
 
+def read(results: Path, expected: list[str] | None = None) -> dict[str, Learning]:
+    """Learning by host; what could not be read must be as expected."""
+    problems: list[str] = []
+    found = curves.read(results, problems)
+    assert problems == (expected or [])
+    return {host: learning(own) for host, own in found.items()}
+
+
 def table(panel: Any) -> dict[str, list[str]]:
     return {label: [figure.text for figure in figures] for label, figures in panel.lines}
 
 
 @pytest.fixture
-def both(tmp_path: Path) -> curves.Learning:
+def both(tmp_path: Path) -> Learning:
     """chunks of four steps of a second, full of eight of half a second."""
     write(tmp_path, [line("chunks", LOSSES["chunks"]), line("full", LOSSES["full"], 0.5)])
-    found, problems = curves.read(tmp_path)
-    assert not problems
-    return found["bench"]
+    return read(tmp_path)["bench"]
 
 
 def test_losses_are_means_over_stretches_that_double_up_to_the_first_end(
-    both: curves.Learning,
+    both: Learning,
 ) -> None:
     steps, seconds = both.panels
     assert steps.heads == seconds.heads == ["chunks", "full"]
@@ -72,12 +79,12 @@ def test_losses_are_means_over_stretches_that_double_up_to_the_first_end(
 
 def test_of_a_stretch_that_training_ended_in_nothing_is_shown(tmp_path: Path) -> None:
     write(tmp_path, [line("chunks", [4.0] * 4), line("full", [4.0] * 9 + [1.0])])
-    steps = curves.read(tmp_path)[0]["bench"].panels[0]
+    steps = read(tmp_path)["bench"].panels[0]
     assert [label for label, _ in steps.lines] == ["to 1", "to 2", "to 4", "to 8"]
     assert {text for texts in table(steps).values() for text in texts} == {"4.00", "—"}
 
 
-def test_charts_show_what_the_tables_show(both: curves.Learning) -> None:
+def test_charts_show_what_the_tables_show(both: Learning) -> None:
     for panel in both.panels:
         picture = ET.fromstring(panel.chart)
         title, *marks = [node.text for node in picture.iter(f"{SVG}title")]
@@ -104,8 +111,7 @@ def test_the_newest_line_of_a_mode_counts_and_broken_ones_are_said(tmp_path: Pat
     path = write(tmp_path, [old, line("chunks", LOSSES["chunks"]), *broken])
     with path.open("a") as file:
         file.write('{"schema": 1, "half')  # a killed run
-    found, problems = curves.read(tmp_path)
-    assert problems == ["learning/bench.jsonl: 3 broken line(s) passed over."]
+    found = read(tmp_path, ["learning/bench.jsonl: 3 broken line(s) passed over."])
     assert table(found["bench"].panels[0])["to 4"] == ["1.50"]
 
 
@@ -115,25 +121,25 @@ def test_the_page_has_them_with_their_machine_or_says_which_command_trains(
     project.measure()
     project.write()
     write(project.results, [line(MARKUP, LOSSES["chunks"])], "other")
-    given = project.load()
-    page = overview.render(given)
-    assert f"run <code>{learning.COMMAND}</code>" in page
+    site = project.load()
+    given = report.read(site)
+    page = overview.render(site, given)
+    assert f"run <code>{curves.COMMAND}</code>" in page
     assert "<h2><span>Machine</span> other</h2>" in page  # which has no results of asv
     assert MARKUP not in page
-    given.learning = {"bench": given.learning["other"]}
-    own = overview.render(given)
-    assert learning.COMMAND not in own
+    given.curves = {"bench": given.curves["other"]}
+    own = overview.render(site, given)
+    assert curves.COMMAND not in own
     assert own.index('id="s0-truncation"') < own.index("Loss over seconds: GRU")
 
 
 def test_the_program_keeps_what_the_page_reads(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    learning.main(mode=["chunks", "full"], cell="RNN", seconds=0.2, results_dir=tmp_path)
+    job.main(mode=["chunks", "full"], cell="RNN", seconds=0.2, results_dir=tmp_path)
     said = capsys.readouterr().out
     assert "nats per character" in said
-    found, problems = curves.read(tmp_path)
-    assert not problems
+    found = read(tmp_path)
     (machine,) = found.values()
     assert [panel.title for panel in machine.panels] == [
         "Loss over steps: RNN", "Loss over seconds: RNN",
@@ -158,6 +164,6 @@ def test_what_cannot_be_trained_or_kept_is_said(
 ) -> None:
     asked: dict[str, Any] = {"mode": ["full"], "cell": "RNN", "seconds": 0.1}
     with pytest.raises(typer.Exit) as left:
-        learning.main(**asked | {"results_dir": Path("never")} | given)
+        job.main(**asked | {"results_dir": Path("never")} | given)
     assert left.value.exit_code == code
     assert words in capsys.readouterr().err

@@ -11,9 +11,8 @@ from reports.data import ratios
 from reports.data.rows import load_rows
 from reports.sections import costs, facts, parity, speed
 from reports.sections.headline import verdict
-from synthetic import MARKUP, Project, fail_parity, parity
-
-from rnnbench.judge.site.html import dots
+from synthetic import Project, fail_parity
+from synthetic import parity as parity_of
 
 INFERENCE = "speed.Inference.time_inference"
 SERIES = {"native": 0, "manual": 1, "numba": 2, "compile": 3}
@@ -50,7 +49,7 @@ def test_chaotic_quantities_are_not_gated(rows: pd.DataFrame) -> None:
 def test_an_error_that_is_no_number_is_the_worst(project: Project) -> None:
     run = project.measure()
     fail_parity(run, INFERENCE, 0)
-    run.records[0]["parity"] = parity("h_n", {"error": None, "budget": 4.0, "status": "nan"})
+    run.records[0]["parity"] = parity_of("h_n", {"error": None, "budget": 4.0, "status": "nan"})
     project.write()
     worst = parity.parities(load_rows(project.results))[0]
     assert (worst.passed, worst.used) == (False, math.inf)
@@ -116,26 +115,3 @@ def test_absences_give_their_reasons(rows: pd.DataFrame) -> None:
     assert found[0].bad
     assert found[0].cases == ["T=16, 1 layer, 1 direction, medium"]
     assert any(item.reason == "no two-layer LSTM" and len(item.cases) == 4 for item in found)
-
-
-def test_a_chart_escapes_and_is_described() -> None:
-    axis = dots.ratio_axis([0.1, 3.0])
-    row = dots.Row(MARKUP, [[dots.Mark(0, 2.0, MARKUP, 1.5, 2.5)], [dots.Note(MARKUP)]])
-    chart = ET.fromstring(dots.dot_plot(MARKUP, "What it shows", [row], axis))
-    assert chart.get("role") == "img"
-    assert chart.findtext(f"{SVG}title") == MARKUP
-    assert chart.findtext(f"{SVG}desc") == "What it shows"
-    assert not list(chart.iter(f"{SVG}script"))
-
-
-def test_places_on_the_axis() -> None:
-    axis = dots.ratio_axis([0.25, 4.0])
-    left, middle, right = (axis.place(value) for value in (0.25, 1, 4))
-    assert left < middle < right
-    assert middle - left == pytest.approx(right - middle)
-    assert axis.place(1e9) == right
-
-
-def test_an_axis_needs_no_values() -> None:
-    assert dots.ratio_axis([]).low < 1 < dots.ratio_axis([]).high
-    assert dots.seconds_axis([]).low < dots.seconds_axis([]).high

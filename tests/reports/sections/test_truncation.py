@@ -6,12 +6,13 @@ import xml.etree.ElementTree as ET
 
 import pandas as pd
 import pytest
+from reports.data import report
 from reports.data.rows import load_rows
 from reports.pages import overview
-from reports.sections.truncation import Panel, truncation
+from reports.sections.truncation import truncation
 from synthetic import Project
 
-from rnnbench.judge.site.html import dots
+from rnnbench.judge.site.html.figures import Panel
 
 SVG = "{http://www.w3.org/2000/svg}"
 SECONDS = "truncation.Seconds.time_pass"
@@ -79,24 +80,12 @@ def test_a_case_without_a_number_has_words(project: Project) -> None:
 def test_the_page_has_the_part_or_says_that_it_was_not_measured(project: Project) -> None:
     project.measure()
     project.write()
-    given = project.load()
-    page = overview.render(given)
+    site = project.load()
+    given = report.read(site)
+    page = overview.render(site, given)
     assert page.count('id="s0-truncation"') == 1
     assert "Norm of ∂h_T/∂s_t over the lag T − t: single" in page
-    rows = given.loaded.rows
-    given.loaded.rows = rows[rows["group"] != "truncation"]
-    without = overview.render(given)
+    rows = given.rows[given.rows["group"] != "truncation"]
+    without = overview.render(site, report.Report(rows))
     assert "Time, memory and bias of a pass were not measured." in without
     assert "Norm of ∂h_T" not in without
-
-
-@pytest.mark.parametrize(
-    ("values", "low", "high"),
-    [([0.5, 3.0], 0.1, 10.0), ([1e-30, 1.0], 1e-12, 1.0), ([0.0], 0.1, 1.0), ([], 0.1, 1.0)],
-)
-def test_the_axis_of_numbers_is_powers_of_ten(values: list[float], low: float, high: float) -> None:
-    axis = dots.number_axis(values)
-    assert (axis.low, axis.high) == (pytest.approx(low), pytest.approx(high))
-    assert axis.place(1e-40) == axis.place(low)
-    assert bool(axis.ends[0]) == (min(values, default=1) == 1e-30)  # what is cut off is said
-    assert 2 <= len(axis.ticks) <= 7
