@@ -23,9 +23,8 @@ import numpy as np
 import typer
 from benchmarks import cases, records
 
-from reports import summary, torch_facts
-from reports.records import plain
-from reports.rows import load_rows
+from reports.data.rows import load_rows
+from reports.jobs import summary, torch_facts
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import showing
 from rnnbench.errors import InputError
@@ -35,11 +34,12 @@ from rnnbench.judge import lock
 from rnnbench.judge.engine import SHARED, SUITE, Engine, ForeignError, case_names, read_suite
 from rnnbench.judge.nightly.accounts import last_words
 from rnnbench.judge.project import Project
+from rnnbench.judge.site.data.results import plain
 from rnnbench.judge.supervised import Ended
 
 CONFIG = Path("asv.conf.json")
 LOG = Path(".asv/bench.log")
-PUBLISHER = "python -m reports.publish"
+PUBLISHER = "rnnbench publish"
 BENCH_OF = {"smoke": "^(?!cold.(Compile|FirstCall))"}
 """Pattern of what a profile measures by default: a smoke run does not wait for compilers."""
 

@@ -14,9 +14,8 @@ import pandas as pd
 import pytest
 from asv.util import load_json
 from benchmarks.records import ROOT
-from reports import summary
-from reports.jobs import main_job
-from reports.rows import COLUMNS
+from reports.data.rows import COLUMNS
+from reports.jobs import main_job, summary
 
 from rnnbench.judge import lock
 from rnnbench.judge.engine import APART, SHARED

@@ -30,7 +30,7 @@ def make_server(directory: Path, host: str, port: int) -> ThreadingHTTPServer:
 
 
 def serve(
-    directory: Annotated[Path, typer.Argument(help="What `asv publish` wrote.")] = Path(
+    directory: Annotated[Path, typer.Argument(help="Folder of the published site.")] = Path(
         "reports/html"
     ),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -38,7 +38,9 @@ def serve(
 ) -> None:
     """Serve the published reports until interrupted, by default to this machine alone."""
     if not (directory / "index.html").is_file():
-        leave(USAGE, f"{directory} holds no published report (no index.html): run `asv publish`")
+        leave(
+            USAGE, f"{directory} holds no published report (no index.html): run `rnnbench publish`"
+        )
     try:
         server = make_server(directory, host, port)
     except OSError as error:

@@ -27,13 +27,18 @@ def append(made: Mapping[str, Any], target: Path) -> Path:
 def read(file: Path, schema: int | None = None) -> Iterator[dict[str, Any] | str]:
     """Yield each line's object, or a sentence on why the line cannot be read.
 
-    Lines of another ``schema`` cannot be read either. Raises OSError where the file cannot.
+    Lines of another ``schema`` cannot be read either. A last line that a killed writer left
+    unfinished is passed over. Raises OSError where the file cannot be read.
     """
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+    lines = file.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             found = json.loads(line)
-        except ValueError as error:
-            yield f"{file.name}, line {number}: no JSON: {error}"
+        except (ValueError, RecursionError) as error:
+            if number < len(lines):
+                yield f"{file.name}, line {number}: no JSON: {error}"
             continue
         if not isinstance(found, dict):
             yield f"{file.name}, line {number}: no JSON object"
