@@ -21,7 +21,7 @@ from rnnbench.backends.numba.recurrence import NumbaRecurrence
 from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import PROCESSORS, Lanes, emitted, processor
 from rnnbench.backends.numba_plain.backend import PlainRecurrence
-from rnnbench.bptt.recurrence import LayerResult, LayerWeights, Layout
+from rnnbench.bptt.recurrence import LayerPass, LayerResult, LayerWeights, Layout
 from rnnbench.interface import Conditions
 from rnnbench.spec import CELLS, Case, Spec
 
@@ -210,16 +210,18 @@ def random_layer(cell, *, B=2, T=5, H=4, dtype=torch.float32):
     weights = LayerWeights(*(torch.randn(p.shape, dtype=dtype) / H for p in spec.parameters), None)
     state = [torch.randn(B, H, dtype=dtype) for _ in range(1 + spec.has_cell_state)]
     c0 = state[1] if spec.has_cell_state else None
-    return spec, Layout([B] * T), torch.randn(T * B, 3, dtype=dtype), state[0], c0, weights
+    x = torch.randn(T * B, 3, dtype=dtype)
+    return LayerPass(spec, Layout([B] * T), x, weights, reverse=False), state[0], c0
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("T", "B"), [(5, 2), (700, 33)])
 def test_inference_keeps_nothing_and_has_the_bits_of_training(cell, T, B):
     """700 steps are projected in several chunks in inference."""
-    layer = random_layer(cell, T=T, B=B, H=20)
+    layer, h0, c0 = random_layer(cell, T=T, B=B, H=20)
+    layer = layer._replace(reverse=True)
     inference, training = (
-        NumbaRecurrence().forward(*layer, reverse=True, keep=keep) for keep in (False, True)
+        NumbaRecurrence().forward(layer, h0, c0, keep=keep) for keep in (False, True)
     )
     assert inference.saved == ()
     assert training.saved
@@ -231,15 +233,13 @@ def test_inference_keeps_nothing_and_has_the_bits_of_training(cell, T, B):
 @pytest.mark.parametrize("cell", CELLS)
 def test_one_sequence_has_the_same_bits_alone_and_in_a_batch_of_one_size(cell):
     """A row's sums do not depend on the rows beside it in its block."""
-    spec, _, x, h0, c0, weights = random_layer(cell, B=7, T=3, H=20)
+    layer, h0, c0 = random_layer(cell, B=7, T=3, H=20)
     order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
-    swapped = x.view(3, 7, 3)[:, order].reshape(21, 3)
-    layout = Layout([7] * 3)
-    one = NumbaRecurrence().forward(spec, layout, x, h0, c0, weights, reverse=False, keep=False)
+    swapped = layer._replace(x=layer.x.view(3, 7, 3)[:, order].reshape(21, 3))
+    one = NumbaRecurrence().forward(layer, h0, c0, keep=False)
     two = NumbaRecurrence().forward(
-        spec, layout, swapped, h0[order], None if c0 is None else c0[order], weights,
-        reverse=False, keep=False,
-    )  # fmt: skip
+        swapped, h0[order], None if c0 is None else c0[order], keep=False
+    )
     assert torch.equal(one.h_n[order], two.h_n)
 
 

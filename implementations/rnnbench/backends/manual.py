@@ -41,10 +41,12 @@ from torch import Tensor
 from rnnbench.bptt.autograd import run_stack
 from rnnbench.bptt.recurrence import (
     LayerGradients,
+    LayerPass,
     LayerResult,
-    LayerWeights,
     Layout,
     Recurrence,
+    Upstream,
+    gradients_of_rows,
     sum_of_outer,
 )
 from rnnbench.interface import Backend, Conditions, Inputs
@@ -177,17 +179,9 @@ class ManualRecurrence(Recurrence):
     """The time loop, forward and backward."""
 
     def forward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor | None,
-        weights: LayerWeights,
-        *,
-        reverse: bool,
-        keep: bool,
+        self, layer: LayerPass, h0: Tensor, c0: Tensor | None, *, keep: bool
     ) -> LayerResult:
+        spec, layout, x, weights, reverse = layer
         cell = CELLS[spec.cell]
         a = _affine(x, weights.ih, weights.bias_ih)
         h, c = h0.clone(), None if c0 is None else c0.clone()
@@ -211,22 +205,18 @@ class ManualRecurrence(Recurrence):
 
     def backward(
         self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        weights: LayerWeights,
+        layer: LayerPass,
         saved: tuple[Tensor, ...],
-        dy: Tensor,
-        dh_n: Tensor,
-        dc_n: Tensor | None,
+        upstream: Upstream,
         *,
-        reverse: bool,
         needs_dx: bool,
         spent: bool = False,
     ) -> LayerGradients:
+        spec, layout, x, weights, reverse = layer
         cell = CELLS[spec.cell]
         previous, kept = saved[0], saved[1:]
         per_step = len(kept) // layout.T
+        dy, dh_n, dc_n = upstream
         dh, dc = dh_n.clone(), None if dc_n is None else dc_n.clone()
         alpha = x.new_empty(layout.N, spec.gates * spec.hidden_size)
         mu = torch.empty_like(alpha)
@@ -241,20 +231,10 @@ class ManualRecurrence(Recurrence):
             dh[:b] = d.mu @ weights.hh if d.bypass is None else d.mu @ weights.hh + d.bypass
             if dc is not None and d.dc is not None:
                 dc[:b] = d.dc
-        return LayerGradients(
-            dx=alpha @ weights.ih if needs_dx else None,
-            dh0=dh,
-            dc0=dc,
-            weights=LayerWeights(
-                ih=sum_of_outer(alpha, x),
-                hh=sum_of_outer(mu, previous),
-                bias_ih=None if weights.bias_ih is None else alpha.sum(0),
-                bias_hh=None if weights.bias_hh is None else mu.sum(0),
-                hr=None
-                if weights.hr is None
-                else sum_of_outer(d_output, _projected(layout, kept, reverse)),
-            ),
-        )
+        d_hr = None
+        if weights.hr is not None:
+            d_hr = sum_of_outer(d_output, _projected(layout, kept, reverse))
+        return gradients_of_rows(layer, alpha, mu, previous, (dh, dc), d_hr, needs_dx=needs_dx)
 
 
 def _projected(layout: Layout, kept: tuple[Tensor, ...], reverse: bool) -> Tensor:

@@ -28,10 +28,12 @@ from rnnbench.backends.compiled.steps import COEFFICIENTS, STEPS, Tensors
 from rnnbench.bptt.autograd import run_stack
 from rnnbench.bptt.recurrence import (
     LayerGradients,
+    LayerPass,
     LayerResult,
     LayerWeights,
-    Layout,
     Recurrence,
+    Upstream,
+    gradients_of_rows,
     sum_of_outer,
 )
 from rnnbench.interface import Backend, Conditions, Inputs
@@ -84,17 +86,9 @@ class CompiledRecurrence(Recurrence):
     """
 
     def forward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor | None,
-        weights: LayerWeights,
-        *,
-        reverse: bool,
-        keep: bool,
+        self, layer: LayerPass, h0: Tensor, c0: Tensor | None, *, keep: bool
     ) -> LayerResult:
+        spec, layout, x, weights, reverse = layer
         chunk = chunk_of(spec, "forward" if keep else "inference").run
         blocks = Blocks(layout, reverse=reverse)
         a = _projected_input(spec, blocks, x, weights)
@@ -119,19 +113,15 @@ class CompiledRecurrence(Recurrence):
 
     def backward(
         self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        weights: LayerWeights,
+        layer: LayerPass,
         saved: tuple[Tensor, ...],
-        dy: Tensor,
-        dh_n: Tensor,
-        dc_n: Tensor | None,
+        upstream: Upstream,
         *,
-        reverse: bool,
         needs_dx: bool,
         spent: bool = False,
     ) -> LayerGradients:
+        spec, layout, _, weights, reverse = layer
+        dy, dh_n, dc_n = upstream
         chunk = chunk_of(spec, "backward").run
         blocks = Blocks(layout, reverse=reverse)
         placed_dy = blocks.enter(dy).index_add_(0, blocks.last, dh_n)
@@ -161,18 +151,8 @@ class CompiledRecurrence(Recurrence):
             d_h = blocks.leave([out[1] for out in emitted])
             d_hr = sum_of_outer(d_h, blocks.leave([tape[-1] for tape in kept]))
         previous = blocks.leave(_previous(saved[0], blocks, [tape[0] for tape in kept]))
-        return LayerGradients(
-            dx=alpha @ weights.ih if needs_dx else None,
-            dh0=state[0],
-            dc0=state[1] if spec.has_cell_state else None,
-            weights=LayerWeights(
-                ih=sum_of_outer(alpha, x),
-                hh=sum_of_outer(mu, previous),
-                bias_ih=None if weights.bias_ih is None else alpha.sum(0),
-                bias_hh=None if weights.bias_hh is None else mu.sum(0),
-                hr=d_hr,
-            ),
-        )
+        initial = (state[0], state[1] if spec.has_cell_state else None)
+        return gradients_of_rows(layer, alpha, mu, previous, initial, d_hr, needs_dx=needs_dx)
 
 
 def _previous(h0: Tensor, blocks: Blocks, h_rows: Sequence[Tensor]) -> list[Tensor]:

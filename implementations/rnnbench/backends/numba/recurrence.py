@@ -31,13 +31,14 @@ from rnnbench.backends.numba.plan import (
 from rnnbench.backends.numba.row_order import row_order
 from rnnbench.bptt.recurrence import (
     LayerGradients,
+    LayerPass,
     LayerResult,
     LayerWeights,
-    Layout,
     Recurrence,
     Result,
+    Start,
+    Upstream,
 )
-from rnnbench.spec import Spec
 
 
 class NumbaRecurrence(Recurrence):
@@ -51,41 +52,36 @@ class NumbaRecurrence(Recurrence):
     """
 
     def directions(
-        self, spec: Spec, layout: Layout, calls: Sequence[Callable[[], Result]]
+        self, layer: LayerPass, calls: Sequence[Callable[[], Result]]
     ) -> Sequence[Result]:
+        spec, layout = layer.spec, layer.layout
         if len(calls) > 1 and part_count(spec, layout, spec.input_size, len(calls)) > 1:
             return threads.run_as_here(calls)
-        return super().directions(spec, layout, calls)
+        return super().directions(layer, calls)
 
     def both_directions(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        own: Sequence[tuple[Tensor, Tensor | None, LayerWeights]],
-        *,
-        keep: bool,
+        self, starts: Sequence[Start], *, keep: bool
     ) -> tuple[Tensor, Sequence[LayerResult]]:
-        y = empty(x, layout.N, len(own) * spec.state_size)
-        calls = self.forward_calls(spec, layout, x, own, keep=keep)
-        sides = y.split(spec.state_size, 1)
-        to_sides = [partial(call, y=side) for call, side in zip(calls, sides, strict=True)]
-        return y, self.directions(spec, layout, to_sides)
+        layer = starts[0][0]
+        y = empty(layer.x, layer.layout.N, len(starts) * layer.spec.state_size)
+        sides = y.split(layer.spec.state_size, 1)
+        calls = [
+            partial(self.forward, *start, keep=keep, y=side)
+            for start, side in zip(starts, sides, strict=True)
+        ]
+        return y, self.directions(layer, calls)
 
     def forward(
         self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
+        layer: LayerPass,
         h0: Tensor,
         c0: Tensor | None,
-        weights: LayerWeights,
         *,
-        reverse: bool,
         keep: bool,
         y: Tensor | None = None,
     ) -> LayerResult:
         """y: memory for the output, whose rows may lie apart; None for some of its own."""
+        spec, layout, x, weights, reverse = layer
         plan, order = Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)
         N, B, H, S = layout.N, layout.B, spec.hidden_size, spec.state_size
         has_c = c0 is not None
@@ -144,19 +140,15 @@ class NumbaRecurrence(Recurrence):
 
     def backward(
         self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        weights: LayerWeights,
+        layer: LayerPass,
         saved: tuple[Tensor, ...],
-        dy: Tensor,
-        dh_n: Tensor,
-        dc_n: Tensor | None,
+        upstream: Upstream,
         *,
-        reverse: bool,
         needs_dx: bool,
         spent: bool = False,
     ) -> LayerGradients:
+        spec, layout, x, weights, reverse = layer
+        dy, dh_n, dc_n = upstream
         if layout.N == 0:
             return _no_rows(x, weights, dh_n, dc_n)
         plan, order = Plan.of(spec, x.shape[1]), row_order(layout, reverse=reverse)

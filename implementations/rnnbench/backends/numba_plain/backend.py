@@ -23,10 +23,13 @@ from rnnbench.backends.numba_base import Jitted
 from rnnbench.backends.numba_plain import kernels
 from rnnbench.bptt.recurrence import (
     LayerGradients,
+    LayerPass,
     LayerResult,
     LayerWeights,
     Layout,
     Recurrence,
+    Upstream,
+    gradients_of_rows,
     sum_of_outer,
 )
 from rnnbench.spec import Spec
@@ -88,17 +91,9 @@ class PlainRecurrence(Recurrence):
     """One layer in one direction: products in torch around a compiled time loop."""
 
     def forward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor | None,
-        weights: LayerWeights,
-        *,
-        reverse: bool,
-        keep: bool,
+        self, layer: LayerPass, h0: Tensor, c0: Tensor | None, *, keep: bool
     ) -> LayerResult:
+        spec, layout, x, weights, reverse = layer
         kernel, _ = KERNELS[spec.cell]
         gates = _input_projection(spec, x, weights)
         h, c = _own(h0), None if c0 is None else _own(c0)
@@ -122,24 +117,20 @@ class PlainRecurrence(Recurrence):
 
     def backward(
         self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        weights: LayerWeights,
+        layer: LayerPass,
         saved: tuple[Tensor, ...],
-        dy: Tensor,
-        dh_n: Tensor,
-        dc_n: Tensor | None,
+        upstream: Upstream,
         *,
-        reverse: bool,
         needs_dx: bool,
         spent: bool = False,
     ) -> LayerGradients:
+        spec, layout, x, weights, reverse = layer
         _, kernel = KERNELS[spec.cell]
         h_before, gates, *kept = saved
+        dy, dh_n, dc_n = upstream
         dh, dc = _own(dh_n), None if dc_n is None else _own(dc_n)
         alpha = torch.empty_like(gates)
-        mu, dw_hr = alpha, None
+        mu, d_hr = alpha, None
         steps = _steps(layout, reverse=not reverse)
         if dc is not None:
             dh_all = x.new_empty(layout.N if spec.proj_size else 0, spec.state_size)
@@ -147,24 +138,13 @@ class PlainRecurrence(Recurrence):
             kernel(steps, *constants, *_arrays(gates, *kept, dy, dh, dc, alpha, dh_all))
             if weights.hr is not None:
                 o, tanh_c = gates[:, -spec.hidden_size :], kept[1]
-                dw_hr = sum_of_outer(dh_all, o * tanh_c)
+                d_hr = sum_of_outer(dh_all, o * tanh_c)
         elif spec.cell == "gru":
             mu = torch.empty_like(alpha)
             kernel(steps, *_arrays(weights.hh, gates, h_before, *kept, dy, dh, alpha, mu))
         else:
             kernel(steps, spec.cell == "rnn_relu", *_arrays(weights.hh, gates, dy, dh, alpha))
-        return LayerGradients(
-            dx=alpha @ weights.ih if needs_dx else None,
-            dh0=dh,
-            dc0=dc,
-            weights=LayerWeights(
-                ih=sum_of_outer(alpha, x),
-                hh=sum_of_outer(mu, h_before),
-                bias_ih=None if weights.bias_ih is None else alpha.sum(0),
-                bias_hh=None if weights.bias_hh is None else mu.sum(0),
-                hr=dw_hr,
-            ),
-        )
+        return gradients_of_rows(layer, alpha, mu, h_before, (dh, dc), d_hr, needs_dx=needs_dx)
 
 
 class NumbaPlain(Jitted):
