@@ -13,12 +13,11 @@ from numba import njit
 
 import rnnbench
 from rnnbench.backends.manual import ManualRecurrence
-from rnnbench.backends.numba import activations, gate_order, gemm
-from rnnbench.backends.numba import layers as layers_of_the_kernels
+from rnnbench.backends.numba import activations, gemm, ordering, plan
 from rnnbench.backends.numba.backend import Numba
-from rnnbench.backends.numba.microkernel import MOST_ROWS, product
+from rnnbench.backends.numba.microkernel import MOST_ROWS, multiply_block
+from rnnbench.backends.numba.records import Backward, Sizes, as_record
 from rnnbench.backends.numba.recurrence import NumbaRecurrence
-from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import PROCESSORS, Lanes, emitted, processor
 from rnnbench.backends.numba_plain.backend import PlainRecurrence
 from rnnbench.bptt.recurrence import LayerPass, LayerResult, LayerWeights, Layout
@@ -89,7 +88,7 @@ def test_activations_at_the_ends(dtype):
 @njit
 def _one_block(like, rows, vectors, a, b, c0, c, width):
     K = a.shape[1]
-    product(
+    multiply_block(
         like, rows, vectors, a.ctypes.data, K, 1, b.ctypes.data, c0.ctypes.data, 0, width,
         c.ctypes.data, vectors * width, width, K, b.ctypes.data,
     )  # fmt: skip
@@ -120,8 +119,8 @@ def test_packing_a_transposed_weight_pads_with_zeros_and_writes_no_further(dtype
     weight = np.random.default_rng(0).standard_normal((gates * H, K)).astype(dtype)
     out = aligned(units * gates * K * width + 99, dtype=dtype)
     out[:] = 7
-    gate_order.pack_transposed(
-        weight, weight.ctypes.data, K, np.array(order), H, width, 0, H, out.ctypes.data
+    ordering.pack_transposed(
+        weight, weight.ctypes.data, K, gates, order[0], H, width, 0, H, out.ctypes.data
     )
     vectors = np.zeros((units, gates, width, K), dtype)
     for unit in range(units):
@@ -159,7 +158,19 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
     for memory in (dw_ih, dw_hh, sums, packed):  # what lies there before does not matter
         memory[...] = np.nan
     zeros = aligned(width, dtype=dtype)
-    _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums, zeros)
+    sizes = dict.fromkeys(Sizes._fields, 0) | {
+        "I": size, "H": H, "S": H, "width": width, "x_slot": wide, "s_slot": slot, "row": slot,
+        "zeros": zeros.ctypes.data,
+    }  # fmt: skip
+    arrays = {
+        "delta": delta, "x": x, "y": y, "h0": h0, "packed": packed, "dw_ih": dw_ih,
+        "dw_hh": dw_hh, "sums": sums,
+    }  # fmt: skip
+    addresses = dict.fromkeys(Backward._fields, 0) | {"y_row": H}
+    addresses |= {name: array.ctypes.data for name, array in arrays.items()}
+    _weight_gradients(
+        delta.ravel(), as_record(Sizes(**sizes)), as_record(Backward(**addresses)), index
+    )
     h = y[np.maximum(index, 0)]
     h[index < 0] = h0[~index[index < 0]]
     for got, rows in ((dw_ih[:, :size], x), (dw_hh[:, :H], h), (sums[:H, None], np.ones((N, 1)))):
@@ -169,29 +180,22 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
 
 
 @njit
-def _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums, zeros):
-    one = np.zeros(1, np.int64)
-    gemm.weight_gradients(
-        delta.ravel(), delta.ctypes.data, delta.shape[1], H, width, index, one, one, x.ctypes.data,
-        x.shape[1], y.ctypes.data, H, h0.ctypes.data, H, packed.ctypes.data, dw_ih.ctypes.data,
-        dw_ih.shape[1], dw_hh.ctypes.data, dw_hh.shape[1], sums.ctypes.data, zeros.ctypes.data, 0,
-        delta.shape[1],
-    )  # fmt: skip
+def _weight_gradients(like, sizes, addresses, index):
+    one, z = np.zeros(1, np.int64), sizes[0]
+    gemm.weight_gradients(like, z, addresses[0], index, one, one, 0, z.row)
 
 
 @settings(max_examples=60, deadline=None)
 @given(layers(), st.booleans())
-def test_row_order_finds_the_row_before_and_the_last_row(layer, reverse):
+def test_row_order_finds_the_row_before(layer, reverse):
     _, layout = layer
-    order = row_order(layout, reverse=reverse)
-    state, last = [~i for i in range(layout.B)], {}
-    before = {}
+    order = ordering.row_order(layout, reverse=reverse)
+    state, before = [~i for i in range(layout.B)], {}
     for start, b in order.steps:
         for i in range(b):
             before[start + i] = state[i]
-            state[i] = last[i] = start + i
+            state[i] = start + i
     assert order.before.tolist() == [before[n] for n in range(layout.N)]
-    assert order.last.tolist() == [last[i] for i in range(layout.B)]
 
 
 @settings(max_examples=80, deadline=None)
@@ -334,9 +338,9 @@ def test_wide_layers_stay_within_budget():
 @pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
 def test_rows_that_would_share_cache_sets_are_apart_and_lose_nothing(cell, P, packed):
     """Of gates, of δ and of c: 256 units of eight bytes are a multiple of 2 KiB."""
-    H = layers_of_the_kernels.ALIASED // 8
-    assert layers_of_the_kernels.apart.py_func(H, 8) == H + 16
-    assert layers_of_the_kernels.apart.py_func(H + 8, 8) == H + 8
+    H = plan.ALIASED // 8
+    assert plan.apart(H, 8) == H + 16
+    assert plan.apart(H + 8, 8) == H + 8
     case = Case(
         Spec(cell, 6, H, layers=2, directions=2, dtype="float64", proj_size=P),
         T=6, B=3, lengths=(6, 3, 2) if packed else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -35,7 +34,7 @@ piece, what was never used takes no memory."""
 
 
 def empty(like: Tensor, *shape: int) -> Tensor:
-    """An array of that shape and ``like``'s dtype, not set to anything, at the start of a line."""
+    """Return an array of that shape and ``like``'s dtype, not set, at the start of a line."""
     size, count = like.element_size(), prod(shape)
     if count * size < HUGE:
         return like.new_empty(*shape)  # a tuple would take half as long again
@@ -76,7 +75,7 @@ class Room:
 
     def __init__(self, like: Tensor, *numbers: int, weights: bool = False) -> None:
         """weights: whether it holds packed weights, for which it may lie in huge pages."""
-        total, before = places(numbers)
+        *starts, total = accumulate(numbers, initial=0)
         size = like.element_size()
         if weights and total * size >= IN_PAGES:
             self.memory: Any = _Pages(total * size)
@@ -84,11 +83,6 @@ class Room:
         else:
             self.memory = empty(like, total)
             first = self.memory.data_ptr()
-        self.addresses = [0 if n is None else first + n * size for n in before]
-
-
-@lru_cache(maxsize=1024)
-def places(numbers: tuple[int, ...]) -> tuple[int, list[int | None]]:
-    """How many numbers there are, and how many stand before each array; None for an empty one."""
-    ends = list(accumulate(numbers))
-    return ends[-1], [end - n if n else None for end, n in zip(ends, numbers, strict=True)]
+        self.addresses = [
+            first + start * size if n else 0 for start, n in zip(starts, numbers, strict=True)
+        ]

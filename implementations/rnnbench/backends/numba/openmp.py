@@ -1,4 +1,4 @@
-"""The threads that torch computes with, lent for a moment.
+"""Run kernels on torch's OpenMP thread pool.
 
 After each of its parallel operations torch's second thread goes on looking for work for some
 milliseconds, and a thread of ours that is to begin then has to share its processor: an LSTM's pass
@@ -27,7 +27,7 @@ _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class _Forks:
-    """Whether this process lacks threads that OpenMP thinks it has."""
+    """A record of forks: does this process lack threads that OpenMP thinks it has?"""
 
     def __init__(self) -> None:
         self.only_thread = False
@@ -53,7 +53,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Runtime(NamedTuple):
-    """Run a function on n threads; a thread's number among them; how many they are."""
+    """OpenMP's functions: run on n threads; a thread's number; how many they are."""
 
     parallel: Any
     number: Any
@@ -62,7 +62,7 @@ class _Runtime(NamedTuple):
 
 @cache
 def _runtime() -> _Runtime | None:
-    """OpenMP's functions, as torch's library finds them; None if it does not."""
+    """Return OpenMP's functions, as torch's library finds them; None if it does not."""
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         parallel = library.GOMP_parallel
@@ -75,12 +75,12 @@ def _runtime() -> _Runtime | None:
 
 
 def usable() -> bool:
-    """Whether `each` may be called."""
+    """Return whether `each` may be called."""
     return not _forks.threads_lost and _runtime() is not None
 
 
 def each(threads: int, work: Callable[[int, int], None]) -> None:
-    """``work(who, count)`` on so many threads, or fewer: ``count``, of whom the caller is 0.
+    """Call ``work(who, count)`` on so many threads, or fewer: ``count``, the caller being 0.
 
     ``work`` must not raise. Ctrl-C, or what another signal's handler raises, may keep the caller's
     from being begun.

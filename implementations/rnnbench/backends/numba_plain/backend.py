@@ -44,7 +44,7 @@ KERNELS: dict[str, tuple[Any, Any]] = {
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's memory, or a copy where it is not contiguous: kernels know one layout only."""
+    """Return the tensor's memory; a copy if it is not contiguous: kernels know one layout only."""
     array: NDArray[Any] = tensor.detach().contiguous().numpy()
     return array
 
@@ -54,19 +54,19 @@ def _arrays(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """A contiguous copy for a kernel to write on."""
+    """Return a contiguous copy for a kernel to write on."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _steps(layout: Layout, *, reverse: bool) -> NDArray[np.int64]:
-    """First row and number of rows of each step, (T, 2), first to last step or last to first."""
+    """Return each step's first row and number of rows, (T, 2), first to last or last to first."""
     sizes = np.array(layout.batch_sizes, dtype=np.int64)
     steps = np.stack([np.cumsum(sizes) - sizes, sizes], axis=1)
     return np.ascontiguousarray(steps[::-1]) if reverse else steps
 
 
 def _input_projection(spec: Spec, x: Tensor, weights: LayerWeights) -> Tensor:
-    """x W_ihᵀ (N, G·H) with every bias that may be added this early: not the GRU's b_hn."""
+    """Return x W_ihᵀ (N, G·H) with every bias that may be added this early: not the GRU's b_hn."""
     if weights.bias_ih is None or weights.bias_hh is None:
         return x @ weights.ih.T
     early = 2 * spec.hidden_size if spec.cell == "gru" else len(weights.bias_ih)
@@ -76,14 +76,14 @@ def _input_projection(spec: Spec, x: Tensor, weights: LayerWeights) -> Tensor:
 
 
 def _bias_n(spec: Spec, weights: LayerWeights) -> Tensor:
-    """The GRU's b_hn (H,)."""
+    """Return the GRU's b_hn (H,)."""
     if weights.bias_hh is None:
         return weights.hh.new_zeros(spec.hidden_size)
     return weights.bias_hh[2 * spec.hidden_size :]
 
 
 def _projection(spec: Spec, weights: LayerWeights) -> Tensor:
-    """W_hr (P, H), without rows where there is none."""
+    """Return W_hr (P, H), without rows where there is none."""
     return weights.hh.new_empty(0, spec.hidden_size) if weights.hr is None else weights.hr
 
 

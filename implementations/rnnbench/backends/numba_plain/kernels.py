@@ -33,10 +33,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from rnnbench.backends.numba_base import OPTIONS
 
-# Only "contract" (fused multiply-add): the wider flags gave NaN for large arguments, and no speed.
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+Array = NDArray[Any]
 
 
 @cache
@@ -50,7 +49,7 @@ def _warn_uncached() -> None:
 
 
 def _jit(function: Callable[..., Any]) -> Any:
-    """The compiled function, cached on disk where a folder for it can be written."""
+    """Return the compiled function, cached on disk where a folder for it can be written."""
     try:
         return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # "cannot cache function …: no locator available"
@@ -60,14 +59,14 @@ def _jit(function: Callable[..., Any]) -> Any:
 
 @_jit
 def sigmoid(x: float) -> float:
-    """1 / (1 + e^−x), from e^−|x|, so that nothing overflows and small values keep their digits."""
+    """Return 1 / (1 + e^−x), from e^−|x|: nothing overflows and small values keep their digits."""
     e = math.exp(-abs(x))
     return (1 if x >= 0 else e) / (1 + e)
 
 
 @_jit
 def tanh(x: float) -> float:
-    """tanh in float64 whatever x is, so that in float32 only the last rounding counts.
+    """Return tanh in float64 whatever x is, so that in float32 only the last rounding counts.
 
     Half the time of the C library's, and closer (1.3 ulp against 2 in float64). Near 0, where
     1 − 2/(e^2x + 1) would cancel, the eighth convergent of Lambert's continued fraction
@@ -86,7 +85,7 @@ def tanh(x: float) -> float:
 
 @_jit
 def _product(x: Array, w: Array, out: Array) -> None:
-    """out = x w: (b, K)·(K, M) → (b, M), on this thread.
+    """Set out to x w: (b, K)·(K, M) → (b, M), on this thread.
 
     Not np.dot: SciPy's BLAS starts its own threads for products of this size, and 128 steps of a
     GRU (B=16, H=128) then took 74 ms instead of 16. Four rows of w stay in the cache for all of x.
@@ -108,7 +107,7 @@ def _product(x: Array, w: Array, out: Array) -> None:
 
 @_jit
 def _add(a: Array, b: Array, out: Array) -> None:
-    """out = a + b, (b, H) each; ``out`` may be one of them."""
+    """Set out to a + b, (b, H) each; ``out`` may be one of them."""
     for k in range(len(a)):
         a_k, b_k, out_k = a[k], b[k], out[k]
         for j in range(len(a_k)):
@@ -117,7 +116,7 @@ def _add(a: Array, b: Array, out: Array) -> None:
 
 @_jit
 def _rnn_row(a: Array, u: Array, relu: bool) -> None:
-    """a ← φ(a + u), (H,) each."""
+    """Set a to φ(a + u), (H,) each."""
     for j in range(len(a)):
         a[j] += u[j]
         if not relu:
@@ -128,7 +127,7 @@ def _rnn_row(a: Array, u: Array, relu: bool) -> None:
 
 @_jit
 def _rnn_row_backward(h: Array, dh: Array, alpha: Array, relu: bool) -> None:
-    """alpha = dh ⊙ φ', (H,) each, with φ' from h = φ(a + u)."""
+    """Set alpha to dh ⊙ φ', (H,) each, with φ' from h = φ(a + u)."""
     one = h.dtype.type(1)
     for j in range(len(h)):
         if not relu:
@@ -141,7 +140,7 @@ def _rnn_row_backward(h: Array, dh: Array, alpha: Array, relu: bool) -> None:
 
 @_jit
 def _gru_row(gates: Array, u: Array, bias_n: Array, u_n: Array, h: Array) -> None:
-    """One sequence, one step. gates, u (3·H,); the others (H,)."""
+    """Run one step of one sequence. gates, u (3·H,); the others (H,)."""
     H = len(h)
     r, z, n = gates[:H], gates[H : 2 * H], gates[2 * H :]
     for j in range(H):
@@ -156,7 +155,7 @@ def _gru_row(gates: Array, u: Array, bias_n: Array, u_n: Array, h: Array) -> Non
 def _gru_row_backward(
     gates: Array, u_n: Array, h: Array, dh: Array, alpha: Array, mu: Array, bypass: Array
 ) -> None:
-    """One sequence, one step; h is h_{t−1}. gates, alpha, mu (3·H,); the others (H,)."""
+    """Go one step of one sequence back; h is h_{t−1}. gates, alpha, mu (3·H,); the others (H,)."""
     H = len(h)
     one = h.dtype.type(1)
     r, z, n = gates[:H], gates[H : 2 * H], gates[2 * H :]
@@ -173,7 +172,7 @@ def _gru_row_backward(
 
 @_jit
 def _lstm_row(gates: Array, u: Array, c: Array, tanh_c: Array, m: Array) -> None:
-    """One sequence, one step; m = o ⊙ tanh c. gates, u (4·H,); the others (H,)."""
+    """Run one step of one sequence; m = o ⊙ tanh c. gates, u (4·H,); the others (H,)."""
     H = len(c)
     i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
     for j in range(H):
@@ -190,7 +189,7 @@ def _lstm_row(gates: Array, u: Array, c: Array, tanh_c: Array, m: Array) -> None
 def _lstm_row_backward(
     gates: Array, c: Array, tanh_c: Array, dm: Array, dc: Array, alpha: Array
 ) -> None:
-    """One sequence, one step; c is c_{t−1}. gates, alpha (4·H,); the others (H,)."""
+    """Go one step of one sequence back; c is c_{t−1}. gates, alpha (4·H,); the others (H,)."""
     H = len(c)
     one = c.dtype.type(1)
     i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
@@ -250,7 +249,7 @@ def gru_forward(
     h_before: Array,
     u_n: Array,
 ) -> None:
-    """bias_n (H,): the part of bias_hh behind the reset gate."""
+    """Run all steps. bias_n (H,): the part of bias_hh behind the reset gate."""
     u = np.empty((len(h), w_hh_t.shape[1]), h.dtype)
     for t in range(len(steps)):
         start, b = steps[t, 0], steps[t, 1]
@@ -301,7 +300,7 @@ def lstm_forward(
     c_before: Array,
     tanh_c: Array,
 ) -> None:
-    """w_hr_t (H, P): the projection, or (H, 0) for none."""
+    """Run all steps. w_hr_t (H, P): the projection, or (H, 0) for none."""
     projected = w_hr_t.shape[1] > 0
     u = np.empty((len(h), w_hh_t.shape[1]), h.dtype)
     m = np.empty_like(c) if projected else h
@@ -332,7 +331,7 @@ def lstm_backward(
     alpha: Array,
     dh_all: Array,
 ) -> None:
-    """w_hr (P, H): the projection, or (0, H) for none.
+    """Go all steps back. w_hr (P, H): the projection, or (0, H) for none.
 
     dh_all: with projection (N, P), on return dh of every row; (0, H) without.
     """
