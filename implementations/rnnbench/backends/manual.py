@@ -54,7 +54,7 @@ from rnnbench.spec import Spec
 
 
 class StepGradients(NamedTuple):
-    """What one step of BPTT hands on."""
+    """Results of one step of BPTT."""
 
     alpha: Tensor  # ∂L/∂a, (b, G·H)
     mu: Tensor  # ∂L/∂u, (b, G·H)
@@ -72,13 +72,13 @@ class Cell(ABC):
     def forward(
         self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
     ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
-        """h_t, c_t and what the backward step needs."""
+        """Return h_t, c_t and what the backward step needs."""
 
     @abstractmethod
     def backward(
         self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
     ) -> StepGradients:
-        """From ∂L/∂h_t and the part of ∂L/∂c_t that came from step t+1."""
+        """Differentiate, from ∂L/∂h_t and the part of ∂L/∂c_t that came from step t+1."""
 
 
 class RNNCell(Cell):
@@ -238,7 +238,7 @@ class ManualRecurrence(Recurrence):
 
 
 def _projected(layout: Layout, kept: tuple[Tensor, ...], reverse: bool) -> Tensor:
-    """m = o ⊙ tanh c of every row (N, H): what the projection was applied to."""
+    """Return m = o ⊙ tanh c of every row (N, H): what the projection was applied to."""
     order = list(layout.steps(reverse=reverse))
     m = kept[0].new_empty(layout.N, kept[0].shape[1])
     for step, rows in enumerate(order):

@@ -41,7 +41,7 @@ from rnnbench.spec import Spec
 
 
 def _neutral(spec: Spec, like: Tensor) -> Tensor | float:
-    """What a is in the padding.
+    """Return what a is in the padding.
 
     LSTM: i = o = 0 and f = 1 exactly, so that dc goes through unchanged. Others: any finite number,
     for dh_n is added to dy at the last step and dh is zero behind it.
@@ -53,7 +53,7 @@ def _neutral(spec: Spec, like: Tensor) -> Tensor | float:
 
 
 def _projected_input(spec: Spec, blocks: Blocks, x: Tensor, weights: LayerWeights) -> Tensor:
-    """a of all places (M, G·H), with both biases but for the GRU, where b_hh belongs to u."""
+    """Return a of all places (M, G·H) with both biases, but not the GRU's b_hh, which is u's."""
     bias = weights.bias_ih
     if bias is not None and weights.bias_hh is not None and spec.cell != "gru":
         bias = bias + weights.bias_hh
@@ -75,7 +75,7 @@ def _recurrent_weights(spec: Spec, weights: LayerWeights, *, backward: bool) -> 
 
 
 def _cut(rows: Tensor, block: Block) -> Tensor:
-    """A block's rows of (M, ·) as (STEPS, b, ·)."""
+    """Return a block's rows of (M, ·) as (STEPS, b, ·)."""
     return rows[block.rows].view(STEPS, block.batch, rows.shape[1])
 
 
@@ -156,7 +156,7 @@ class CompiledRecurrence(Recurrence):
 
 
 def _previous(h0: Tensor, blocks: Blocks, h_rows: Sequence[Tensor]) -> list[Tensor]:
-    """h before each step, in blocks like ``h_rows``, which are h after it."""
+    """Return h before each step, in blocks like ``h_rows``, which are h after it."""
     befores, last = [], h0
     for block, rows in zip(blocks, h_rows, strict=True):
         befores.append(torch.cat([last[: block.batch].unsqueeze(0), rows[:-1]]))
@@ -184,7 +184,7 @@ class Compiled(Backend):
         return run_stack(CompiledRecurrence(), spec, inputs)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        """Compiles what a run of these inputs would, and says what that took in this process."""
+        """Compile what a run of these inputs would, and say what that took in this process."""
         tensors = (inputs.x, *inputs.state, *inputs.weights)
         training = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         kinds = ("forward", "backward") if training else ("inference",)
