@@ -110,7 +110,7 @@ class Backend(ABC):
 
     @abstractmethod
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        """Return what really runs for these inputs: at least ``{"kernel": ...}``. May run the case."""
+        """Return what really runs for these inputs, at least ``{"kernel": ...}``. May run it."""
 
 
 def register(name: str, backend: Backend) -> None:

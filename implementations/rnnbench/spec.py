@@ -73,7 +73,7 @@ class Spec:
     dropout: float = 0.0
 
     def __hash__(self) -> int:
-        """Return the hash, kept because computing it in every call takes longer than a small step."""
+        """Return the kept hash: to compute it in every call takes longer than a small step."""
         return self._hash
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-from rnnbench.bptt.recurrence import LayerPass, LayerWeights, Layout, Upstream
+from rnnbench.bptt.recurrence import BackwardInputs, LayerPass, LayerWeights, Layout
 from rnnbench.interface import Inputs
 from rnnbench.spec import CELLS, Spec
 
@@ -65,8 +65,8 @@ def assert_same_results(ours, reference, spec, layout, *, reverse, needs_dx, see
     results = []
     for recurrence in (ours, reference):
         result = recurrence.forward(layer, h0, c0, keep=True)
-        upstream = Upstream(dy, dh_n, dc_n)
-        gradients = recurrence.backward(layer, result.saved, upstream, needs_dx=needs_dx)
+        inputs = BackwardInputs(result.saved, dy, dh_n, dc_n, needs_dx)
+        gradients = recurrence.backward(layer, inputs)
         results.append((result, gradients))
     for got, want in zip(*results, strict=True):
         assert_close(got, want)

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,30 +101,21 @@ def _layer(
     return y, final
 
 
-class Signature(NamedTuple):
-    """Everything that a network's function depends on but its arguments' shapes and dtypes."""
-
-    spec: Spec
-    packed: bool
-    masked: bool
-
-
 @cache
-def network(signature: Signature) -> Function:
+def network(spec: Spec, *, packed: bool, masked: bool) -> Function:
     """Return a function of (x, *state, *weights, *masks, lengths) to (y, *final state).
 
     Lengths are there only if packed.
     """
-    spec = signature.spec
     D = spec.directions
 
     def function(x: Array, *arrays: Array) -> tuple[Array, ...]:
         rest = iter(arrays)
         state = [next(rest) for _ in range(1 + spec.has_cell_state)]
         weights = [next(rest) for _ in spec.parameters]
-        masks = [next(rest) for _ in range(spec.layers - 1)] if signature.masked else None
+        masks = [next(rest) for _ in range(spec.layers - 1)] if masked else None
         there = None
-        if signature.packed:
+        if packed:
             there = (jnp.arange(x.shape[0])[:, None] < next(rest))[..., None]
         finals = []
         for layer in range(spec.layers):
@@ -322,7 +313,7 @@ class Jax(Backend):
         self._process = os.getpid()
         padded = Padded.of(spec, inputs)
         packed, masks = padded.lengths is not None, padded.masks or ()
-        function = network(Signature(spec, packed, bool(masks)))
+        function = network(spec, packed=packed, masked=bool(masks))
         tensors = (padded.x, *inputs.state, *inputs.weights, *masks)
         if padded.lengths is not None:
             tensors += (padded.lengths.int(),)

@@ -40,17 +40,28 @@ from torch import Tensor
 
 from rnnbench.bptt.autograd import run_stack
 from rnnbench.bptt.recurrence import (
+    BackwardInputs,
     LayerGradients,
     LayerPass,
     LayerResult,
     Layout,
     Recurrence,
-    Upstream,
     gradients_of_rows,
     sum_of_outer,
 )
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
+
+State = Any  # c as a (b, H) tensor, or W_hr; None for a cell that has none
+Kept = tuple[Tensor, ...]
+
+
+class Step(NamedTuple):
+    """Results of one step forward; ``kept`` is for its backward step."""
+
+    h: Tensor  # (b, P or H)
+    c: State
+    kept: Kept
 
 
 class StepGradients(NamedTuple):
@@ -62,22 +73,15 @@ class StepGradients(NamedTuple):
     dc: Tensor | None  # ∂L/∂c_{t−1}, (b, H)
 
 
-State = Any  # c as a (b, H) tensor; None for a cell that has none
-
-
 class Cell(ABC):
     """One time step, forward and backward; a, u are (b, G·H), h (b, P or H), hr W_hr or None."""
 
     @abstractmethod
-    def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
-    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
-        """Return h_t, c_t and what the backward step needs."""
+    def forward(self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: State) -> Step:
+        """Run the step."""
 
     @abstractmethod
-    def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
-    ) -> StepGradients:
+    def backward(self, kept: Kept, dh: Tensor, dc: State, hr: State) -> StepGradients:
         """Differentiate, from ∂L/∂h_t and the part of ∂L/∂c_t that came from step t+1."""
 
 
@@ -87,15 +91,11 @@ class RNNCell(Cell):
     def __init__(self, nonlinearity: str) -> None:
         self.tanh = nonlinearity == "tanh"
 
-    def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
-    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+    def forward(self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: State) -> Step:
         new = torch.tanh(a + u) if self.tanh else torch.relu(a + u)
-        return new, None, (new,)
+        return Step(new, None, (new,))
 
-    def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
-    ) -> StepGradients:
+    def backward(self, kept: Kept, dh: Tensor, dc: State, hr: State) -> StepGradients:
         (h,) = kept
         delta = dh * (1 - h * h) if self.tanh else torch.where(h <= 0, 0, dh)
         return StepGradients(delta, delta, None, None)
@@ -109,18 +109,14 @@ class GRUCell(Cell):
     α_r = α_n ⊙ u_n ⊙ r ⊙ (1 − r)           μ_r = α_r       bypass = dh ⊙ z
     """
 
-    def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
-    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+    def forward(self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: State) -> Step:
         a_r, a_z, a_n = a.chunk(3, dim=1)
         u_r, u_z, u_n = u.chunk(3, dim=1)
         r, z = torch.sigmoid(a_r + u_r), torch.sigmoid(a_z + u_z)
         n = torch.tanh(a_n + r * u_n)
-        return n + z * (h - n), None, (r, z, n, u_n, h)
+        return Step(n + z * (h - n), None, (r, z, n, u_n, h))
 
-    def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
-    ) -> StepGradients:
+    def backward(self, kept: Kept, dh: Tensor, dc: State, hr: State) -> StepGradients:
         r, z, n, u_n, h = kept
         alpha_n = dh * (1 - z) * (1 - n * n)
         alpha_z = dh * (h - n) * z * (1 - z)
@@ -139,19 +135,15 @@ class LSTMCell(Cell):
     α_g = dc ⊙ i ⊙ (1 − g²)       α_o = dm ⊙ tanh c_t ⊙ o ⊙ (1 − o)       μ = α
     """
 
-    def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
-    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+    def forward(self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: State) -> Step:
         i, f, g, o = (a + u).chunk(4, dim=1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
         new_c = f * c + i * g
         tanh_c = torch.tanh(new_c)
         m = o * tanh_c
-        return (m if hr is None else m @ hr.T), new_c, (i, f, g, o, c, tanh_c)
+        return Step(m if hr is None else m @ hr.T, new_c, (i, f, g, o, c, tanh_c))
 
-    def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
-    ) -> StepGradients:
+    def backward(self, kept: Kept, dh: Tensor, dc: State, hr: State) -> StepGradients:
         i, f, g, o, c, tanh_c = kept
         dm = dh if hr is None else dh @ hr
         dc = dc + dm * o * (1 - tanh_c * tanh_c)
@@ -203,20 +195,12 @@ class ManualRecurrence(Recurrence):
         saved = () if previous is None else (previous, *kept)
         return LayerResult(y, h, c, saved)
 
-    def backward(
-        self,
-        layer: LayerPass,
-        saved: tuple[Tensor, ...],
-        upstream: Upstream,
-        *,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
         spec, layout, x, weights, reverse = layer
         cell = CELLS[spec.cell]
+        saved, dy, dh_n, dc_n, needs_dx, _ = given
         previous, kept = saved[0], saved[1:]
         per_step = len(kept) // layout.T
-        dy, dh_n, dc_n = upstream
         dh, dc = dh_n.clone(), None if dc_n is None else dc_n.clone()
         alpha = x.new_empty(layout.N, spec.gates * spec.hidden_size)
         mu = torch.empty_like(alpha)

@@ -131,16 +131,10 @@ def _session(spec: Spec, weights: tuple[Tensor, ...], *, packed: bool, threads: 
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=[PROVIDER])
 
 
-class _Key(NamedTuple):
-    """Everything that a session depends on but the weights."""
-
-    spec: Spec
-    packed: bool
-    threads: int
-
-
 class _Built(NamedTuple):
-    key: _Key
+    """A session and what it was built for; the key is (spec, packed, threads)."""
+
+    key: tuple[Spec, bool, int]
     weights: tuple[weakref.ref[Tensor], ...]
     stamps: tuple[tuple[int, int], ...]
     session: Any
@@ -173,7 +167,7 @@ class Sessions:
         threads = torch.get_num_threads()
         if any(w.is_inference() for w in weights):  # changes of these are not counted at all
             return _session(spec, weights, packed=packed, threads=threads)
-        key = _Key(spec, packed, threads)
+        key = (spec, packed, threads)
         stamps = tuple((w._version, w.data_ptr()) for w in weights)
         with self._lock:
             built = self._built.get(weights[0])  # type: ignore[no-untyped-call]

@@ -32,7 +32,7 @@ class Padded(NamedTuple):
 
     @classmethod
     def of(cls, spec: Spec, inputs: Inputs) -> Padded:
-        """Pad the inputs; masks are drawn on the rows, as torch draws them, if dropout is in force."""
+        """Pad the inputs; masks, if dropout is in force, are drawn on the rows, as in torch."""
         masks = inputs.masks
         if masks is None and inputs.dropout > 0:
             rows = inputs.x.reshape(-1, spec.input_size)
@@ -48,7 +48,7 @@ class Padded(NamedTuple):
         return cls(x, masks and tuple(pad(mask)[0] for mask in masks), lengths)
 
     def rows(self, y: Tensor) -> Tensor:
-        """Return an output (T, B, ·) in the shape in which x came: packed rows (N, ·) if those did."""
+        """Return an output (T, B, ·) in the shape in which x came, maybe as packed rows (N, ·)."""
         if self.lengths is None:
             return y
         if not len(self.lengths):  # which torch's operator refuses

@@ -89,7 +89,7 @@ def _present(upstream: Sequence[Tensor | None]) -> list[Tensor]:
 def _as_saved(
     found: Sequence[Tensor], kinds: Sequence[tuple[torch.Size, torch.dtype]]
 ) -> Sequence[Tensor]:
-    """Check what was saved: hooks may give back something else, and kernels would read beyond it."""
+    """Check what was saved: hooks may return something else, and kernels would read beyond it."""
     for tensor, (shape, dtype) in zip(found, kinds, strict=True):
         if tensor.shape != shape or tensor.dtype != dtype:
             raise InputError(

@@ -11,18 +11,13 @@ import torch
 from torch import Tensor
 
 from rnnbench.bptt import stack
-from rnnbench.bptt.recurrence import Layout, Recurrence
-from rnnbench.bptt.stack import Tape
-from rnnbench.spec import Spec
+from rnnbench.bptt.stack import Network, Tape
 
 
 @dataclass(frozen=True)
-class Call:
+class Call(Network):
     """One call of a network, but for its tensors: masks, then the sources x, state and weights."""
 
-    recurrence: Recurrence
-    spec: Spec
-    layout: Layout
     masks: int
     leading: tuple[int, ...]
     """Shape of the output but for its features: (T, B), or (N,) packed."""
@@ -45,9 +40,7 @@ class Call:
         outputs.
         """
         masks, x, state, weights = self.split(tensors)
-        rows, final, tape = stack.forward(
-            self.recurrence, self.spec, self.layout, x, state, weights, masks, keep=keep
-        )
+        rows, final, tape = stack.forward(self, x, state, weights, masks, keep=keep)
         y, *last = map(as_its_own, (rows, *final), self._shapes)
         return y, tuple(last), tape
 
@@ -80,9 +73,8 @@ class Call:
             for d, part in zip(dfinal, state, strict=True)
         ]
         dx, dinitial, dweights = stack.backward(
-            self.recurrence, self.spec, self.layout, tape, weights, masks, dy, dstate,
-            needs_dx=needs_dx, spent=spent,
-        )  # fmt: skip
+            self, tape, weights, masks, dy, dstate, needs_dx=needs_dx, spent=spent
+        )
         return [dx, *dinitial, *dweights]
 
 

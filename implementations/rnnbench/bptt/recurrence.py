@@ -92,12 +92,20 @@ class LayerPass(NamedTuple):
     reverse: bool
 
 
-class Upstream(NamedTuple):
-    """Gradients of the loss with respect to a layer's output and final state."""
+class BackwardInputs(NamedTuple):
+    """Inputs of a layer's backward pass: what forward saved, and upstream gradients.
 
+    needs_dx  whether the gradient of x is asked for
+    spent     whether nobody uses ``saved`` after this: other numbers may be left in what forward
+              made for it alone
+    """
+
+    saved: tuple[Tensor, ...]
     dy: Tensor  # (N, P or H)
     dh_n: Tensor  # (B, P or H)
     dc_n: Tensor | None  # (B, H)
+    needs_dx: bool
+    spent: bool = False
 
 
 Start = tuple[LayerPass, Tensor, Tensor | None]
@@ -119,21 +127,8 @@ class Recurrence(ABC):
         """
 
     @abstractmethod
-    def backward(
-        self,
-        layer: LayerPass,
-        saved: tuple[Tensor, ...],
-        upstream: Upstream,
-        *,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
-        """Return the gradients of x, of the initial state and of the weights.
-
-        saved: what `forward` saved for this layer.
-        spent: whether nobody uses ``saved`` after this: other numbers may be left in what forward
-        made for it alone.
-        """
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
+        """Return the gradients of x, of the initial state and of the weights."""
 
     def both_directions(
         self, starts: Sequence[Start], *, keep: bool

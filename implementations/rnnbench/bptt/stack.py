@@ -14,6 +14,7 @@ dropout mask behind it and x_{l+1} = m_l ⊙ y_l:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,12 +22,12 @@ import torch
 from torch import Tensor
 
 from rnnbench.bptt.recurrence import (
+    BackwardInputs,
     LayerPass,
     LayerResult,
     LayerWeights,
     Layout,
     Recurrence,
-    Upstream,
 )
 from rnnbench.spec import Spec
 
@@ -40,6 +41,15 @@ def weights_of(spec: Spec, weights: Sequence[Any], k: int) -> LayerWeights:
     return LayerWeights(weights[start], weights[start + 1], bias_ih, bias_hh, hr)
 
 
+@dataclass(frozen=True)
+class Network:
+    """A recurrence, the network of its layers, and the rows that they work on."""
+
+    recurrence: Recurrence
+    spec: Spec
+    layout: Layout
+
+
 class Tape(NamedTuple):
     """Each layer's input, and what each layer's recurrence saved in each direction."""
 
@@ -48,9 +58,7 @@ class Tape(NamedTuple):
 
 
 def forward(
-    recurrence: Recurrence,
-    spec: Spec,
-    layout: Layout,
+    network: Network,
     x: Tensor,
     state: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -62,6 +70,7 @@ def forward(
 
     The state of a single layer in one direction is (B, size), that of more (L·D, B, size).
     """
+    recurrence, spec, layout = network.recurrence, network.spec, network.layout
     final_h, final_c, tape = [], [], Tape([], [])
     for layer in range(spec.layers):
         if layer > 0 and masks is not None:
@@ -109,9 +118,7 @@ def _memory(tensor: Tensor) -> int:
 
 
 def backward(
-    recurrence: Recurrence,
-    spec: Spec,
-    layout: Layout,
+    network: Network,
     tape: Tape,
     weights: Sequence[Tensor],
     masks: Sequence[Tensor] | None,
@@ -125,6 +132,7 @@ def backward(
 
     spent: whether nobody uses the tape after this.
     """
+    recurrence, spec, layout = network.recurrence, network.spec, network.layout
     columns = spec.state_size
     dh0: list[Tensor] = []
     dc0: list[Tensor] = []
@@ -134,17 +142,15 @@ def backward(
         calls, x = [], tape.layer_inputs[layer]
         for k, reverse in reversed(_directions(spec, layer)):
             own = LayerPass(spec, layout, x, weights_of(spec, weights, k), reverse)
-            upstream = Upstream(
+            given = BackwardInputs(
+                tape.saved[k],
                 dy[:, reverse * columns : (reverse + 1) * columns],
                 dstate[0][k],
                 dstate[1][k] if spec.has_cell_state else None,
+                needs_dx or layer > 0,
+                spent,
             )
-            below = needs_dx or layer > 0
-            calls.append(
-                partial(
-                    recurrence.backward, own, tape.saved[k], upstream, needs_dx=below, spent=spent
-                )
-            )
+            calls.append(partial(recurrence.backward, own, given))
         dx = None
         for gradients in recurrence.directions(own, calls):
             if gradients.dx is not None:

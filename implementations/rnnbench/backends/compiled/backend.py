@@ -27,12 +27,12 @@ from rnnbench.backends.compiled.chunks import chunk_of
 from rnnbench.backends.compiled.steps import COEFFICIENTS, STEPS, Tensors
 from rnnbench.bptt.autograd import run_stack
 from rnnbench.bptt.recurrence import (
+    BackwardInputs,
     LayerGradients,
     LayerPass,
     LayerResult,
     LayerWeights,
     Recurrence,
-    Upstream,
     gradients_of_rows,
     sum_of_outer,
 )
@@ -111,17 +111,9 @@ class CompiledRecurrence(Recurrence):
         c_n = final[1] if spec.has_cell_state else None
         return LayerResult(blocks.leave(h_rows), final[0], c_n, tuple(saved))
 
-    def backward(
-        self,
-        layer: LayerPass,
-        saved: tuple[Tensor, ...],
-        upstream: Upstream,
-        *,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
         spec, layout, _, weights, reverse = layer
-        dy, dh_n, dc_n = upstream
+        saved, dy, dh_n, dc_n, needs_dx, _ = given
         chunk = chunk_of(spec, "backward").run
         blocks = Blocks(layout, reverse=reverse)
         placed_dy = blocks.enter(dy).index_add_(0, blocks.last, dh_n)

@@ -22,6 +22,7 @@ from rnnbench.backends.numba.ordering import Integers, RowOrder, row_order
 from rnnbench.backends.numba.plan import Plan, chunk_steps, part_count, run_shared, scratch
 from rnnbench.backends.numba.records import Backward, Forward, Products, Record, as_record
 from rnnbench.bptt.recurrence import (
+    BackwardInputs,
     LayerGradients,
     LayerPass,
     LayerResult,
@@ -29,7 +30,6 @@ from rnnbench.bptt.recurrence import (
     Recurrence,
     Result,
     Start,
-    Upstream,
 )
 
 
@@ -109,18 +109,10 @@ class NumbaRecurrence(Recurrence):
     def copy(self, y: Tensor) -> Tensor:
         return empty(y, *y.shape).copy_(y)
 
-    def backward(
-        self,
-        layer: LayerPass,
-        saved: tuple[Tensor, ...],
-        upstream: Upstream,
-        *,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
         if layer.layout.N == 0:
-            return _no_rows(layer, upstream)
-        run = _BackwardPass.of(layer, saved, upstream, needs_dx=needs_dx, spent=spent)
+            return _no_rows(layer, given)
+        run = _BackwardPass.of(layer, given)
         run.products(as_team=run.time_loop())
         return run.gradients()
 
@@ -142,17 +134,10 @@ class _BackwardPass:
     alive: tuple[object, ...]
 
     @classmethod
-    def of(
-        cls,
-        layer: LayerPass,
-        saved: tuple[Tensor, ...],
-        upstream: Upstream,
-        *,
-        needs_dx: bool,
-        spent: bool,
-    ) -> _BackwardPass:
+    def of(cls, layer: LayerPass, given: BackwardInputs) -> _BackwardPass:
         """Allocate what the pass needs, from what `NumbaRecurrence.forward` saved."""
         spec, layout, x, weights, reverse = layer
+        saved, dy, dh_n, dc_n, needs_dx, spent = given
         plan, N, P = Plan.of(spec, x.shape[1]), layout.N, bool(spec.proj_size)
         z = plan.sizes
         y, y_row = as_rows(saved[1])
@@ -160,9 +145,8 @@ class _BackwardPass:
         gates, c0, c = (*rest, None, None, None)[:3]
         x = solid(x)
         (w_ih, w_hh, _, _, w_hr), alive = weight_addresses(weights)
-        dy, dy_row = as_rows(upstream.dy)
-        dh = padded(upstream.dh_n, z.s_slot)
-        dc = None if upstream.dc_n is None else padded(upstream.dc_n, z.slot)
+        dy, dy_row = as_rows(dy)
+        dh, dc = padded(dh_n, z.s_slot), None if dc_n is None else padded(dc_n, z.slot)
         in_place = spent and gates is not None and not P
         room = Room(
             x, 0 if in_place else z.row * N, layout.B * z.slot * P, N * z.s_slot * P,
@@ -243,7 +227,7 @@ class _BackwardPass:
         return LayerGradients(cut(dx, z.I), cut(dh, z.S), cut(dc, z.H), weights)
 
 
-def _no_rows(layer: LayerPass, upstream: Upstream) -> LayerGradients:
+def _no_rows(layer: LayerPass, given: BackwardInputs) -> LayerGradients:
     """Return the gradients of an empty batch: sums over nothing."""
     zeros = LayerWeights(*[None if w is None else torch.zeros_like(w) for w in layer.weights])  # type: ignore[arg-type]
-    return LayerGradients(torch.zeros_like(layer.x), upstream.dh_n, upstream.dc_n, zeros)
+    return LayerGradients(torch.zeros_like(layer.x), given.dh_n, given.dc_n, zeros)

@@ -298,7 +298,7 @@ class Vector:
         return self.emitter.call("fma", self, self._other(factor), self._other(addend))
 
     def where(self, relation: str, bound: Any, other: Any) -> Vector:
-        """Return ``other`` in the lanes in which ``self relation bound`` holds; NaN stays itself."""
+        """Return ``other`` in the lanes where ``self relation bound`` holds; NaN stays itself."""
         return self.where_of(self, relation, bound, other)
 
     def where_of(self, tested: Vector, relation: str, bound: Any, other: Any) -> Vector:

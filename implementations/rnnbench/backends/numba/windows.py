@@ -96,7 +96,7 @@ def lstm_back(
     e: Emitter, to_a: Any, to_c: Any, past_c: Any, H: Any, dm: Any, dc: Any, total: Any,
     delta: Any, slot: Any, count: Any,
 ) -> None:  # fmt: skip
-    """Emit δ of an LSTM; dc is the next step's, on return ∂L/∂c_{t−1}; ``total`` gets this step's."""
+    """Emit δ of an LSTM and add dc to ``total``; dc is the next step's, on return ∂L/∂c_{t−1}."""
     mask = e.first(count)
     d = e.load_masked(dm, mask)
     c = d.fma(e.load_masked(to_c, mask), e.load_masked(dc, mask))

@@ -22,13 +22,13 @@ from torch import Tensor
 from rnnbench.backends.numba_base import Jitted
 from rnnbench.backends.numba_plain import kernels
 from rnnbench.bptt.recurrence import (
+    BackwardInputs,
     LayerGradients,
     LayerPass,
     LayerResult,
     LayerWeights,
     Layout,
     Recurrence,
-    Upstream,
     gradients_of_rows,
     sum_of_outer,
 )
@@ -115,19 +115,11 @@ class PlainRecurrence(Recurrence):
             kernel(*loop, spec.cell == "rnn_relu", *_arrays(weights.hh.T, gates, h, y, h_before))
         return LayerResult(y, h, c, (h_before, gates, *kept) if keep else ())
 
-    def backward(
-        self,
-        layer: LayerPass,
-        saved: tuple[Tensor, ...],
-        upstream: Upstream,
-        *,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
         spec, layout, x, weights, reverse = layer
         _, kernel = KERNELS[spec.cell]
+        saved, dy, dh_n, dc_n, needs_dx, _ = given
         h_before, gates, *kept = saved
-        dy, dh_n, dc_n = upstream
         dh, dc = _own(dh_n), None if dc_n is None else _own(dc_n)
         alpha = torch.empty_like(gates)
         mu, d_hr = alpha, None
