@@ -231,13 +231,14 @@ def check_inputs(
     if steps == 0:
         raise InputError(f"x must have at least one time step (T ≥ 1); got shape {tuple(x.shape)}")
 
-    def is_right(tensor: Tensor, shape: tuple[int, ...]) -> bool:
-        return (
-            isinstance(tensor, torch.Tensor)
-            and tensor.shape == shape
-            and tensor.dtype is dtype
-            and tensor.device == device
-        )
+    def check(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+        if (
+            not isinstance(tensor, torch.Tensor)
+            or tensor.shape != shape
+            or tensor.dtype is not dtype
+            or tensor.device != device
+        ):
+            _check_tensor(name, tensor, shape, f"{meaning} for {spec.name}", dtype, device)
 
     shapes = spec.state_shapes(batch)
     if state is None:
@@ -249,9 +250,7 @@ def check_inputs(
             f"state must be {wanted_state} for cell {spec.cell!r}; got {len(state)} tensors"
         )
     for (name, shape), tensor in zip(shapes.items(), state, strict=True):
-        if not is_right(tensor, shape):
-            meaning = f" = (layers·directions, B, size) for {spec.name}"
-            _check_tensor(name, tensor, shape, meaning, dtype, device)
+        check(name, tensor, shape, " = (layers·directions, B, size)")
 
     weights = _tensors("weights", weights)
     if len(weights) != len(spec.parameters):
@@ -259,10 +258,7 @@ def check_inputs(
             f"weights must be {len(spec.parameters)} tensors for {spec.name}; got {len(weights)}"
         )
     for parameter, tensor in zip(spec.parameters, weights, strict=True):
-        if not is_right(tensor, parameter.shape):
-            _check_tensor(
-                parameter.name, tensor, parameter.shape, f" for {spec.name}", dtype, device
-            )
+        check(parameter.name, tensor, parameter.shape, "")
     return Inputs(x, state, weights, batch_sizes)
 
 

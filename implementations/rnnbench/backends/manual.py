@@ -44,7 +44,6 @@ from rnnbench.bptt.recurrence import (
     LayerGradients,
     LayerPass,
     LayerResult,
-    Layout,
     Recurrence,
     gradients_of_rows,
     sum_of_outer,
@@ -205,6 +204,7 @@ class ManualRecurrence(Recurrence):
         alpha = x.new_empty(layout.N, spec.gates * spec.hidden_size)
         mu = torch.empty_like(alpha)
         d_output = x.new_empty(layout.N, spec.state_size)
+        m = None if weights.hr is None else x.new_empty(layout.N, spec.hidden_size)
         for step, rows in reversed(list(enumerate(layout.steps(reverse=reverse)))):
             b = rows.stop - rows.start
             dh_t = dh[:b] + dy[rows]
@@ -212,23 +212,13 @@ class ManualRecurrence(Recurrence):
             tape = kept[step * per_step : (step + 1) * per_step]
             d = cell.backward(tape, dh_t, None if dc is None else dc[:b], weights.hr)
             alpha[rows], mu[rows] = d.alpha, d.mu
+            if m is not None:  # what the projection was applied to, o ⊙ tanh c
+                m[rows] = tape[3] * tape[5]
             dh[:b] = d.mu @ weights.hh if d.bypass is None else d.mu @ weights.hh + d.bypass
             if dc is not None and d.dc is not None:
                 dc[:b] = d.dc
-        d_hr = None
-        if weights.hr is not None:
-            d_hr = sum_of_outer(d_output, _projected(layout, kept, reverse))
+        d_hr = None if m is None else sum_of_outer(d_output, m)
         return gradients_of_rows(layer, alpha, mu, previous, (dh, dc), d_hr, needs_dx=needs_dx)
-
-
-def _projected(layout: Layout, kept: tuple[Tensor, ...], reverse: bool) -> Tensor:
-    """Return m = o ⊙ tanh c of every row (N, H): what the projection was applied to."""
-    order = list(layout.steps(reverse=reverse))
-    m = kept[0].new_empty(layout.N, kept[0].shape[1])
-    for step, rows in enumerate(order):
-        _, _, _, o, _, tanh_c = kept[6 * step : 6 * step + 6]
-        m[rows] = o * tanh_c
-    return m
 
 
 class Manual(Backend):

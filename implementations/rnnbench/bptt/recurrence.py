@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -43,15 +44,10 @@ class Layout:
         return cls(inputs.batch_sizes.tolist())
 
     def steps(self, *, reverse: bool) -> Iterator[slice]:
-        """Yield the rows of each time step, first to last step, or last to first."""
-        stop = self.N if reverse else 0
-        for b in reversed(self.batch_sizes) if reverse else self.batch_sizes:
-            if reverse:
-                yield slice(stop - b, stop)
-                stop -= b
-            else:
-                yield slice(stop, stop + b)
-                stop += b
+        """Return the rows of each time step, first to last step, or last to first."""
+        ends = accumulate(self.batch_sizes, initial=0)
+        rows = [slice(start, stop) for start, stop in pairwise(ends)]
+        return reversed(rows) if reverse else iter(rows)
 
 
 class LayerWeights(NamedTuple):

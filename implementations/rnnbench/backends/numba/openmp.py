@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -52,17 +52,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_forks.before, after_in_child=_forks.after)
 
 
-class _Runtime(NamedTuple):
-    """OpenMP's functions: run on n threads; a thread's number; how many they are."""
-
-    parallel: Any
-    number: Any
-    count: Any
-
-
 @cache
-def _runtime() -> _Runtime | None:
-    """Return OpenMP's functions, as torch's library finds them; None if it does not."""
+def _runtime() -> tuple[Any, Any, Any] | None:
+    """Return OpenMP's functions, as torch's library finds them; None if it does not.
+
+    They run a function on n threads, and return a thread's number, and how many they are.
+    """
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         parallel = library.GOMP_parallel
@@ -71,7 +66,7 @@ def _runtime() -> _Runtime | None:
         return None
     parallel.argtypes = [_ENTRY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     parallel.restype = None
-    return _Runtime(parallel, number, count)
+    return parallel, number, count
 
 
 def usable() -> bool:
@@ -87,4 +82,5 @@ def each(threads: int, work: Callable[[int, int], None]) -> None:
     """
     runtime = _runtime()
     assert runtime is not None
-    runtime.parallel(_ENTRY(lambda _: work(runtime.number(), runtime.count())), None, threads, 0)
+    parallel, number, count = runtime
+    parallel(_ENTRY(lambda _: work(number(), count())), None, threads, 0)
