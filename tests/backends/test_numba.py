@@ -163,14 +163,12 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
         "zeros": zeros.ctypes.data,
     }  # fmt: skip
     arrays = {
-        "delta": delta, "x": x, "y": y, "h0": h0, "packed": packed, "dw_ih": dw_ih,
-        "dw_hh": dw_hh, "sums": sums,
+        "delta": delta, "x": x, "y": y, "h0": h0, "dw_ih": dw_ih, "dw_hh": dw_hh, "sums": sums,
     }  # fmt: skip
     addresses = dict.fromkeys(Backward._fields, 0) | {"y_row": H}
     addresses |= {name: array.ctypes.data for name, array in arrays.items()}
-    _weight_gradients(
-        delta.ravel(), as_record(Sizes(**sizes)), as_record(Backward(**addresses)), index
-    )
+    records = as_record(Sizes(**sizes)), as_record(Backward(**addresses))
+    _weight_gradients(delta.ravel(), *records, index, packed)
     h = y[np.maximum(index, 0)]
     h[index < 0] = h0[~index[index < 0]]
     for got, rows in ((dw_ih[:, :size], x), (dw_hh[:, :H], h), (sums[:H, None], np.ones((N, 1)))):
@@ -180,9 +178,9 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
 
 
 @njit
-def _weight_gradients(like, sizes, addresses, index):
+def _weight_gradients(like, sizes, addresses, index, packed):
     one, z = np.zeros(1, np.int64), sizes[0]
-    gemm.weight_gradients(like, z, addresses[0], index, one, one, 0, z.row)
+    gemm.weight_gradients(like, z, addresses[0], index, one, one, 0, z.row, packed.ctypes.data)
 
 
 @settings(max_examples=60, deadline=None)

@@ -178,47 +178,48 @@ def add_outer(
 
 
 @inlined
-def weight_gradients(like, z, a, before, input_columns, hidden_columns, low, high):
+def weight_gradients(like, z, a, before, input_columns, hidden_columns, low, high, packed):
     """Add up the gradients of W_ih and W_hh, and δ's sums for the biases, in one pass.
 
     z, a        `records.Sizes` and `records.Backward`
     before      (N,): the row of y that holds h_{t−1}, or ~i for row i of h0
     low, high   the columns of δ whose share is added, in whole vectors
+    packed      room for BLOCK rows of δ, of x and of h in whole vectors
     """
     size, width, zeros = size_of(like), z.width, z.zeros
-    to_x = a.packed + BLOCK * z.row * size
+    to_x = packed + BLOCK * z.row * size
     to_h = to_x + BLOCK * z.x_slot * size
     for first in range(0, len(before), BLOCK):
         index = before[first : first + BLOCK]
         rows = len(index)
-        pack_delta(like, a.delta, z.row, first, rows, low, high, width, a.packed, a.sums, zeros)
+        pack_delta(like, a.delta, z.row, first, rows, low, high, width, packed, a.sums, zeros)
         own = np.arange(first, first + rows)
         pack_rows(like, a.x, z.I, a.x, z.I, own, z.I, width, to_x)
         pack_rows(like, a.y, a.y_row, a.h0, z.S, index, z.S, width, to_h)
         add_outer(
-            like, a.packed, first, rows, low, high, input_columns, z.H, to_x, z.x_slot // width,
+            like, packed, first, rows, low, high, input_columns, z.H, to_x, z.x_slot // width,
             width, a.dw_ih, z.x_slot, zeros,
         )  # fmt: skip
         add_outer(
-            like, a.packed, first, rows, low, high, hidden_columns, z.H, to_h, z.s_slot // width,
+            like, packed, first, rows, low, high, hidden_columns, z.H, to_h, z.s_slot // width,
             width, a.dw_hh, z.s_slot, zeros,
         )  # fmt: skip
 
 
 @inlined
-def projection_gradient(like, z, a):
+def projection_gradient(like, z, a, packed):
     """Compute the gradient of W_hr: (S, slot) ← Σ_n dh_n m_nᵀ, with rows of whole vectors."""
     size, width, slot, s_slot, zeros = size_of(like), z.width, z.slot, z.s_slot, z.zeros
-    to_m = a.packed + BLOCK * s_slot * size
+    to_m = packed + BLOCK * s_slot * size
     columns = np.zeros(1, np.int64)
     sums = to_m + BLOCK * slot * size
     for first in range(0, a.N, BLOCK):
         own = np.arange(first, min(a.N, first + BLOCK))
         pack_delta(
-            like, a.dh_all, s_slot, first, len(own), SAME, s_slot, width, a.packed, sums, zeros
+            like, a.dh_all, s_slot, first, len(own), SAME, s_slot, width, packed, sums, zeros
         )
         pack_rows(like, a.m, slot, a.m, slot, own, slot, width, to_m)
         add_outer(
-            like, a.packed, first, len(own), SAME, s_slot, columns, z.S, to_m, slot // width, width,
+            like, packed, first, len(own), SAME, s_slot, columns, z.S, to_m, slot // width, width,
             a.dw_hr, slot, zeros,
         )  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.backends.numba import passes
-from rnnbench.backends.numba.memory import HUGE, Room, empty
+from rnnbench.backends.numba.memory import HUGE, empty, for_weights
 from rnnbench.backends.numba.ordering import Integers, row_order
 from rnnbench.backends.numba.plan import Plan, chunk_steps, part_count, scratch, team_size
 from rnnbench.backends.numba.records import Forward, Record, as_record
@@ -84,8 +84,8 @@ class Inference:
         at_weights.append(0)
         h0, c0 = at_state[0], at_state[-1]
         h_n, c_n = final[0].data_ptr(), final[-1].data_ptr()
-        room = Room(x, self.numbers, weights=True)
-        at_room = room.addresses[0]
+        room = for_weights(x, self.numbers)
+        at_room = room.data_ptr()
         for layer in self.layers:
             y = empty(x, *self.shape)
             at_x, at_y = below.data_ptr(), y.data_ptr()
@@ -94,11 +94,12 @@ class Inference:
                 c_before, c_after = (c0 + c, c_n + c) if self.has_c else (0, 0)
                 addresses = Forward(
                     at_x, h0 + h, c_before, w_ih, w_hh, b_ih, b_hh, w_hr, 0, 0, at_y + side,
-                    self.y_row, h_n + h, c_after, at_room,
+                    self.y_row, h_n + h, c_after,
                 )  # fmt: skip
                 passes.forward(
-                    plan.like, steps, plan.record, divided, as_record(addresses), plan.alone
-                )
+                    plan.like, steps, plan.record, divided, as_record(addresses), plan.alone,
+                    at_room,
+                )  # fmt: skip
             below = y
         return as_its_own(below, self.shape) if self.is_huge else below, final
 

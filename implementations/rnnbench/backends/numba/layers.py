@@ -6,8 +6,8 @@ step by step h's products and the cell. Backward goes step by step through the c
 
 ``like`` is a number that says the dtype; other arguments are addresses, or sizes in numbers. Four
 records (`records`) go through all functions: ``z``, the `Sizes`; ``a``, the addresses, `Forward` or
-`Backward`; ``t``, how a forward pass's own memory is divided, `Scratch`; ``share``, which rows of
-the batch and which units this thread computes, `Share`.
+`Backward`; ``t``, how a forward pass's own memory, at ``room``, is divided, `Scratch`; ``share``,
+which rows of the batch and which units this thread computes, `Share`.
 
     x (N, I)  h0 (B, S)  c0 (B, H)   the user's, of that shape exactly
     y (N, S)  dy (N, S)              likewise, with ``y_row`` and ``dy_row`` from row to row
@@ -47,14 +47,14 @@ def _carried(steps, t):
 
 
 @inlined
-def _project_inputs(like, z, a, t, share, rows, x, gates):
+def _project_inputs(like, z, a, t, share, room, rows, x, gates):
     """Set gates to x W_ihᵀ + bias for a chunk, and the GRU's u to b_hn."""
     size, width, slot, row, low, high = (
         size_of(like), z.width, z.slot, z.row, share.low, share.high
     )  # fmt: skip
-    w_ih, bias, bias_u = a.scratch + t.to_ih, z.zeros, z.zeros
+    w_ih, bias, bias_u = room + t.to_ih, z.zeros, z.zeros
     if a.b_ih:
-        bias, bias_u = a.scratch + t.bias, a.scratch + t.bias_u
+        bias, bias_u = room + t.bias, room + t.bias_u
     if z.cell <= RNN_RELU:
         multiply_panels(
             like, rows, (high - low) // width, width, x, z.I, w_ih + z.I * low * size,
@@ -77,7 +77,9 @@ def _project_inputs(like, z, a, t, share, rows, x, gates):
 
 
 @jit
-def _forward_rows(like, z, a, t, share, rows, h, h_row, c_before, c_before_row, gates, c, y, turn):
+def _forward_rows(
+    like, z, a, t, share, room, rows, h, h_row, c_before, c_before_row, gates, c, y, turn
+):  # fmt: skip
     """Run rows of one step whose states of the step before lie at ``h`` and ``c_before``.
 
     gates, c, y   these rows'
@@ -85,7 +87,7 @@ def _forward_rows(like, z, a, t, share, rows, h, h_row, c_before, c_before_row, 
     """
     size, cell, H, S, width, slot = size_of(like), z.cell, z.H, z.S, z.width, z.slot
     row, c_row, y_row, low, high = z.row, z.c_row, a.y_row, share.low, share.high
-    w_hh = a.scratch + t.to_hh
+    w_hh = room + t.to_hh
     parts = (high - low) // width
     if cell <= RNN_RELU:
         own = gates + low * size
@@ -100,7 +102,7 @@ def _forward_rows(like, z, a, t, share, rows, h, h_row, c_before, c_before_row, 
                 else:
                     cells.rnn_relu(like, at, out, H - j)
         return
-    m = a.scratch + t.m
+    m = room + t.m
     out, out_row = (m, slot) if a.w_hr else (y, y_row)
     panel = z.gates * width * S * size
     for n in range(parts):
@@ -123,9 +125,9 @@ def _forward_rows(like, z, a, t, share, rows, h, h_row, c_before, c_before_row, 
                     c + (i * c_row + j) * size, out + (i * out_row + j) * size, H - j,
                 )  # fmt: skip
     if a.w_hr:
-        p, p_row = a.scratch + t.p, z.s_slot
+        p, p_row = room + t.p, z.s_slot
         multiply_panels(
-            like, rows, p_row // width, width, m, slot, a.scratch + t.to_hr, z.zeros, SAME, p,
+            like, rows, p_row // width, width, m, slot, room + t.to_hr, z.zeros, SAME, p,
             p_row, H, turn,
         )  # fmt: skip
         for i in range(rows):
@@ -134,19 +136,19 @@ def _forward_rows(like, z, a, t, share, rows, h, h_row, c_before, c_before_row, 
 
 
 @inlined
-def forward(like, steps, z, a, t, share):
+def forward(like, steps, z, a, t, share, room):
     """Run all steps; x's and h's weights must have been packed before."""
     size = size_of(like)
     row, c_row = z.row * size, z.c_row * size
     h0, c0 = a.h0 + share.sequence * z.S * size, a.c0 + share.sequence * z.H * size
-    T, c = len(steps), a.c if a.c else a.scratch + t.c
+    T, c = len(steps), a.c if a.c else room + t.c
     for first in range(0, T, t.chunk):
         last = min(T, first + t.chunk)
         start_row = min(steps[first, 0], steps[last - 1, 0])
         end_row = max(steps[first, 0] + steps[first, 1], steps[last - 1, 0] + steps[last - 1, 1])
-        gates = a.gates if a.gates else a.scratch + t.gates - start_row * row
+        gates = a.gates if a.gates else room + t.gates - start_row * row
         _project_inputs(
-            like, z, a, t, share, end_row - start_row, a.x + start_row * z.I * size,
+            like, z, a, t, share, room, end_row - start_row, a.x + start_row * z.I * size,
             gates + start_row * row,
         )  # fmt: skip
         for step in range(first, last):
@@ -156,13 +158,14 @@ def forward(like, steps, z, a, t, share):
                 before = steps[step - 1, 0]
                 c_now, c_then = (c + start * c_row, c + before * c_row) if a.c else (c, c)
                 _forward_rows(
-                    like, z, a, t, share, carried, a.y + before * a.y_row * size, a.y_row, c_then,
-                    z.c_row, gates + start * row, c_now, a.y + start * a.y_row * size, step & 1,
+                    like, z, a, t, share, room, carried, a.y + before * a.y_row * size, a.y_row,
+                    c_then, z.c_row, gates + start * row, c_now, a.y + start * a.y_row * size,
+                    step & 1,
                 )  # fmt: skip
             if carried < b:
                 i = start + carried
                 _forward_rows(
-                    like, z, a, t, share, b - carried, h0 + carried * z.S * size, z.S,
+                    like, z, a, t, share, room, b - carried, h0 + carried * z.S * size, z.S,
                     c0 + carried * z.H * size, z.H, gates + i * row,
                     c + (i if a.c else carried) * c_row, a.y + i * a.y_row * size, step & 1,
                 )  # fmt: skip
@@ -199,8 +202,8 @@ def _backward_rows(
 
 
 @inlined
-def backward(like, steps, z, a, share):
-    """Run all steps, last to first; h's weights must have been packed before.
+def backward(like, steps, z, a, share, to_hh, to_hr):
+    """Run all steps, last to first, with h's weights packed at ``to_hh`` and ``to_hr``.
 
     With projection ``a.dh_all`` (N, s_slot) holds dh of every row on return, and ``a.dm`` (B, slot)
     is room for what it is in front of the projection.
@@ -223,7 +226,7 @@ def backward(like, steps, z, a, share):
                         total + (i * s_slot + j) * size, z.S - j,
                     )  # fmt: skip
             multiply_panels(
-                like, b, slot // width, width, total, s_slot, a.to_hr, z.zeros, SAME, dm, slot,
+                like, b, slot // width, width, total, s_slot, to_hr, z.zeros, SAME, dm, slot,
                 z.S, t & 1,
             )  # fmt: skip
             up, up_row, down, down_row = z.zeros, SAME, dm, slot
@@ -245,7 +248,7 @@ def backward(like, steps, z, a, share):
         first, first_row = (to, s_slot) if z.cell == GRU else (z.zeros, SAME)
         multiply_panels(
             like, b, columns, width, a.delta + start * row + z.hidden * size, z.row,
-            a.to_hh + (share.low * z.gates * slot * size if share.team else 0), first, first_row,
+            to_hh + (share.low * z.gates * slot * size if share.team else 0), first, first_row,
             to, s_slot, z.gates * slot, t & 1,
         )  # fmt: skip
 

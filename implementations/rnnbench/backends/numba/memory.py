@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import accumulate
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +22,14 @@ HUGE = 1 << 22
 HUGE_PAGE = 1 << 21
 
 IN_PAGES = 1 << 18
-"""Bytes of packed weights from which a `Room` lies in huge pages. They are read in every step, from
-the second-level cache; where small pages happened to share that cache's sets, a GRU or LSTM of 256
+"""Bytes of packed weights from which they lie in huge pages. They are read in every step, from the
+second-level cache; where small pages happened to share that cache's sets, a GRU or LSTM of 256
 units took up to 30 % longer, in one process and not in the next."""
 
 KEPT_BYTES, MOST_KEPT = 1 << 23, 4
-"""Such a room's memory is kept for the next call, up to so many bytes, in so many pieces (as many
-as threads compute at a time): the system clears a huge page for as long as some calls take. Of a
-piece, what was never used takes no memory."""
+"""Such memory is kept for the next call, up to so many bytes, in so many pieces (as many as threads
+compute at a time): the system clears a huge page for as long as some calls take. Of a piece, what
+was never used takes no memory."""
 
 
 def empty(like: Tensor, *shape: int) -> Tensor:
@@ -47,16 +46,18 @@ def empty(like: Tensor, *shape: int) -> Tensor:
 _kept: list[NDArray[np.uint8]] = []
 
 
-class _Pages:
-    """At least ``n_bytes`` from ``address`` on, where a huge page begins; kept when it goes."""
+class Pages:
+    """At least ``n_bytes`` where a huge page begins; kept for another when it goes."""
 
     def __init__(self, n_bytes: int) -> None:
         try:
             self.memory = _kept.pop() if n_bytes <= KEPT_BYTES else _new_pages(n_bytes)
         except IndexError:
             self.memory = _new_pages(KEPT_BYTES)
-        first = self.memory.ctypes.data
-        self.address = first + -first % HUGE_PAGE
+
+    def data_ptr(self) -> int:
+        first = int(self.memory.ctypes.data)
+        return first + -first % HUGE_PAGE
 
     def __del__(self) -> None:
         if self.memory.nbytes == KEPT_BYTES + HUGE_PAGE and len(_kept) < MOST_KEPT:
@@ -67,22 +68,22 @@ def _new_pages(n_bytes: int) -> NDArray[np.uint8]:
     return np.empty(n_bytes + HUGE_PAGE, np.uint8)
 
 
+def for_weights(like: Tensor, numbers: int) -> Tensor | Pages:
+    """Return memory for packed weights, of ``like``'s dtype: in huge pages if they are large."""
+    n_bytes = numbers * like.element_size()
+    return Pages(n_bytes) if n_bytes >= IN_PAGES else empty(like, numbers)
+
+
 class Room:
     """One piece of memory for several arrays, each of whole vectors and so aligned like the first.
 
     addresses   of each, 0 for one without numbers
     """
 
-    def __init__(self, like: Tensor, *numbers: int, weights: bool = False) -> None:
-        """weights: whether it holds packed weights, for which it may lie in huge pages."""
+    def __init__(self, like: Tensor, *numbers: int) -> None:
         *starts, total = accumulate(numbers, initial=0)
-        size = like.element_size()
-        if weights and total * size >= IN_PAGES:
-            self.memory: Any = _Pages(total * size)
-            first = self.memory.address
-        else:
-            self.memory = empty(like, total)
-            first = self.memory.data_ptr()
+        self.memory = empty(like, total)
+        first, size = self.memory.data_ptr(), like.element_size()
         self.addresses = [
             first + start * size if n else 0 for start, n in zip(starts, numbers, strict=True)
         ]

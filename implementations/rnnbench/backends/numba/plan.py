@@ -45,8 +45,8 @@ class Plan(NamedTuple):
     input_rows, hidden_rows, input_columns, hidden_columns    see `ordering`
     shares               panels of units, which a team can share; 1 where it cannot
     alone                the share of one thread that computes all of it
-    forward, backward    numbers of the packed weights and biases in each pass: `Scratch`'s to_ih to
-                         bias_u, and `Backward`'s to_ih to to_hr
+    forward              numbers of packed weights and biases forward: `Scratch`'s to_ih to bias_u
+    backward             numbers of packed weights backward: of W_ih, and of W_hh and W_hr
     """
 
     sizes: Sizes
@@ -86,7 +86,7 @@ class Plan(NamedTuple):
             1 if P else -(-slot // (PANEL * width)),
             as_record(Share(0, 0, slot)),
             (packed * inputs, packed * S, s_slot * H * bool(P), packed, slot),
-            (packed * x_slot, packed * s_slot, slot * S * bool(P)),
+            (packed * x_slot, packed * s_slot + slot * S * bool(P)),
         )  # fmt: skip
 
 

@@ -60,14 +60,11 @@ class Scratch(namedtuple("Scratch", "chunk to_ih to_hh to_hr bias bias_u gates c
     """
 
 
-class Forward(
-    namedtuple("Forward", "x h0 c0 w_ih w_hh b_ih b_hh w_hr gates c y y_row h_n c_n scratch")
-):
+class Forward(namedtuple("Forward", "x h0 c0 w_ih w_hh b_ih b_hh w_hr gates c y y_row h_n c_n")):
     """Addresses of a forward pass, named as in `layers`.
 
     gates, c    where all N rows are kept for a backward pass, else 0
     y_row       from one row of the output to the next
-    scratch     the memory that `Scratch` divides
     """
 
 
@@ -75,16 +72,13 @@ class Backward(
     namedtuple(
         "Backward",
         "N x h0 c0 w_ih w_hh w_hr gates c y y_row dy dy_row dh dc delta dm dh_all m sums "
-        "dx dw_ih dw_hh dw_hr db_ih db_hh to_ih to_hh to_hr packed",
-        defaults=(0, 0, 0, 0),
+        "dx dw_ih dw_hh dw_hr db_ih db_hh",
     )
 ):
     """Addresses of a backward pass, named as in `layers`.
 
     N                   rows
     y_row, dy_row       from one row to the next
-    to_ih, to_hh, to_hr room for packed weights
-    packed              room for the rows of one block of the weights' gradients
     dx, dw_ih, dw_hh, dw_hr     in rows of whole vectors
     sums                Σ δ over all rows, of each column of δ
     """

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnnbench.backends.numba import gemm, passes, threads
 from rnnbench.backends.numba.arrays import address, as_rows, cut, padded, solid, weight_addresses
-from rnnbench.backends.numba.memory import Room, empty
+from rnnbench.backends.numba.memory import Room, empty, for_weights
 from rnnbench.backends.numba.ordering import Integers, RowOrder, row_order
 from rnnbench.backends.numba.plan import Plan, chunk_steps, part_count, run_shared, scratch
 from rnnbench.backends.numba.records import Backward, Forward, Products, Record, as_record
@@ -85,20 +85,21 @@ class NumbaRecurrence(Recurrence):
         c_n = None if c0 is None else x.new_empty(B, spec.hidden_size)
         gates = empty(x, N, plan.sizes.row) if keep and spec.gates > 1 else None
         c = empty(x, N, plan.sizes.c_row) if keep and c0 is not None else None
-        addresses = Forward(
+        addresses = as_record(Forward(
             x.data_ptr(), h0.data_ptr(), address(c0), w_ih, w_hh, b_ih, b_hh, w_hr,
             address(gates), address(c),
-            y.data_ptr(), y.stride(0), h_n.data_ptr(), address(c_n), 0,
-        )  # fmt: skip
+            y.data_ptr(), y.stride(0), h_n.data_ptr(), address(c_n),
+        ))  # fmt: skip
 
         def loop(steps: Integers, rows: int) -> Callable[[Record], None]:
             chunk = chunk_steps(plan, layout) if rows == B else 1
             numbers, divided = scratch(plan, layout, chunk=chunk, rows=rows, keep=keep)
-            room = Room(x, numbers, weights=True)
+            room = for_weights(x, numbers)
 
             def run(share: Record) -> None:
-                own = as_record(addresses._replace(scratch=room.addresses[0]))
-                passes.forward(plan.like, steps, plan.record, divided, own, share)
+                passes.forward(
+                    plan.like, steps, plan.record, divided, addresses, share, room.data_ptr()
+                )
 
             return run
 
@@ -129,7 +130,7 @@ class _BackwardPass:
     layer: LayerPass
     plan: Plan
     order: RowOrder
-    addresses: Backward
+    addresses: Record
     found: LayerGradients
     alive: tuple[object, ...]
 
@@ -165,12 +166,12 @@ class _BackwardPass:
             ),
         )  # fmt: skip
         dw = found.weights
-        addresses = Backward(
+        addresses = as_record(Backward(
             N, x.data_ptr(), h0.data_ptr(), address(c0), w_ih, w_hh, w_hr, address(gates),
             address(c), y.data_ptr(), y_row, dy.data_ptr(), dy_row, dh.data_ptr(), address(dc),
             delta, dm, dh_all, m, sums, address(found.dx), address(dw.ih), address(dw.hh),
             address(dw.hr), address(dw.bias_ih), address(dw.bias_hh),
-        )  # fmt: skip
+        ))  # fmt: skip
         order = row_order(layout, reverse=reverse)
         held = (*alive, x, h0, gates, c0, c, y, dy, room)
         return cls(layer._replace(x=x), plan, order, addresses, found, held)
@@ -180,12 +181,13 @@ class _BackwardPass:
         plan, (spec, layout, x, _, _) = self.plan, self.layer
 
         def loop(steps: Integers, rows: int) -> Callable[[Record], None]:
-            room = Room(x, *plan.backward[1:], weights=True)
+            room = for_weights(x, plan.backward[1])
 
             def run(share: Record) -> None:
-                to_hh, to_hr = room.addresses
-                own = as_record(self.addresses._replace(to_hh=to_hh, to_hr=to_hr))
-                passes.backward_steps(plan.like, steps, plan.record, plan.hidden_rows, own, share)
+                passes.backward_steps(
+                    plan.like, steps, plan.record, plan.hidden_rows, self.addresses, share,
+                    room.data_ptr(),
+                )  # fmt: skip
 
             return run
 
@@ -197,12 +199,11 @@ class _BackwardPass:
         per_block = gemm.BLOCK * (z.row + z.x_slot + z.s_slot)
 
         def products_of(rows: tuple[int, int], vectors: tuple[int, int]) -> None:
-            room = Room(x, plan.backward[0], per_block)
-            to_ih, packed = room.addresses
+            room = empty(x, plan.backward[0] + per_block)
             passes.backward_products(
                 plan.like, self.order.before, plan.record, plan.input_rows, plan.input_columns,
-                plan.hidden_columns, as_record(self.addresses._replace(to_ih=to_ih, packed=packed)),
-                as_record(Products(*rows, *(n * z.width for n in vectors))),
+                plan.hidden_columns, self.addresses,
+                as_record(Products(*rows, *(n * z.width for n in vectors))), room.data_ptr(),
             )  # fmt: skip
 
         parts = part_count(spec, layout, z.I, layout.N if as_team else layout.B)
@@ -210,13 +211,11 @@ class _BackwardPass:
         threads.run([partial(products_of, *share) for share in zip(*halves, strict=True)])
         if spec.bias:
             passes.bias_gradients(
-                plan.like, plan.record, plan.input_columns, plan.hidden_columns,
-                as_record(self.addresses),
-            )  # fmt: skip
+                plan.like, plan.record, plan.input_columns, plan.hidden_columns, self.addresses
+            )
         if spec.proj_size:
-            room = Room(x, gemm.BLOCK * (z.s_slot + z.slot) + z.s_slot)
-            own = self.addresses._replace(packed=room.addresses[0])
-            passes.projection_gradient(plan.like, plan.record, as_record(own))
+            room = empty(x, gemm.BLOCK * (z.s_slot + z.slot) + z.s_slot)
+            passes.projection_gradient(plan.like, plan.record, self.addresses, room.data_ptr())
 
     def gradients(self) -> LayerGradients:
         """Return what was found, without the rows' padding."""
