@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,25 +72,3 @@ def test_a_room_divides_its_memory_and_gives_no_address_to_nothing():
     start = room.memory.data_ptr()
     assert room.addresses == [start, 0, start + 4 * 16]
     assert room.memory.numel() == 48
-
-
-def test_pages_for_weights_are_given_once_at_a_time_and_kept_within_bounds():
-    like = torch.empty(0)
-    numbers = memory.IN_PAGES // 4
-    memory._kept.clear()
-    rooms = [memory.for_weights(like, numbers) for _ in range(memory.MOST_KEPT + 2)]
-    starts = [room.data_ptr() for room in rooms]
-    assert all(start % memory.HUGE_PAGE == 0 for start in starts)
-    assert min(b - a for a, b in pairwise(sorted(starts))) >= memory.KEPT_BYTES
-    rooms.clear()
-    assert len(memory._kept) == memory.MOST_KEPT
-    kept = {array.ctypes.data for array in memory._kept}
-    again, other = (memory.for_weights(like, numbers) for _ in range(2))
-    given = {room.memory.ctypes.data for room in (again, other)}
-    assert len(given) == 2
-    assert given < kept
-    large = memory.for_weights(like, memory.KEPT_BYTES // 4 + 1)
-    assert large.data_ptr() % memory.HUGE_PAGE == 0
-    del large, again, other
-    assert len(memory._kept) == memory.MOST_KEPT
-    assert {array.ctypes.data for array in memory._kept} == kept

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.backends.numba import passes
-from rnnbench.backends.numba.memory import HUGE, empty, for_weights
+from rnnbench.backends.numba.memory import HUGE, empty
 from rnnbench.backends.numba.ordering import Integers, row_order
 from rnnbench.backends.numba.plan import Plan, chunk_steps, part_count, scratch, team_size
 from rnnbench.backends.numba.records import Forward, Record, as_record
@@ -84,7 +84,7 @@ class Inference:
         at_weights.append(0)
         h0, c0 = at_state[0], at_state[-1]
         h_n, c_n = final[0].data_ptr(), final[-1].data_ptr()
-        room = for_weights(x, self.numbers)
+        room = empty(x, self.numbers)
         at_room = room.data_ptr()
         for layer in self.layers:
             y = empty(x, *self.shape)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnnbench.backends.numba import gemm, passes, threads
 from rnnbench.backends.numba.arrays import address, as_rows, cut, padded, solid, weight_addresses
-from rnnbench.backends.numba.memory import Room, empty, for_weights
+from rnnbench.backends.numba.memory import Room, empty
 from rnnbench.backends.numba.ordering import Integers, RowOrder, row_order
 from rnnbench.backends.numba.plan import Plan, chunk_steps, part_count, run_shared, scratch
 from rnnbench.backends.numba.records import Backward, Forward, Products, Record, as_record
@@ -94,7 +94,7 @@ class NumbaRecurrence(Recurrence):
         def loop(steps: Integers, rows: int) -> Callable[[Record], None]:
             chunk = chunk_steps(plan, layout) if rows == B else 1
             numbers, divided = scratch(plan, layout, chunk=chunk, rows=rows, keep=keep)
-            room = for_weights(x, numbers)
+            room = empty(x, numbers)
 
             def run(share: Record) -> None:
                 passes.forward(
@@ -181,7 +181,7 @@ class _BackwardPass:
         plan, (spec, layout, x, _, _) = self.plan, self.layer
 
         def loop(steps: Integers, rows: int) -> Callable[[Record], None]:
-            room = for_weights(x, plan.backward[1])
+            room = empty(x, plan.backward[1])
 
             def run(share: Record) -> None:
                 passes.backward_steps(
