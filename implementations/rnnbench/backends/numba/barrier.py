@@ -1,12 +1,12 @@
 """A barrier for the threads that share the steps of one recurrence.
 
-Each member of a team has a counter, on a cache line of its own, of the steps that it has finished;
-a member that needs what the others made of step t waits until no counter is below t. Stores before
-the counter's are seen by whoever has seen the counter (release and acquire). Waiting takes some
-0.1 µs where every member has a processor; one that waits for long gives its own away.
+Each member of a team counts the steps that it has finished, in a counter on a cache line of its
+own. A member that needs the others' results of step t waits until no counter is below t. A thread
+that has seen a counter sees all that was stored before it (release and acquire). Waiting takes some
+0.1 µs if every member has a processor; after `PATIENCE` looks a member yields its own.
 
-A team may only begin when all of its members are certain to run (`threads.team`), and one that
-fails must say so: the others then wait no more, and what they make is thrown away.
+A team may only begin when all of its members are certain to run (`threads.team`). If one fails, the
+abort callback releases the others, and their results are thrown away.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rnnbench.backends.numba.vector import I32, I64
 APART = 8
 """Counters from one member's to the next: a cache line."""
 PATIENCE = 2000
-"""Looks at a counter after which the processor is given away, some 50 µs."""
+"""Looks at a counter after which the processor is yielded, some 50 µs."""
 
 _HAS_PAUSE = platform.machine().lower() in ("x86_64", "amd64")
 _YIELD = "SwitchToThread" if os.name == "nt" else "sched_yield"

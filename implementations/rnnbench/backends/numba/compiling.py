@@ -1,12 +1,12 @@
 """Compilation of kernels, and a disk cache that notices every source file.
 
-Numba's own cache looks at the file of the compiled function alone. Kernels stand in several files
-that call one another, so ours is one folder for each state of them all, named by a digest. Who
-makes a new one clears away those that nobody has used for `UNUSED_DAYS`.
+Numba's own cache checks the file of the compiled function alone. Kernels are in several files that
+call one another, so their cache is one folder for each state of all files, named by a digest. A
+process that makes a new folder removes those that were not used for `UNUSED_DAYS`.
 
-Of a compiled function that others call, Numba makes the machine code once more within each of them.
-The product's, which is nearly all there is, is a `shared` function's: there once, and called by the
-name of a symbol, which must be there before code that calls it is loaded.
+Numba compiles a function once more within each compiled function that calls it. The matrix product,
+which is nearly all of the code, is a `shared` function instead: compiled once, and called by the
+name of a symbol, which must exist before code that calls it is loaded.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Run kernels on torch's OpenMP thread pool.
 
-After each of its parallel operations torch's second thread goes on looking for work for some
-milliseconds, and a thread of ours that is to begin then has to share its processor: an LSTM's pass
-took 4.4 ms in place of 1.2. So where torch runs on OpenMP, ours are OpenMP's threads, too, of the
-very library that torch was linked with: GCC's runtime, or LLVM's, which has the same entry points.
+After each of its parallel operations torch's second thread looks for work for some milliseconds,
+and another thread that begins then has to share its processor: an LSTM's pass took 4.4 ms in place
+of 1.2. So where torch runs on OpenMP, the kernels run on the same threads, of the library that
+torch was linked with: GCC's runtime, or LLVM's, which has the same entry points.
 
     GOMP_parallel(f, data, n, flags)     f(data) on n threads, the caller being the first
 
-A forked process has none of its parent's threads, though OpenMP thinks so: there, unless the parent
-had no other thread, and where torch has no OpenMP, `each` is not to be called (`usable`).
+A forked process has none of its parent's threads, though OpenMP assumes that it has. There, unless
+the parent had no other thread, and where torch has no OpenMP, `each` must not be called (`usable`).
 """
 
 from __future__ import annotations

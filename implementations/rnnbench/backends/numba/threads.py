@@ -1,10 +1,10 @@
 """Several threads at one pass: on parts that share nothing (directions, rows of the batch), or as a
 team that shares each step of a recurrence by its units (see `plan.run_shared`).
 
-As many as torch has been told to use (`torch.set_num_threads`), which is one in the workers of a
-DataLoader. The kernels let go of Python's lock, so plain threads do: torch's own (`openmp`), and in
-a forked process, which has none of those, a pool of ours that is made anew in every process that
-comes to need it. Handing over a part costs some 60 µs, so there is one thread below `WORTH_IT`.
+Their number is torch's (`torch.set_num_threads`), which is one in the workers of a DataLoader. The
+kernels release Python's lock, so plain threads suffice: those of torch's pool (`openmp`), or, in a
+forked process, which has none of those, of a pool of this process. Handing over a part costs some
+60 µs, so that work below `WORTH_IT` stays on one thread.
 """
 
 from __future__ import annotations
