@@ -78,7 +78,7 @@ def _is_legacy_batched(tensor: Tensor | None) -> bool:
 
 
 def _keeps_graph() -> bool:
-    """Whether this backward pass leaves what was saved for another."""
+    """Return whether this backward pass leaves what was saved for another."""
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
 
 
