@@ -319,7 +319,7 @@ def test_identity_is_read_from_the_dispatcher(cell, dtype):
     inputs = make_inputs(spec, training=True)
     found = Numba().identity(spec, inputs)
     assert found["kernel"] == "numba vectors (forward, backward_steps, backward_products)"
-    assert f"forward({dtype}, " in found["signature"]
+    assert f"forward({dtype}, array(int64, 2d, C), record, record, " in found["signature"]
     assert ({*DTYPES} - {dtype}).pop() not in found["signature"]
     assert processor().name in found["vectors"]
     assert (found["threads"], found["device"]) == (torch.get_num_threads(), "cpu")

@@ -94,4 +94,9 @@ def _compiled(kernel: Any, dtype: str) -> str:
         for signature in kernel.signatures
         if any(str(getattr(argument, "dtype", argument)) == dtype for argument in signature)
     ]
-    return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)
+    return "; ".join(f"{kernel.__name__}({', '.join(map(_type_name, one))})" for one in found)
+
+
+def _type_name(argument: Any) -> str:
+    """Return the name of a Numba type; that of a record, which lists its fields, cut short."""
+    return "record" if "Record(" in str(argument) else str(argument)
