@@ -118,7 +118,7 @@ def _call(
 def _layer_by_layer(
     spec: Spec, inputs: Inputs, masks: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One call a layer, so that given dropout masks can stand between them."""
+    """Call each layer alone, so that given dropout masks can stand between them."""
     x, finals = inputs.x, []
     per_layer = spec.directions * spec.parameters_per_layer
     for layer in range(spec.layers):
