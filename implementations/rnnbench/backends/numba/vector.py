@@ -302,7 +302,9 @@ class Vector:
         took ten times as long.
         """
         if not processor().fused:
-            return self._do("fadd", self._do("fmul", self, factor), addend)
+            return self._do(
+                "fadd", self._do("fmul", self, self._other(factor)), self._other(addend)
+            )
         return self.emitter.call("fma", self, self._other(factor), self._other(addend))
 
     def where(self, relation: str, bound: Any, other: Any) -> Vector:
