@@ -39,7 +39,7 @@ BUILT_IN = {
     "compile": "rnnbench.backends.compiled.backend:Compiled",
     "numba-plain": "rnnbench.backends.numba_plain.backend:NumbaPlain",
 }
-"""Where each built-in backend lives; it is imported when first asked for."""
+"""Built-in backend → its class; it is imported when first asked for."""
 
 PEERS = {
     "onnxruntime": ("rnnbench.backends.onnxruntime:OnnxRuntime", ("onnxruntime", "onnx")),
@@ -48,14 +48,14 @@ PEERS = {
 """The same for other libraries' networks, with the libraries that each needs (extra `peers`)."""
 
 AUTO_ORDER = ("native", "numba", "manual")
-"""What "auto" tries, in order: torch's own kernels unless they cannot do the case."""
+"""Backends that "auto" tries, in order: torch's own kernels unless they cannot do the case."""
 
 _registered: dict[str, Backend] = {}
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a backend must know, besides the spec, to say whether it can do a case."""
+    """Conditions of a run besides its spec, for a backend to say whether it can do the case."""
 
     device: str = "cpu"
     phase: str = "training"
@@ -94,22 +94,23 @@ class Backend(ABC):
 
     @abstractmethod
     def supports(self, spec: Spec, conditions: Conditions) -> str | None:
-        """None if it can do the case, else the reason why not, as one sentence."""
+        """Return None if it can do the case, else the reason why not, as one sentence."""
 
     @abstractmethod
     def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Output, shaped like x with D·(P or H) features, and final state, shaped like state."""
+        """Return output, shaped like x with D·(P or H) features, and final state, like state."""
 
     def repeated(self, spec: Spec, inputs: Inputs) -> Repeated | None:
-        """`run` for later tensors of these shapes, strides, dtypes, devices and needs of gradients,
-        under the same modes of torch, without what such a call need not look at again; None where
-        that saves nothing. Neither packed sequences nor dropout are asked for.
+        """Return a shorter `run` for later calls like this one; None where there is none.
+
+        Later tensors have these shapes, strides, dtypes, devices and needs of gradients, under the
+        same modes of torch. Neither packed sequences nor dropout are asked for.
         """
         return None
 
     @abstractmethod
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        """What really runs for these inputs: at least ``{"kernel": ...}``. May run the case."""
+        """Return what really runs for these inputs, at least ``{"kernel": ...}``. May run it."""
 
 
 def register(name: str, backend: Backend) -> None:
@@ -131,21 +132,22 @@ def unregister(name: str) -> None:
 
 @cache
 def _third_party() -> dict[str, Any]:
-    """Entry points by name; a built-in name cannot be taken over."""
+    """Return entry points by name; a built-in name cannot be taken over."""
     own = (*BUILT_IN, *PEERS)
     return {e.name: e for e in entry_points(group=ENTRY_POINT_GROUP) if e.name not in own}
 
 
 @cache
 def _missing(peer: str) -> tuple[str, ...]:
-    """Libraries that a peer needs and that cannot be found; nothing is imported to know it."""
+    """Return libraries that a peer needs and that cannot be found, without importing any."""
     _, needed = PEERS[peer]
     return tuple(library for library in needed if find_spec(library) is None)
 
 
 def backends() -> tuple[str, ...]:
-    """Names of all registered backends: built-in, peers whose libraries are installed, from entry
-    points, from `register`.
+    """Return the names of all registered backends.
+
+    Built-in, peers whose libraries are installed, from entry points, from `register`.
     """
     peers = (name for name in PEERS if not _missing(name))
     return (*BUILT_IN, *peers, *_third_party(), *_registered)
@@ -171,7 +173,7 @@ def _load(name: str) -> Backend:
 
 
 def get_backend(name: str) -> Backend:
-    """The backend called ``name``.
+    """Return the backend called ``name``.
 
     Raises InputError that lists the known ones, or says what a peer lacks.
     """
@@ -189,7 +191,7 @@ def get_backend(name: str) -> Backend:
 
 
 def require(name: str, spec: Spec, conditions: Conditions) -> Backend:
-    """The backend called ``name``, or UnsupportedError with its reason if it cannot do the case."""
+    """Return the backend called ``name``; raise UnsupportedError if it cannot do the case."""
     backend = get_backend(name)
     reason = backend.supports(spec, conditions)
     if reason is not None:
@@ -229,13 +231,14 @@ def check_inputs(
     if steps == 0:
         raise InputError(f"x must have at least one time step (T ≥ 1); got shape {tuple(x.shape)}")
 
-    def is_right(tensor: Tensor, shape: tuple[int, ...]) -> bool:
-        return (
-            isinstance(tensor, torch.Tensor)
-            and tensor.shape == shape
-            and tensor.dtype is dtype
-            and tensor.device == device
-        )
+    def check(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+        if (
+            not isinstance(tensor, torch.Tensor)
+            or tensor.shape != shape
+            or tensor.dtype is not dtype
+            or tensor.device != device
+        ):
+            _check_tensor(name, tensor, shape, f"{meaning} for {spec.name}", dtype, device)
 
     shapes = spec.state_shapes(batch)
     if state is None:
@@ -247,9 +250,7 @@ def check_inputs(
             f"state must be {wanted_state} for cell {spec.cell!r}; got {len(state)} tensors"
         )
     for (name, shape), tensor in zip(shapes.items(), state, strict=True):
-        if not is_right(tensor, shape):
-            meaning = f" = (layers·directions, B, size) for {spec.name}"
-            _check_tensor(name, tensor, shape, meaning, dtype, device)
+        check(name, tensor, shape, " = (layers·directions, B, size)")
 
     weights = _tensors("weights", weights)
     if len(weights) != len(spec.parameters):
@@ -257,10 +258,7 @@ def check_inputs(
             f"weights must be {len(spec.parameters)} tensors for {spec.name}; got {len(weights)}"
         )
     for parameter, tensor in zip(spec.parameters, weights, strict=True):
-        if not is_right(tensor, parameter.shape):
-            _check_tensor(
-                parameter.name, tensor, parameter.shape, f" for {spec.name}", dtype, device
-            )
+        check(parameter.name, tensor, parameter.shape, "")
     return Inputs(x, state, weights, batch_sizes)
 
 
@@ -285,14 +283,14 @@ def _check_tensor(
 
 
 def _tensors(name: str, value: Any) -> tuple[Any, ...]:
-    """A sequence of tensors, which a bare tensor is not."""
+    """Return a sequence of tensors, which a bare tensor is not, as a tuple."""
     if not isinstance(value, Sequence):
         raise InputError(f"{name} must be a sequence of tensors; got {type(value).__name__}")
     return tuple(value)
 
 
 def _check_batch_sizes(sizes: Any) -> None:
-    """Kernels index rows by these: they must be what a PackedSequence holds."""
+    """Raise InputError unless they are a PackedSequence's: kernels index rows by them."""
     import torch
 
     if not isinstance(sizes, torch.Tensor):
@@ -310,7 +308,7 @@ def _check_batch_sizes(sizes: Any) -> None:
 
 
 def _check_masks(spec: Spec, x: Tensor, given: Any) -> tuple[Tensor, ...]:
-    """L−1 masks shaped like a layer's output."""
+    """Return L−1 masks shaped like a layer's output; raise InputError for anything else."""
     masks = _tensors("masks", given)
     if len(masks) != spec.layers - 1:
         raise InputError(f"masks must be {spec.layers - 1} tensors; got {len(masks)}")

@@ -56,7 +56,7 @@ def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
 
 @dataclass(frozen=True)
 class Spec:
-    """A recurrent network, completely.
+    """A complete description of a recurrent network.
 
     Raises `InputError` (a ValueError) for an unknown cell or dtype, sizes below 1, a projection
     that is not smaller than the hidden size or not on an LSTM, dropout outside [0, 1].
@@ -73,11 +73,11 @@ class Spec:
     dropout: float = 0.0
 
     def __hash__(self) -> int:
-        """Looked up once or more in every call, which takes longer than the smallest step."""
+        """Return the kept hash: to compute it in every call takes longer than a small step."""
         return self._hash
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the hash, which another process would not find for the same strings."""
+        """Return all but the hash, which another process would not find for the same strings."""
         return {name: value for name, value in vars(self).items() if name != "_hash"}
 
     @cached_property
@@ -125,7 +125,7 @@ class Spec:
         return self.directions * self.state_size
 
     def layer_input_size(self, layer: int) -> int:
-        """I for the first layer, the previous layer's output size for the rest."""
+        """Return I for the first layer, the previous layer's output size for the rest."""
         return self.input_size if layer == 0 else self.output_size
 
     @cached_property
@@ -152,11 +152,11 @@ class Spec:
 
     @cached_property
     def parameters_per_layer(self) -> int:
-        """How many of `parameters` belong to one layer in one direction."""
+        """Number of `parameters` in one layer in one direction."""
         return len(self.parameters) // (self.layers * self.directions)
 
     def state_shapes(self, batch: int) -> dict[str, tuple[int, int, int]]:
-        """Shapes of h0 (and c0): (L·D, B, P or H), (L·D, B, H)."""
+        """Return the shapes of h0 (and c0): (L·D, B, P or H), (L·D, B, H)."""
         depth = self.layers * self.directions
         shapes = {"h0": (depth, batch, self.state_size)}
         if self.has_cell_state:

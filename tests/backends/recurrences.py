@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-from rnnbench.bptt.recurrence import LayerWeights, Layout
+from rnnbench.bptt.recurrence import BackwardInputs, LayerPass, LayerWeights, Layout
 from rnnbench.interface import Inputs
 from rnnbench.spec import CELLS, Spec
 
@@ -61,13 +61,12 @@ def assert_same_results(ours, reference, spec, layout, *, reverse, needs_dx, see
     c0 = dc_n = None
     if spec.has_cell_state:
         c0, dc_n = draw(layout.B, spec.hidden_size), draw(layout.B, spec.hidden_size)
+    layer = LayerPass(spec, layout, x, weights, reverse)
     results = []
     for recurrence in (ours, reference):
-        result = recurrence.forward(spec, layout, x, h0, c0, weights, reverse=reverse, keep=True)
-        gradients = recurrence.backward(
-            spec, layout, x, weights, result.saved, dy, dh_n, dc_n,
-            reverse=reverse, needs_dx=needs_dx,
-        )  # fmt: skip
+        result = recurrence.forward(layer, h0, c0, keep=True)
+        inputs = BackwardInputs(result.saved, dy, dh_n, dc_n, needs_dx)
+        gradients = recurrence.backward(layer, inputs)
         results.append((result, gradients))
     for got, want in zip(*results, strict=True):
         assert_close(got, want)

@@ -75,7 +75,7 @@ def test_the_second_call_of_a_shape_does_not_compile():
     for _ in range(3):
         y, _ = rnnbench.run("jax", SPEC, x, state, weights)
         y.sum().backward()
-        function = peer.network(peer.Signature(SPEC, packed=False, masked=False))
+        function = peer.network(SPEC, packed=False, masked=False)
         forward = peer._compiled_with_pullback(function, (True,) * 6)
         counts.append((forward._cache_size(), peer._pulled._cache_size()))
     assert counts[1] == counts[2] == counts[0]

@@ -13,15 +13,14 @@ from numba import njit
 
 import rnnbench
 from rnnbench.backends.manual import ManualRecurrence
-from rnnbench.backends.numba import activations, gate_order, gemm
-from rnnbench.backends.numba import layers as layers_of_the_kernels
+from rnnbench.backends.numba import activations, gemm, ordering, plan
 from rnnbench.backends.numba.backend import Numba
-from rnnbench.backends.numba.microkernel import MOST_ROWS, product
+from rnnbench.backends.numba.microkernel import MOST_ROWS, multiply_block
+from rnnbench.backends.numba.records import Backward, Sizes, as_record
 from rnnbench.backends.numba.recurrence import NumbaRecurrence
-from rnnbench.backends.numba.row_order import row_order
 from rnnbench.backends.numba.vector import PROCESSORS, Lanes, emitted, processor
 from rnnbench.backends.numba_plain.backend import PlainRecurrence
-from rnnbench.bptt.recurrence import LayerResult, LayerWeights, Layout
+from rnnbench.bptt.recurrence import LayerPass, LayerResult, LayerWeights, Layout
 from rnnbench.interface import Conditions
 from rnnbench.spec import CELLS, Case, Spec
 
@@ -89,7 +88,7 @@ def test_activations_at_the_ends(dtype):
 @njit
 def _one_block(like, rows, vectors, a, b, c0, c, width):
     K = a.shape[1]
-    product(
+    multiply_block(
         like, rows, vectors, a.ctypes.data, K, 1, b.ctypes.data, c0.ctypes.data, 0, width,
         c.ctypes.data, vectors * width, width, K, b.ctypes.data,
     )  # fmt: skip
@@ -120,8 +119,8 @@ def test_packing_a_transposed_weight_pads_with_zeros_and_writes_no_further(dtype
     weight = np.random.default_rng(0).standard_normal((gates * H, K)).astype(dtype)
     out = aligned(units * gates * K * width + 99, dtype=dtype)
     out[:] = 7
-    gate_order.pack_transposed(
-        weight, weight.ctypes.data, K, np.array(order), H, width, 0, H, out.ctypes.data
+    ordering.pack_transposed(
+        weight, weight.ctypes.data, K, gates, order[0], H, width, 0, H, out.ctypes.data
     )
     vectors = np.zeros((units, gates, width, K), dtype)
     for unit in range(units):
@@ -159,7 +158,17 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
     for memory in (dw_ih, dw_hh, sums, packed):  # what lies there before does not matter
         memory[...] = np.nan
     zeros = aligned(width, dtype=dtype)
-    _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums, zeros)
+    sizes = dict.fromkeys(Sizes._fields, 0) | {
+        "I": size, "H": H, "S": H, "width": width, "x_slot": wide, "s_slot": slot, "row": slot,
+        "zeros": zeros.ctypes.data,
+    }  # fmt: skip
+    arrays = {
+        "delta": delta, "x": x, "y": y, "h0": h0, "dw_ih": dw_ih, "dw_hh": dw_hh, "sums": sums,
+    }  # fmt: skip
+    addresses = dict.fromkeys(Backward._fields, 0) | {"y_row": H}
+    addresses |= {name: array.ctypes.data for name, array in arrays.items()}
+    records = as_record(Sizes(**sizes)), as_record(Backward(**addresses))
+    _weight_gradients(delta.ravel(), *records, index, packed)
     h = y[np.maximum(index, 0)]
     h[index < 0] = h0[~index[index < 0]]
     for got, rows in ((dw_ih[:, :size], x), (dw_hh[:, :H], h), (sums[:H, None], np.ones((N, 1)))):
@@ -169,29 +178,22 @@ def test_weight_gradients_are_sums_of_outer_products(N, H, size, dtype, seed):
 
 
 @njit
-def _weight_gradients(delta, H, width, index, x, y, h0, packed, dw_ih, dw_hh, sums, zeros):
-    one = np.zeros(1, np.int64)
-    gemm.weight_gradients(
-        delta.ravel(), delta.ctypes.data, delta.shape[1], H, width, index, one, one, x.ctypes.data,
-        x.shape[1], y.ctypes.data, H, h0.ctypes.data, H, packed.ctypes.data, dw_ih.ctypes.data,
-        dw_ih.shape[1], dw_hh.ctypes.data, dw_hh.shape[1], sums.ctypes.data, zeros.ctypes.data, 0,
-        delta.shape[1],
-    )  # fmt: skip
+def _weight_gradients(like, sizes, addresses, index, packed):
+    one, z = np.zeros(1, np.int64), sizes[0]
+    gemm.weight_gradients(like, z, addresses[0], index, one, one, 0, z.row, packed.ctypes.data)
 
 
 @settings(max_examples=60, deadline=None)
 @given(layers(), st.booleans())
-def test_row_order_finds_the_row_before_and_the_last_row(layer, reverse):
+def test_row_order_finds_the_row_before(layer, reverse):
     _, layout = layer
-    order = row_order(layout, reverse=reverse)
-    state, last = [~i for i in range(layout.B)], {}
-    before = {}
+    order = ordering.row_order(layout, reverse=reverse)
+    state, before = [~i for i in range(layout.B)], {}
     for start, b in order.steps:
         for i in range(b):
             before[start + i] = state[i]
-            state[i] = last[i] = start + i
+            state[i] = start + i
     assert order.before.tolist() == [before[n] for n in range(layout.N)]
-    assert order.last.tolist() == [last[i] for i in range(layout.B)]
 
 
 @settings(max_examples=80, deadline=None)
@@ -210,16 +212,18 @@ def random_layer(cell, *, B=2, T=5, H=4, dtype=torch.float32):
     weights = LayerWeights(*(torch.randn(p.shape, dtype=dtype) / H for p in spec.parameters), None)
     state = [torch.randn(B, H, dtype=dtype) for _ in range(1 + spec.has_cell_state)]
     c0 = state[1] if spec.has_cell_state else None
-    return spec, Layout([B] * T), torch.randn(T * B, 3, dtype=dtype), state[0], c0, weights
+    x = torch.randn(T * B, 3, dtype=dtype)
+    return LayerPass(spec, Layout([B] * T), x, weights, reverse=False), state[0], c0
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("T", "B"), [(5, 2), (700, 33)])
 def test_inference_keeps_nothing_and_has_the_bits_of_training(cell, T, B):
     """700 steps are projected in several chunks in inference."""
-    layer = random_layer(cell, T=T, B=B, H=20)
+    layer, h0, c0 = random_layer(cell, T=T, B=B, H=20)
+    layer = layer._replace(reverse=True)
     inference, training = (
-        NumbaRecurrence().forward(*layer, reverse=True, keep=keep) for keep in (False, True)
+        NumbaRecurrence().forward(layer, h0, c0, keep=keep) for keep in (False, True)
     )
     assert inference.saved == ()
     assert training.saved
@@ -230,16 +234,17 @@ def test_inference_keeps_nothing_and_has_the_bits_of_training(cell, T, B):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_one_sequence_has_the_same_bits_alone_and_in_a_batch_of_one_size(cell):
-    """A row's sums do not depend on the rows beside it in its block."""
-    spec, _, x, h0, c0, weights = random_layer(cell, B=7, T=3, H=20)
-    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
-    swapped = x.view(3, 7, 3)[:, order].reshape(21, 3)
-    layout = Layout([7] * 3)
-    one = NumbaRecurrence().forward(spec, layout, x, h0, c0, weights, reverse=False, keep=False)
+    """A row's sums do not depend on the rows beside it in its block; all are in one here, since a
+    lower block may add in another order.
+    """
+    B = min(MOST_ROWS.values())
+    layer, h0, c0 = random_layer(cell, B=B, T=3, H=20)
+    order = torch.arange(B).roll(1)
+    swapped = layer._replace(x=layer.x.view(3, B, 3)[:, order].reshape(3 * B, 3))
+    one = NumbaRecurrence().forward(layer, h0, c0, keep=False)
     two = NumbaRecurrence().forward(
-        spec, layout, swapped, h0[order], None if c0 is None else c0[order], weights,
-        reverse=False, keep=False,
-    )  # fmt: skip
+        swapped, h0[order], None if c0 is None else c0[order], keep=False
+    )
     assert torch.equal(one.h_n[order], two.h_n)
 
 
@@ -317,7 +322,7 @@ def test_identity_is_read_from_the_dispatcher(cell, dtype):
     inputs = make_inputs(spec, training=True)
     found = Numba().identity(spec, inputs)
     assert found["kernel"] == "numba vectors (forward, backward_steps, backward_products)"
-    assert f"forward({dtype}, " in found["signature"]
+    assert f"forward({dtype}, array(int64, 2d, C), record, record, " in found["signature"]
     assert ({*DTYPES} - {dtype}).pop() not in found["signature"]
     assert processor().name in found["vectors"]
     assert (found["threads"], found["device"]) == (torch.get_num_threads(), "cpu")
@@ -334,9 +339,9 @@ def test_wide_layers_stay_within_budget():
 @pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
 def test_rows_that_would_share_cache_sets_are_apart_and_lose_nothing(cell, P, packed):
     """Of gates, of δ and of c: 256 units of eight bytes are a multiple of 2 KiB."""
-    H = layers_of_the_kernels.ALIASED // 8
-    assert layers_of_the_kernels.apart.py_func(H, 8) == H + 16
-    assert layers_of_the_kernels.apart.py_func(H + 8, 8) == H + 8
+    H = plan.ALIASED // 8
+    assert plan.apart(H, 8) == H + 16
+    assert plan.apart(H + 8, 8) == H + 8
     case = Case(
         Spec(cell, 6, H, layers=2, directions=2, dtype="float64", proj_size=P),
         T=6, B=3, lengths=(6, 3, 2) if packed else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,24 +67,8 @@ def test_ten_thousand_calls_leak_nothing(kind):
     assert resident() - before < 2 << 20  # 200 bytes a call
 
 
-def test_pages_for_weights_are_lent_once_at_a_time_and_kept_within_bounds():
-    like = torch.empty(0)
-    numbers = memory.IN_PAGES // 4
-    memory._kept.clear()
-    rooms = [memory.Room(like, numbers, 0, 3, weights=True) for _ in range(memory.MOST_KEPT + 2)]
-    starts = [room.addresses[0] for room in rooms]
-    assert all(start % memory.HUGE_PAGE == 0 for start in starts)
-    assert min(b - a for a, b in pairwise(sorted(starts))) >= memory.KEPT_BYTES
-    assert rooms[0].addresses == [starts[0], 0, starts[0] + 4 * numbers]
-    rooms.clear()
-    assert len(memory._kept) == memory.MOST_KEPT
-    kept = {array.ctypes.data for array in memory._kept}
-    again, other = (memory.Room(like, numbers, weights=True) for _ in range(2))
-    lent = {room.memory.memory.ctypes.data for room in (again, other)}
-    assert len(lent) == 2
-    assert lent < kept
-    large = memory.Room(like, memory.KEPT_BYTES // 4 + 1, weights=True)
-    assert large.addresses[0] % memory.HUGE_PAGE == 0
-    del large, again, other
-    assert len(memory._kept) == memory.MOST_KEPT
-    assert {array.ctypes.data for array in memory._kept} == kept
+def test_a_room_divides_its_memory_and_gives_no_address_to_nothing():
+    room = memory.Room(torch.empty(0), 16, 0, 32)
+    start = room.memory.data_ptr()
+    assert room.addresses == [start, 0, start + 4 * 16]
+    assert room.memory.numel() == 48

@@ -18,7 +18,7 @@ from rnnbench import interface
 from rnnbench.backends.manual import ManualRecurrence
 from rnnbench.backends.numba_plain import kernels
 from rnnbench.backends.numba_plain.backend import KERNELS, NumbaPlain, PlainRecurrence
-from rnnbench.bptt.recurrence import LayerResult, LayerWeights, Layout
+from rnnbench.bptt.recurrence import LayerPass, LayerResult, LayerWeights, Layout
 from rnnbench.interface import Conditions, Inputs
 from rnnbench.spec import CELLS, Spec
 
@@ -94,7 +94,7 @@ def test_inference_keeps_nothing_and_equals_training(cell):
     weights = LayerWeights(*(torch.randn(p.shape) for p in spec.parameters), None)
     results = [
         PlainRecurrence().forward(
-            spec, Layout([2] * 5), x, h0, c0, weights, reverse=False, keep=keep
+            LayerPass(spec, Layout([2] * 5), x, weights, reverse=False), h0, c0, keep=keep
         )
         for keep in (False, True)
     ]

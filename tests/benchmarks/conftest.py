@@ -28,7 +28,7 @@ class Suite:
 
     def records(self) -> list[dict]:
         """Records as the report reads them, the last one of each case."""
-        from reports.records import read_records
+        from rnnbench.judge.site.data.results import read_records
 
         found = read_records(self.folder / "results")
         assert not found.problems

@@ -7,7 +7,10 @@ import re
 import pytest
 from asv.config import Config
 from asv.util import load_json
+from benchmarks import suite as own
 from benchmarks.records import ROOT
+
+from rnnbench.judge.suite import KEY, load
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,13 @@ def _constraints():
 
 
 def test_every_key_is_one_that_asv_reads(conf):
-    assert set(conf) - {"version"} <= set(vars(Config()))
+    assert set(conf) - {"version", KEY} <= set(vars(Config()))
+
+
+def test_our_own_key_names_modules_that_are_there(conf):
+    assert set(conf[KEY]) <= {"suite", "pages"}
+    suite = load(ROOT / "benchmarks", ROOT, conf)
+    assert (suite.control, suite.plant) == (own.control, own.plant)
 
 
 def test_the_matrix_pins_what_constraints_pin(conf):

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
+from asv.util import load_json
 from benchmarks.records import ROOT
-from reports import main_job, summary
-from reports.rows import COLUMNS
+from reports.data.rows import COLUMNS
+from reports.jobs import main_job, summary
+
+from rnnbench.judge import lock
+from rnnbench.judge.engine import APART, SHARED
 
 
 def _run(folder, *arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "reports.main_job", *arguments],
+        [sys.executable, "-m", "reports.jobs.main_job", *arguments],
         cwd=folder,
         env=os.environ | {"HOME": str(folder), "COLUMNS": "200"} | environment,
         capture_output=True,
@@ -79,6 +85,29 @@ def test_from_measuring_to_the_page(checkout):
     assert os.path.samefile(found["page"], checkout / "reports" / "html" / "index.html")
 
 
+def test_sigterm_ends_it_with_asv_though_it_was_started_in_the_background(checkout):
+    """A script's background jobs ignore SIGINT, and so does what they start."""
+    log = checkout / ".asv" / "bench.log"
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "reports.jobs.main_job",
+         "--profile", "quick", "--bench", "^speed"],
+        cwd=checkout, env=os.environ | {"HOME": str(checkout)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 120
+        while not (log.exists() and "Benchmarking" in log.read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(3)  # into the first of two minutes
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    with lock.held(checkout / lock.PLACE, wait=20):  # whose last holder ends after all of asv
+        assert not any((checkout / name).exists() for name in (APART, SHARED))
+
+
 def _rows(*statuses, backend="numba"):
     return pd.DataFrame(
         [
@@ -137,8 +166,10 @@ def test_checkout_without_the_named_branch_is_measured_on_head(tmp_path, monkeyp
     for arguments in (["init", "-q", "-b", "topic"], ["add", "."], ["commit", "-q", "-m", "one"]):
         subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
-    with main_job._configured():
-        assert main_job._conf().branches == ["HEAD"]
-        assert len(list(tmp_path.glob(".asv-*.json"))) == 1
-    assert main_job._conf().branches == ["main"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with main_job._engine().opened(["HEAD"]):
+        assert load_json(SHARED)["branches"] == ["HEAD"]
     assert not list(tmp_path.glob(".asv-*.json"))
+    subprocess.run([*git, "branch", "main"], cwd=tmp_path, check=True)
+    with main_job._engine().opened(["HEAD"]):
+        assert load_json(SHARED)["branches"] == ["main"]

@@ -10,10 +10,10 @@ from judge.calibration import simulated
 from typer.testing import CliRunner, Result
 
 from rnnbench.cli import app
+from rnnbench.judge import commits, project
 from rnnbench.judge.calibration import calibrate as calibration
 from rnnbench.judge.calibration.card import Card
-from rnnbench.judge.verdict import commits, project
-from rnnbench.judge.verdict.process import Suite
+from rnnbench.judge.verdict import building
 
 
 @pytest.fixture
@@ -22,14 +22,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-unt
     side = simulated.side(tmp_path / "installed")
 
     class Project:
-        folder, suite, results = tmp_path, Suite(tmp_path), tmp_path
+        folder, suite, results = tmp_path, simulated.SUITE, tmp_path
 
         def __init__(self, _config: Path) -> None: ...
 
-        def side(self, *_: object) -> object:
-            return side
-
     monkeypatch.setattr(project, "Project", Project)
+    monkeypatch.setattr(building, "install", lambda *_: side)
     monkeypatch.setattr(commits, "commit", lambda *_: side.commit)
     defaults = calibration.calibrate.__kwdefaults__
     monkeypatch.setitem(defaults, "judged", simulated.Judge())

@@ -119,7 +119,7 @@ def test_help_explains_the_exit_codes():
 def test_serve_without_a_report_says_what_to_run(tmp_path):
     result = invoke("serve", str(tmp_path))
     assert result.exit_code == 2
-    assert "run `asv publish`" in result.output
+    assert "run `rnnbench publish`" in result.output
 
 
 @pytest.mark.parametrize("port", ["-1", "70000"])

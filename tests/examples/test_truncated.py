@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from itertools import islice, pairwise
 
-import char_truncated as program
+import char_truncated
 import pytest
 import torch
+
+from rnnbench.training import characters as program
 
 STEPS = 12
 
@@ -45,10 +47,10 @@ def test_the_streams_go_on_from_batch_to_batch(short):
 
 
 def test_the_script_prints_its_curves(short, capsys):
-    program.main(["--mode", "chunks", "sliding", "--steps", "2", "--json"])
+    char_truncated.main(["--mode", "chunks", "sliding", "--steps", "2", "--json"])
     points = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(p["mode"], p["step"]) for p in points] == [
         ("chunks", 1), ("chunks", 2), ("sliding", 1), ("sliding", 2),
     ]  # fmt: skip
-    program.main(["--mode", "full", "--seconds", "0"])
+    char_truncated.main(["--mode", "full", "--seconds", "0"])
     assert capsys.readouterr().out.startswith("full     step    1 ")

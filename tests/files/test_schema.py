@@ -45,6 +45,11 @@ class Outer(Record):
     rest: Any = None
 
 
+@dataclass(frozen=True)
+class Whole(Record):
+    outer: Outer
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 rates = st.none() | st.builds(Rate, finite, finite)
 inners = st.builds(Inner, st.text(), rates, st.lists(st.sampled_from(Colour)).map(tuple))
@@ -63,6 +68,15 @@ def test_a_record_survives_json(record):
     assert Outer.from_dict(json.loads(json.dumps(record.as_dict()))) == record
 
 
+@given(outers)
+def test_a_record_in_a_record_may_have_been_written_on_its_own(record):
+    for part in (record.as_dict(), Whole(record).as_dict()["outer"]):
+        given = json.loads(json.dumps({"schema": 1, "outer": part}))
+        assert Whole.from_dict(given) == Whole(record)
+    with pytest.raises(SchemaError, match="schema must be 3; got 2"):
+        Whole.from_dict({"schema": 1, "outer": record.as_dict() | {"schema": 2}})
+
+
 GOOD = Outer(1, True, (Inner("a", Rate(1.0, 0.5)),), {"x": 1.0}, ("p", 2)).as_dict()
 
 
@@ -75,7 +89,7 @@ GOOD = Outer(1, True, (Inner("a", Rate(1.0, 0.5)),), {"x": 1.0}, ("p", 2)).as_di
         ({"sure": 1}, "outer.sure must be bool"),
         ({"inner": [{"name": "a"}]}, r"outer.inner\[0\] must have exactly the fields name, rate"),
         ({"inner": [{"name": "a", "rate": [1.0]}]}, r"inner\[0\].rate must have 2 items; got 1"),
-        ({"inner": [{"name": "a", "rate": None, "colours": ["green"]}]}, "must be one of"),
+        ({"inner": [{"name": "a", "rate": None, "colours": ["green"]}]}, "must be Colour, one of"),
         ({"by_name": {"x": "1"}}, "outer.by_name.x must be float"),
         ({"by_name": []}, "outer.by_name must be an object"),
         ({"pair": ["p", 2, 3]}, "outer.pair must have 2 items; got 3"),

@@ -9,42 +9,43 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judge import detectors
+from judge.detectors import HISTORIES, PLANTS, Plant, score
 
 from rnnbench.errors import InputError
-from rnnbench.judge import history, planted
+from rnnbench.judge import history
 from rnnbench.judge.history import Series, changes
-from rnnbench.judge.planted import HISTORIES, PLANTS, Plant, score
 
 MID = Plant("mid", 0.2, 20)
 
 
 @pytest.mark.parametrize("kind", HISTORIES, ids=lambda kind: kind.__name__)
-def test_a_large_step_is_found_in_every_kind_of_history(kind: planted.Detector) -> None:
-    assert score(planted.ours, kind, MID, 20).recall >= 0.9
+def test_a_large_step_is_found_in_every_kind_of_history(kind: detectors.Detector) -> None:
+    assert score(detectors.ours, kind, MID, 20).recall >= 0.9
 
 
 @pytest.mark.parametrize("kind", HISTORIES, ids=lambda kind: kind.__name__)
-def test_few_alarms_where_nothing_was_planted(kind: planted.Detector) -> None:
-    assert score(planted.ours, kind, PLANTS[0], 40).false <= 0.1
+def test_few_alarms_where_nothing_was_planted(kind: detectors.Detector) -> None:
+    assert score(detectors.ours, kind, PLANTS[0], 40).false <= 0.1
 
 
 def test_drift_of_the_machine_is_taken_out_and_uncovers_small_steps() -> None:
     plant = Plant("small", 0.1, 35)
-    with_control = score(planted.ours, planted.shared_drift, plant, 20)
-    without = score(planted.ours_uncorrected, planted.shared_drift, plant, 20)
+    with_control = score(detectors.ours, detectors.shared_drift, plant, 20)
+    without = score(detectors.ours_uncorrected, detectors.shared_drift, plant, 20)
     assert with_control.recall >= 0.95 > without.recall
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("asv"), reason="asv is not installed")
 def test_a_fresh_regression_is_found_that_asv_misses() -> None:
     plant = Plant("fresh", 0.2, 38)
-    ours, theirs = (score(d, planted.white, plant, 30) for d in (planted.ours, planted.asv))
+    ours, theirs = (score(d, detectors.white, plant, 30) for d in (detectors.ours, detectors.asv))
     assert ours.recall >= 0.9
     assert theirs.recall <= 0.5
 
 
 def test_a_regression_and_its_repair_are_both_found() -> None:
-    assert score(planted.ours, planted.shared_drift, PLANTS[-1], 20).recall >= 0.9
+    assert score(detectors.ours, detectors.shared_drift, PLANTS[-1], 20).recall >= 0.9
 
 
 def series(levels: list[float], sd: float = 0.01, seed: int = 0) -> np.ndarray:
@@ -137,14 +138,14 @@ def test_bad_input_is_named(make: object, said: str) -> None:
 
 def test_the_kept_quantiles_are_those_of_histories_without_a_step() -> None:
     kept = json.loads(history.NULL.read_text())
-    one, two = planted.simulate(24, 1500, seed=1)
+    one, two = detectors.simulate(24, 1500, seed=1)
     at = kept["nights"].index(24)
-    upto = planted.PROBABILITIES.index(0.975) + 1
+    upto = detectors.PROBABILITIES.index(0.975) + 1
     for steps, simulated in (("1", one), ("2", two)):
         assert kept["quantiles"][steps][at][:upto] == pytest.approx(simulated[:upto], rel=0.1)
 
 
 def test_the_table_has_a_line_for_every_history_and_plant() -> None:
-    lines = list(planted.table(1))
+    lines = list(detectors.table(1))
     assert len(lines) == 1 + len(HISTORIES) * len(PLANTS)
     assert "ours" in lines[0]

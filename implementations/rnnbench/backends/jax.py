@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from rnnbench.backends.padding import Padded, refuse_tangents
+from rnnbench.bptt.stack import weights_of
 from rnnbench.errors import UnsupportedError
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
@@ -35,18 +36,9 @@ POOL = "tf_XLAEigen"
 """Name of the threads of XLA's pool."""
 
 Array = Any  # a jax.Array, or its stand-in while JAX traces
+Weights = Any  # LayerWeights of arrays
 Function = Callable[..., tuple[Array, ...]]
 """From arrays to a tuple of arrays; JAX compiles and differentiates it."""
-
-
-class Weights(NamedTuple):
-    """Of one layer in one direction, in torch's layout; absent ones are None."""
-
-    ih: Array  # (G·H, I)
-    hh: Array  # (G·H, P or H)
-    bias_ih: Array  # (G·H,)
-    bias_hh: Array  # (G·H,)
-    hr: Array  # (P, H)
 
 
 def _rnn_tanh(a: Array, state: tuple[Array, ...], w: Weights) -> tuple[Array, ...]:
@@ -84,7 +76,7 @@ STEPS = {"rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu, "gru": _gru, "lstm": _lst
 
 
 def _early_bias(spec: Spec, w: Weights) -> Array:
-    """Every bias that may be added before the loop: not the GRU's b_hn."""
+    """Return every bias that may be added before the loop: not the GRU's b_hn."""
     if spec.cell != "gru":
         return w.bias_ih + w.bias_hh
     return w.bias_ih.at[: 2 * spec.hidden_size].add(w.bias_hh[: 2 * spec.hidden_size])
@@ -93,7 +85,7 @@ def _early_bias(spec: Spec, w: Weights) -> Array:
 def _layer(
     spec: Spec, x: Array, state: tuple[Array, ...], w: Weights, there: Array, *, reverse: bool
 ) -> tuple[Array, tuple[Array, ...]]:
-    """One layer in one direction: x (T, B, ·) to y (T, B, P or H) and the final state."""
+    """Run one layer in one direction: x (T, B, ·) to y (T, B, P or H) and the final state."""
     a = x @ w.ih.T
     if w.bias_ih is not None:
         a += _early_bias(spec, w)
@@ -109,27 +101,21 @@ def _layer(
     return y, final
 
 
-class Signature(NamedTuple):
-    """What a network's function depends on but the shapes and dtypes of its arguments."""
-
-    spec: Spec
-    packed: bool
-    masked: bool
-
-
 @cache
-def network(signature: Signature) -> Function:
-    """(x, *state, *weights, *masks, lengths) to (y, *final state); lengths only if packed."""
-    spec = signature.spec
-    D, n = spec.directions, spec.parameters_per_layer
+def network(spec: Spec, *, packed: bool, masked: bool) -> Function:
+    """Return a function of (x, *state, *weights, *masks, lengths) to (y, *final state).
+
+    Lengths are there only if packed.
+    """
+    D = spec.directions
 
     def function(x: Array, *arrays: Array) -> tuple[Array, ...]:
         rest = iter(arrays)
         state = [next(rest) for _ in range(1 + spec.has_cell_state)]
         weights = [next(rest) for _ in spec.parameters]
-        masks = [next(rest) for _ in range(spec.layers - 1)] if signature.masked else None
+        masks = [next(rest) for _ in range(spec.layers - 1)] if masked else None
         there = None
-        if signature.packed:
+        if packed:
             there = (jnp.arange(x.shape[0])[:, None] < next(rest))[..., None]
         finals = []
         for layer in range(spec.layers):
@@ -140,7 +126,7 @@ def network(signature: Signature) -> Function:
                 k = layer * D + direction
                 y, final = _layer(
                     spec, x, tuple(part[k] for part in state),
-                    _named(spec, weights[n * k : n * (k + 1)]), there, reverse=direction == 1,
+                    weights_of(spec, weights, k), there, reverse=direction == 1,
                 )  # fmt: skip
                 outputs.append(y)
                 finals.append(final)
@@ -150,15 +136,10 @@ def network(signature: Signature) -> Function:
     return function
 
 
-def _named(spec: Spec, own: Sequence[Array]) -> Weights:
-    bias_ih, bias_hh = own[2:4] if spec.bias else (None, None)
-    return Weights(own[0], own[1], bias_ih, bias_hh, own[-1] if spec.proj_size else None)
-
-
 def _merged(
     needed: Sequence[bool], wanted: Sequence[Array], others: Sequence[Array]
 ) -> list[Array]:
-    """All arguments in order: the ``wanted`` where ``needed``, the ``others`` between them."""
+    """Return all arguments in order: the ``wanted`` where ``needed``, else the ``others``."""
     mine, rest = iter(wanted), iter(others)
     return [next(mine if need else rest) for need in needed]
 
@@ -169,7 +150,7 @@ def _split(needed: Sequence[bool], arrays: Sequence[Array]) -> tuple[list[Array]
 
 
 def _with_pullback(function: Function, needed: Sequence[bool]) -> Any:
-    """The function's values and their pullback to the ``needed`` of its arguments."""
+    """Return a function of the values and their pullback to the ``needed`` of the arguments."""
 
     def forward(*arrays: Array) -> Any:
         wanted, others = _split(needed, arrays)
@@ -180,9 +161,10 @@ def _with_pullback(function: Function, needed: Sequence[bool]) -> Any:
 
 @cache
 def gradients(function: Function, needed: tuple[bool, ...], given: tuple[bool, ...]) -> Function:
-    """(arguments, upstream of the ``given`` outputs) to the gradients of the ``needed`` arguments.
+    """Return a function to the gradients of the ``needed`` arguments.
 
-    A function like any other, so that it has gradients in its turn.
+    It takes the arguments and the upstream gradients of the ``given`` outputs, and has gradients in
+    its turn.
     """
 
     def backward(*arrays: Array) -> tuple[Array, ...]:
@@ -213,7 +195,7 @@ def _pulled(pull: Any, upstream: tuple[Array, ...]) -> tuple[Array, ...]:
 
 
 def _array(tensor: Tensor) -> Any:
-    """The tensor's memory as NumPy, which a jitted function takes without a copy."""
+    """Return the tensor's memory as NumPy, which a jitted function takes without a copy."""
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:  # which NumPy itself does not know
         return tensor.contiguous().view(torch.int16).numpy().view(jnp.bfloat16)
@@ -234,7 +216,7 @@ def _called(function: Any, *arguments: Any, dtype: torch.dtype) -> Any:
 
 
 def _tensors(arrays: Sequence[Array]) -> tuple[Tensor, ...]:
-    """The arrays' own memory as tensors."""
+    """Return the arrays' own memory as tensors."""
     return tuple(map(from_dlpack, arrays))
 
 
@@ -245,7 +227,7 @@ NO_TRANSFORMS = (
 
 
 def _is_mapped_over(tensor: Tensor | None) -> bool:
-    """Whether it stands for many, one for each entry of an axis that a vmap hides."""
+    """Return whether it stands for many tensors, one for each entry of a vmap's axis."""
     functorch = torch._C._functorch
     return tensor is not None and (
         functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
@@ -303,8 +285,9 @@ class _Node(torch.autograd.Function):
 
 
 def _pool() -> int | None:
-    """Threads in XLA's pool, which has one for each core that the process may run on, or as many
-    as ``NPROC`` says. Counted by their name; None where the system does not tell.
+    """Count the threads of XLA's pool by their name; None where the system does not tell.
+
+    It has one for each core that the process may run on, or as many as ``NPROC`` says.
     """
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     return names.count(POOL) or None
@@ -330,7 +313,7 @@ class Jax(Backend):
         self._process = os.getpid()
         padded = Padded.of(spec, inputs)
         packed, masks = padded.lengths is not None, padded.masks or ()
-        function = network(Signature(spec, packed, bool(masks)))
+        function = network(spec, packed=packed, masked=bool(masks))
         tensors = (padded.x, *inputs.state, *inputs.weights, *masks)
         if padded.lengths is not None:
             tensors += (padded.lengths.int(),)

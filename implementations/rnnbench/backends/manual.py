@@ -40,19 +40,31 @@ from torch import Tensor
 
 from rnnbench.bptt.autograd import run_stack
 from rnnbench.bptt.recurrence import (
+    BackwardInputs,
     LayerGradients,
+    LayerPass,
     LayerResult,
-    LayerWeights,
-    Layout,
     Recurrence,
+    gradients_of_rows,
     sum_of_outer,
 )
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
 
+State = Any  # c as a (b, H) tensor, or W_hr; None for a cell that has none
+Kept = tuple[Tensor, ...]
+
+
+class Step(NamedTuple):
+    """Results of one step forward; ``kept`` is for its backward step."""
+
+    h: Tensor  # (b, P or H)
+    c: State
+    kept: Kept
+
 
 class StepGradients(NamedTuple):
-    """What one step of BPTT hands on."""
+    """Results of one step of BPTT."""
 
     alpha: Tensor  # ∂L/∂a, (b, G·H)
     mu: Tensor  # ∂L/∂u, (b, G·H)
@@ -60,23 +72,16 @@ class StepGradients(NamedTuple):
     dc: Tensor | None  # ∂L/∂c_{t−1}, (b, H)
 
 
-State = Any  # c as a (b, H) tensor; None for a cell that has none
-
-
 class Cell(ABC):
     """One time step, forward and backward; a, u are (b, G·H), h (b, P or H), hr W_hr or None."""
 
     @abstractmethod
-    def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
-    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
-        """h_t, c_t and what the backward step needs."""
+    def forward(self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: State) -> Step:
+        """Run the step."""
 
     @abstractmethod
-    def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
-    ) -> StepGradients:
-        """From ∂L/∂h_t and the part of ∂L/∂c_t that came from step t+1."""
+    def backward(self, kept: Kept, dh: Tensor, dc: State, hr: State) -> StepGradients:
+        """Differentiate, from ∂L/∂h_t and the part of ∂L/∂c_t that came from step t+1."""
 
 
 class RNNCell(Cell):
@@ -85,15 +90,11 @@ class RNNCell(Cell):
     def __init__(self, nonlinearity: str) -> None:
         self.tanh = nonlinearity == "tanh"
 
-    def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
-    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+    def forward(self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: State) -> Step:
         new = torch.tanh(a + u) if self.tanh else torch.relu(a + u)
-        return new, None, (new,)
+        return Step(new, None, (new,))
 
-    def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
-    ) -> StepGradients:
+    def backward(self, kept: Kept, dh: Tensor, dc: State, hr: State) -> StepGradients:
         (h,) = kept
         delta = dh * (1 - h * h) if self.tanh else torch.where(h <= 0, 0, dh)
         return StepGradients(delta, delta, None, None)
@@ -107,18 +108,14 @@ class GRUCell(Cell):
     α_r = α_n ⊙ u_n ⊙ r ⊙ (1 − r)           μ_r = α_r       bypass = dh ⊙ z
     """
 
-    def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
-    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+    def forward(self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: State) -> Step:
         a_r, a_z, a_n = a.chunk(3, dim=1)
         u_r, u_z, u_n = u.chunk(3, dim=1)
         r, z = torch.sigmoid(a_r + u_r), torch.sigmoid(a_z + u_z)
         n = torch.tanh(a_n + r * u_n)
-        return n + z * (h - n), None, (r, z, n, u_n, h)
+        return Step(n + z * (h - n), None, (r, z, n, u_n, h))
 
-    def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
-    ) -> StepGradients:
+    def backward(self, kept: Kept, dh: Tensor, dc: State, hr: State) -> StepGradients:
         r, z, n, u_n, h = kept
         alpha_n = dh * (1 - z) * (1 - n * n)
         alpha_z = dh * (h - n) * z * (1 - z)
@@ -137,19 +134,15 @@ class LSTMCell(Cell):
     α_g = dc ⊙ i ⊙ (1 − g²)       α_o = dm ⊙ tanh c_t ⊙ o ⊙ (1 − o)       μ = α
     """
 
-    def forward(
-        self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: Tensor | None
-    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+    def forward(self, a: Tensor, u: Tensor, h: Tensor, c: State, hr: State) -> Step:
         i, f, g, o = (a + u).chunk(4, dim=1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
         new_c = f * c + i * g
         tanh_c = torch.tanh(new_c)
         m = o * tanh_c
-        return (m if hr is None else m @ hr.T), new_c, (i, f, g, o, c, tanh_c)
+        return Step(m if hr is None else m @ hr.T, new_c, (i, f, g, o, c, tanh_c))
 
-    def backward(
-        self, kept: tuple[Tensor, ...], dh: Tensor, dc: State, hr: Tensor | None
-    ) -> StepGradients:
+    def backward(self, kept: Kept, dh: Tensor, dc: State, hr: State) -> StepGradients:
         i, f, g, o, c, tanh_c = kept
         dm = dh if hr is None else dh @ hr
         dc = dc + dm * o * (1 - tanh_c * tanh_c)
@@ -177,17 +170,9 @@ class ManualRecurrence(Recurrence):
     """The time loop, forward and backward."""
 
     def forward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor | None,
-        weights: LayerWeights,
-        *,
-        reverse: bool,
-        keep: bool,
+        self, layer: LayerPass, h0: Tensor, c0: Tensor | None, *, keep: bool
     ) -> LayerResult:
+        spec, layout, x, weights, reverse = layer
         cell = CELLS[spec.cell]
         a = _affine(x, weights.ih, weights.bias_ih)
         h, c = h0.clone(), None if c0 is None else c0.clone()
@@ -209,28 +194,17 @@ class ManualRecurrence(Recurrence):
         saved = () if previous is None else (previous, *kept)
         return LayerResult(y, h, c, saved)
 
-    def backward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        weights: LayerWeights,
-        saved: tuple[Tensor, ...],
-        dy: Tensor,
-        dh_n: Tensor,
-        dc_n: Tensor | None,
-        *,
-        reverse: bool,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
+        spec, layout, x, weights, reverse = layer
         cell = CELLS[spec.cell]
+        saved, dy, dh_n, dc_n, needs_dx, _ = given
         previous, kept = saved[0], saved[1:]
         per_step = len(kept) // layout.T
         dh, dc = dh_n.clone(), None if dc_n is None else dc_n.clone()
         alpha = x.new_empty(layout.N, spec.gates * spec.hidden_size)
         mu = torch.empty_like(alpha)
         d_output = x.new_empty(layout.N, spec.state_size)
+        m = None if weights.hr is None else x.new_empty(layout.N, spec.hidden_size)
         for step, rows in reversed(list(enumerate(layout.steps(reverse=reverse)))):
             b = rows.stop - rows.start
             dh_t = dh[:b] + dy[rows]
@@ -238,33 +212,13 @@ class ManualRecurrence(Recurrence):
             tape = kept[step * per_step : (step + 1) * per_step]
             d = cell.backward(tape, dh_t, None if dc is None else dc[:b], weights.hr)
             alpha[rows], mu[rows] = d.alpha, d.mu
+            if m is not None:  # what the projection was applied to, o ⊙ tanh c
+                m[rows] = tape[3] * tape[5]
             dh[:b] = d.mu @ weights.hh if d.bypass is None else d.mu @ weights.hh + d.bypass
             if dc is not None and d.dc is not None:
                 dc[:b] = d.dc
-        return LayerGradients(
-            dx=alpha @ weights.ih if needs_dx else None,
-            dh0=dh,
-            dc0=dc,
-            weights=LayerWeights(
-                ih=sum_of_outer(alpha, x),
-                hh=sum_of_outer(mu, previous),
-                bias_ih=None if weights.bias_ih is None else alpha.sum(0),
-                bias_hh=None if weights.bias_hh is None else mu.sum(0),
-                hr=None
-                if weights.hr is None
-                else sum_of_outer(d_output, _projected(layout, kept, reverse)),
-            ),
-        )
-
-
-def _projected(layout: Layout, kept: tuple[Tensor, ...], reverse: bool) -> Tensor:
-    """m = o ⊙ tanh c of every row (N, H): what the projection was applied to."""
-    order = list(layout.steps(reverse=reverse))
-    m = kept[0].new_empty(layout.N, kept[0].shape[1])
-    for step, rows in enumerate(order):
-        _, _, _, o, _, tanh_c = kept[6 * step : 6 * step + 6]
-        m[rows] = o * tanh_c
-    return m
+        d_hr = None if m is None else sum_of_outer(d_output, m)
+        return gradients_of_rows(layer, alpha, mu, previous, (dh, dc), d_hr, needs_dx=needs_dx)
 
 
 class Manual(Backend):

@@ -1,4 +1,4 @@
-"""What the backends that Numba compiles have in common, but for their kernels."""
+"""The base class of the backends that Numba compiles."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnbench.backends.numba_private import cache_statistics
 from rnnbench.bptt.autograd import repeated_stack, run_stack
 from rnnbench.bptt.recurrence import Recurrence
 from rnnbench.interface import Backend, Conditions, Inputs, Repeated
 from rnnbench.spec import Spec
+
+# Only "contract" (fused multiply-add): the wider flags gave NaN for large arguments, and no speed.
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 
 WIDENED = ("float16", "bfloat16")
 """Dtypes that the CPU cannot compute in: run in float32, and only results are rounded to them."""
@@ -26,11 +30,11 @@ class Jitted(Backend):
 
     @abstractmethod
     def kernels(self, spec: Spec, *, training: bool) -> Sequence[Any]:
-        """Numba's dispatchers that a call of that spec goes through, forward first."""
+        """Return Numba's dispatchers that a call of that spec goes through, forward first."""
 
     @abstractmethod
     def facts(self, dtype: str) -> Mapping[str, Any]:
-        """At least ``kernel``, what the kernels are called together, and ``threads``."""
+        """Return at least ``kernel``, what the kernels are called together, and ``threads``."""
 
     def supports(self, spec: Spec, conditions: Conditions) -> str | None:
         if conditions.device != "cpu":
@@ -49,28 +53,28 @@ class Jitted(Backend):
         return repeated_stack(self.recurrence, spec, inputs)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        """Runs the case, in training both ways, and reads the dispatchers of its kernels."""
+        """Run the case, in training both ways, and read the dispatchers of its kernels."""
         y, _ = self.run(spec, inputs)
         if y.requires_grad:
             tensors = (inputs.x, *inputs.state, *inputs.weights)
             torch.autograd.grad(y.sum(), [t for t in tensors if t.requires_grad])
         used = self.kernels(spec, training=y.requires_grad)
         computed = "float32" if spec.dtype in WIDENED else spec.dtype
-        facts = dict(self.facts(computed))
+        facts, kept = dict(self.facts(computed)), [*map(cache_statistics, used)]
         names = ", ".join(kernel.__name__ for kernel in used)
         return facts | {
             "kernel": f"{facts['kernel']} ({names})",
             "signature": "; ".join(_compiled(kernel, computed) for kernel in used),
             "computed in": computed,
             "device": str(inputs.x.device),
-            "cache path": used[0].stats.cache_path,
-            "cache hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
-            "cache misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
+            "cache path": kept[0][0],
+            "cache hits": sum(hits for _, hits, _ in kept),
+            "cache misses": sum(misses for *_, misses in kept),
         }
 
 
 def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
-    """The same case in float32."""
+    """Return the same case in float32."""
 
     def wide(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(tensor.float() for tensor in tensors)
@@ -84,10 +88,15 @@ def _widened(spec: Spec, inputs: Inputs) -> tuple[Spec, Inputs]:
 
 
 def _compiled(kernel: Any, dtype: str) -> str:
-    """The signatures that ``kernel`` was compiled for, or loaded from the cache, in ``dtype``."""
+    """Return the signatures in ``dtype`` that ``kernel`` was compiled for, or loaded with."""
     found = [
         signature
         for signature in kernel.signatures
         if any(str(getattr(argument, "dtype", argument)) == dtype for argument in signature)
     ]
-    return "; ".join(f"{kernel.__name__}({', '.join(map(str, one))})" for one in found)
+    return "; ".join(f"{kernel.__name__}({', '.join(map(_type_name, one))})" for one in found)
+
+
+def _type_name(argument: Any) -> str:
+    """Return the name of a Numba type; that of a record, which lists its fields, cut short."""
+    return "record" if "Record(" in str(argument) else str(argument)

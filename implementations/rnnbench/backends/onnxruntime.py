@@ -44,7 +44,7 @@ OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("LSTM", {}),
 }
 GATE_ORDER = {"rnn_tanh": (0,), "rnn_relu": (0,), "gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
-"""Which of torch's gates stands at each place of ONNX."""
+"""Torch's gate at each place of ONNX."""
 
 ELEMENTS = {"float32": onnx.TensorProto.FLOAT, "float16": onnx.TensorProto.FLOAT16}
 
@@ -55,7 +55,7 @@ def _in_onnx_order(spec: Spec, weight: Tensor) -> Tensor:
 
 
 def _initializers(spec: Spec, weights: tuple[Tensor, ...], layer: int) -> dict[str, Tensor]:
-    """W (D, G·H, I), R (D, G·H, H) and B (D, 2·G·H) of one layer."""
+    """Return W (D, G·H, I), R (D, G·H, H) and B (D, 2·G·H) of one layer."""
     n, D = spec.parameters_per_layer, spec.directions
     own = weights[n * D * layer : n * D * (layer + 1)]
     parts = [[_in_onnx_order(spec, w) for w in own[n * d : n * (d + 1)]] for d in range(D)]
@@ -69,12 +69,12 @@ def _initializers(spec: Spec, weights: tuple[Tensor, ...], layer: int) -> dict[s
 
 
 def _names(spec: Spec, layer: int, which: str) -> list[str]:
-    """Names of a layer's state: h and, in an LSTM, c."""
+    """Return the names of a layer's state: h and, in an LSTM, c."""
     return [f"{part}{which}{layer}" for part in ("h", "c")[: 1 + spec.has_cell_state]]
 
 
 def model(spec: Spec, weights: tuple[Tensor, ...], *, packed: bool) -> onnx.ModelProto:
-    """The network as ONNX: x, each layer's initial state (and the lengths) to y and final states.
+    """Return the network as ONNX: x, initial states (and the lengths) to y and final states.
 
     x (T, B, I); y (T, D, B, H); states (D, B, H); lengths (B,) int32.
     """
@@ -131,16 +131,10 @@ def _session(spec: Spec, weights: tuple[Tensor, ...], *, packed: bool, threads: 
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=[PROVIDER])
 
 
-class _Key(NamedTuple):
-    """Everything that a session depends on but the weights."""
-
-    spec: Spec
-    packed: bool
-    threads: int
-
-
 class _Built(NamedTuple):
-    key: _Key
+    """A session and what it was built for; the key is (spec, packed, threads)."""
+
+    key: tuple[Spec, bool, int]
     weights: tuple[weakref.ref[Tensor], ...]
     stamps: tuple[tuple[int, int], ...]
     session: Any
@@ -165,7 +159,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def _forked(self) -> None:
-        """Begin anew: threads do not survive a fork, and whoever ends a session waits for its."""
+        """Drop sessions after a fork: their threads are gone, and closing them would hang."""
         self._of_parents += [dict(self._built.items())]  # type: ignore[no-untyped-call]
         self._start()
 
@@ -173,7 +167,7 @@ class Sessions:
         threads = torch.get_num_threads()
         if any(w.is_inference() for w in weights):  # changes of these are not counted at all
             return _session(spec, weights, packed=packed, threads=threads)
-        key = _Key(spec, packed, threads)
+        key = (spec, packed, threads)
         stamps = tuple((w._version, w.data_ptr()) for w in weights)
         with self._lock:
             built = self._built.get(weights[0])  # type: ignore[no-untyped-call]
@@ -190,7 +184,7 @@ class Sessions:
 
 
 def _array(tensor: Tensor) -> Any:
-    """The tensor's memory, without a copy where it is contiguous."""
+    """Return the tensor's memory, without a copy where it is contiguous."""
     return tensor.detach().contiguous().numpy()
 
 

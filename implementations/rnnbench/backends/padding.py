@@ -1,4 +1,4 @@
-"""What a library outside of torch needs around it: padded batches, and no derivative lost.
+"""Padded batches for libraries outside of torch, and a refusal where a derivative would be lost.
 
 Such a library knows (T, B, ·) and a length per sequence, where torch packs rows. Padding and
 packing are torch's own operators, which autograd goes through.
@@ -32,7 +32,7 @@ class Padded(NamedTuple):
 
     @classmethod
     def of(cls, spec: Spec, inputs: Inputs) -> Padded:
-        """Masks are drawn on the rows, as torch draws them, where dropout is in force."""
+        """Pad the inputs; masks, if dropout is in force, are drawn on the rows, as in torch."""
         masks = inputs.masks
         if masks is None and inputs.dropout > 0:
             rows = inputs.x.reshape(-1, spec.input_size)
@@ -48,7 +48,7 @@ class Padded(NamedTuple):
         return cls(x, masks and tuple(pad(mask)[0] for mask in masks), lengths)
 
     def rows(self, y: Tensor) -> Tensor:
-        """Output (T, B, ·) in the shape in which x came: packed rows (N, ·) if those did."""
+        """Return an output (T, B, ·) in the shape in which x came, maybe as packed rows (N, ·)."""
         if self.lengths is None:
             return y
         if not len(self.lengths):  # which torch's operator refuses

@@ -39,7 +39,7 @@ FORWARD_MODE = (
 def _each_of_batch(
     upstream: Sequence[Tensor | None], own: Callable[[Sequence[Tensor | None]], list[Tensor | None]]
 ) -> list[Tensor | None]:
-    """``own`` for each entry of the axis that ``is_grads_batched`` maps over, results stacked.
+    """Call ``own`` for each entry of the axis of ``is_grads_batched``; stack the results.
 
     It hands over tensors of torch's old vmap, which has no hook for an autograd function. At most
     one level of it is open at a time.
@@ -78,7 +78,7 @@ def _is_legacy_batched(tensor: Tensor | None) -> bool:
 
 
 def _keeps_graph() -> bool:
-    """Whether this backward pass leaves what was saved for another."""
+    """Return whether this backward pass leaves what was saved for another."""
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
 
 
@@ -89,9 +89,7 @@ def _present(upstream: Sequence[Tensor | None]) -> list[Tensor]:
 def _as_saved(
     found: Sequence[Tensor], kinds: Sequence[tuple[torch.Size, torch.dtype]]
 ) -> Sequence[Tensor]:
-    """What was saved; hooks on saved tensors may give back something else than they were given,
-    and kernels would read beyond it.
-    """
+    """Check what was saved: hooks may return something else, and kernels would read beyond it."""
     for tensor, (shape, dtype) in zip(found, kinds, strict=True):
         if tensor.shape != shape or tensor.dtype != dtype:
             raise InputError(
@@ -171,14 +169,14 @@ class _Gradients(torch.autograd.Function):
 
 
 def _apply(function: Any, *arguments: Any) -> tuple[Tensor, ...]:
-    """`Function.apply`, which torch leaves untyped."""
+    """Call `Function.apply`, which torch leaves untyped."""
     return function.apply(*arguments)  # type: ignore[no-any-return]
 
 
 def _one_by_one(
     function: Any, info: Any, in_dims: tuple[Any, ...], static: Any, tensors: Sequence[Tensor]
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """`vmap` of a node: a call for each entry of the mapped axis, their results stacked."""
+    """Map a node over an axis: a call for each of its entries, their results stacked."""
     results = [
         _apply(
             function,
@@ -194,7 +192,21 @@ def _one_by_one(
     return stacked, (0,) * len(stacked)
 
 
-class _Transformed(torch.autograd.Function):
+class _Transform(torch.autograd.Function):
+    """A node under the transforms of `torch.func`, which keeps its inputs alone."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.static, *tensors = inputs
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise UnsupportedError(FORWARD_MODE)
+
+
+class _Transformed(_Transform):
     """The stack under the transforms of `torch.func`."""
 
     @staticmethod
@@ -203,14 +215,8 @@ class _Transformed(torch.autograd.Function):
         return (y, *final)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.call, *tensors = inputs
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
-        call: Call = ctx.call
+        call: Call = ctx.static
         wanted = Wanted.of(call, ctx, upstream)
         found = _apply(
             _TransformedGradients, (call, wanted), *ctx.saved_tensors, *_present(upstream)
@@ -221,12 +227,8 @@ class _Transformed(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, call: Call, *tensors: Tensor) -> Any:
         return _one_by_one(_Transformed, info, in_dims, call, tensors)
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        raise UnsupportedError(FORWARD_MODE)
 
-
-class _TransformedGradients(torch.autograd.Function):
+class _TransformedGradients(_Transform):
     """Gradients of `_Transformed`, from its inputs alone."""
 
     @staticmethod
@@ -240,12 +242,6 @@ class _TransformedGradients(torch.autograd.Function):
         )
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.static, *tensors = inputs
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
     def backward(ctx: Any, *above: Tensor | None) -> tuple[Any, ...]:
         call, wanted = ctx.static
         return (None, *second_order.by_functions(call, wanted, ctx.saved_tensors, above))
@@ -254,17 +250,13 @@ class _TransformedGradients(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, static: Any, *tensors: Tensor) -> Any:
         return _one_by_one(_TransformedGradients, info, in_dims, static, tensors)
 
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        raise UnsupportedError(FORWARD_MODE)
-
 
 def _tangent(tensor: Tensor) -> Any:
     return forward_ad.unpack_dual(tensor).tangent  # type: ignore[no-untyped-call]
 
 
 def _duals(inputs: Inputs) -> tuple[Tensor, ...]:
-    """The tensors that may carry tangents: none outside of forward-mode differentiation."""
+    """Return the tensors that may carry tangents: none outside of forward-mode differentiation."""
     inside = forward_ad._current_level >= 0
     return (inputs.x, *inputs.state, *inputs.weights) if inside else ()
 
@@ -272,7 +264,7 @@ def _duals(inputs: Inputs) -> tuple[Tensor, ...]:
 def run_stack(
     recurrence: Recurrence, spec: Spec, inputs: Inputs
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """What a hand-derived backend's `run` is: the stack around its recurrence.
+    """Run the stack around a recurrence, as a hand-derived backend's `run`.
 
     Builds an autograd node only if a gradient can be asked for; otherwise nothing is kept. Raises
     UnsupportedError for forward-mode differentiation, which would lose its tangents in silence.
@@ -290,7 +282,7 @@ def run_stack(
 
 
 def repeated_stack(recurrence: Recurrence, spec: Spec, inputs: Inputs) -> Repeated:
-    """What a hand-derived backend's `repeated` is: `run_stack` but for what stays the same."""
+    """Return `run_stack` without what stays the same, as a hand-derived backend's `repeated`."""
     layout = Layout.of(inputs)
     return partial(_run, Call(recurrence, spec, layout, 0, tuple(inputs.x.shape[:-1])), ())
 

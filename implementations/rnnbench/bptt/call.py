@@ -1,4 +1,4 @@
-"""What a node of the autograd graph around a stack knows: the call, and what is asked of it."""
+"""Records that nodes of the autograd graph around a stack hold: the call, and what is wanted."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ import torch
 from torch import Tensor
 
 from rnnbench.bptt import stack
-from rnnbench.bptt.recurrence import Layout, Recurrence
-from rnnbench.bptt.stack import Tape
-from rnnbench.spec import Spec
+from rnnbench.bptt.stack import Network, Tape
 
 
 @dataclass(frozen=True)
-class Call:
-    """What a node must know besides its tensors: masks, then the sources x, state and weights."""
+class Call(Network):
+    """One call of a network, but for its tensors: masks, then the sources x, state and weights."""
 
-    recurrence: Recurrence
-    spec: Spec
-    layout: Layout
     masks: int
     leading: tuple[int, ...]
     """Shape of the output but for its features: (T, B), or (N,) packed."""
@@ -30,7 +25,7 @@ class Call:
     def split(
         self, tensors: Sequence[Tensor]
     ) -> tuple[tuple[Tensor, ...] | None, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Masks (None if there are none), x, state and weights."""
+        """Return masks (None if there are none), x, state and weights."""
         masks = self.masks
         first = masks + (3 if self.spec.has_cell_state else 2)
         state, weights = tuple(tensors[masks + 1 : first]), tuple(tensors[first:])
@@ -39,19 +34,19 @@ class Call:
     def forward(
         self, tensors: Sequence[Tensor], *, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], Tape]:
-        """Output, final state and tape; the results are no views, which could not be changed in
-        place behind a function with several outputs.
+        """Return output, final state and tape.
+
+        The results are no views, which could not be changed in place behind a function with several
+        outputs.
         """
         masks, x, state, weights = self.split(tensors)
-        rows, final, tape = stack.forward(
-            self.recurrence, self.spec, self.layout, x, state, weights, masks, keep=keep
-        )
+        rows, final, tape = stack.forward(self, x, state, weights, masks, keep=keep)
         y, *last = map(as_its_own, (rows, *final), self._shapes)
         return y, tuple(last), tape
 
     @cached_property
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of the output and of each part of the state."""
+        """Shapes of the output and of each part of the state."""
         states = self.spec.state_shapes(self.layout.B)
         return (*self.leading, self.spec.output_size), *states.values()
 
@@ -64,7 +59,7 @@ class Call:
         needs_dx: bool,
         spent: bool = False,
     ) -> list[Tensor | None]:
-        """Gradients of all sources; a None in ``upstream`` is a gradient of zero.
+        """Return the gradients of all sources; a None in ``upstream`` is a gradient of zero.
 
         spent: whether nobody uses the tape after this.
         """
@@ -78,14 +73,13 @@ class Call:
             for d, part in zip(dfinal, state, strict=True)
         ]
         dx, dinitial, dweights = stack.backward(
-            self.recurrence, self.spec, self.layout, tape, weights, masks, dy, dstate,
-            needs_dx=needs_dx, spent=spent,
-        )  # fmt: skip
+            self, tape, weights, masks, dy, dstate, needs_dx=needs_dx, spent=spent
+        )
         return [dx, *dinitial, *dweights]
 
 
 def as_its_own(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The tensor's memory in another shape, as a tensor that is no view of another."""
+    """Return the tensor's memory in another shape, as a tensor that is no view of another."""
     if not tensor._is_view() and tensor.is_contiguous():
         return tensor.resize_(*shape)
     own = tensor.reshape(shape).contiguous()
@@ -96,7 +90,7 @@ def as_its_own(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which sources' gradients are asked for, and which outputs have an upstream gradient."""
+    """The sources whose gradients are needed, and the outputs with a given upstream gradient."""
 
     needed: tuple[bool, ...]
     given: tuple[bool, ...]
@@ -106,7 +100,7 @@ class Wanted:
         return cls(ctx.needs_input_grad[1 + call.masks :], tuple(up is not None for up in upstream))
 
     def upstream(self, present: Sequence[Tensor]) -> list[Tensor | None]:
-        """One for each output, from those that are there."""
+        """Return one for each output, from those that are there."""
         rest = iter(present)
         return [next(rest) if there else None for there in self.given]
 
@@ -114,6 +108,6 @@ class Wanted:
         return tuple(g for g, need in zip(gradients, self.needed, strict=True) if need)
 
     def all(self, selected: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """One for each source, None for those not asked for."""
+        """Return one for each source, None for those not asked for."""
         rest = iter(selected)
         return [next(rest) if need else None for need in self.needed]

@@ -1,4 +1,4 @@
-"""A stored sequence as linear maps, one a step and layer: what the windows over it go back through.
+"""A stored sequence as linear maps, one for each step and layer, which windows go back through.
 
 `rnnbench.truncation` makes them, once for all windows; a kernel, in plain torch or a backend's own,
 runs the windows over them (mode "sliding").
@@ -30,7 +30,7 @@ class Jacobian(NamedTuple):
     past_c: Tensor | None = None
 
     def at(self, steps: slice) -> Jacobian:
-        """The factors at those steps, as views."""
+        """Return the factors at those steps, as views."""
         return Jacobian(*(part if part is None else part[steps] for part in self))  # type: ignore[arg-type]
 
 
@@ -46,7 +46,7 @@ class Layer(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of one layer Σ over windows, at each step: of dh (T, B, P or H), and of dc (T, B, H)."""
+    """Sums over windows in one layer, at each step: of dh (T, B, P or H), and of dc (T, B, H)."""
 
     dh: Tensor
     dc: Tensor | None

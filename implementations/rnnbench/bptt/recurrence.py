@@ -1,4 +1,4 @@
-"""One layer in one direction: what a hand-derived backend supplies, and the rows it works on.
+"""The interface of one layer in one direction, and the rows that it works on.
 
 Sequences are held as N rows, all of step 0, then all of step 1, …: a dense (T, B, I) tensor is
 N = T·B rows; of a packed one, step t has batch_sizes[t] rows, longest sequence first. The state is
@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -23,7 +24,7 @@ from rnnbench.spec import Spec
 
 
 class Layout:
-    """Which rows belong to which time step.
+    """The rows of each time step.
 
     batch_sizes: sequences running at each step, T ints, never growing.
     """
@@ -43,15 +44,10 @@ class Layout:
         return cls(inputs.batch_sizes.tolist())
 
     def steps(self, *, reverse: bool) -> Iterator[slice]:
-        """Rows of each time step, first to last step, or last to first."""
-        stop = self.N if reverse else 0
-        for b in reversed(self.batch_sizes) if reverse else self.batch_sizes:
-            if reverse:
-                yield slice(stop - b, stop)
-                stop -= b
-            else:
-                yield slice(stop, stop + b)
-                stop += b
+        """Return the rows of each time step, first to last step, or last to first."""
+        ends = accumulate(self.batch_sizes, initial=0)
+        rows = [slice(start, stop) for start, stop in pairwise(ends)]
+        return reversed(rows) if reverse else iter(rows)
 
 
 class LayerWeights(NamedTuple):
@@ -65,7 +61,7 @@ class LayerWeights(NamedTuple):
 
 
 class LayerResult(NamedTuple):
-    """What one layer in one direction returns; ``saved`` is what its backward pass needs."""
+    """Results of one layer in one direction; ``saved`` is for its backward pass."""
 
     y: Tensor  # (N, P or H)
     h_n: Tensor  # (B, P or H)
@@ -82,6 +78,35 @@ class LayerGradients(NamedTuple):
     weights: LayerWeights
 
 
+class LayerPass(NamedTuple):
+    """One layer in one direction of one call: what its forward and its backward pass share."""
+
+    spec: Spec
+    layout: Layout
+    x: Tensor  # (N, I)
+    weights: LayerWeights
+    reverse: bool
+
+
+class BackwardInputs(NamedTuple):
+    """Inputs of a layer's backward pass: what forward saved, and upstream gradients.
+
+    needs_dx  whether the gradient of x is asked for
+    spent     whether nobody uses ``saved`` after this: other numbers may be left in what forward
+              made for it alone
+    """
+
+    saved: tuple[Tensor, ...]
+    dy: Tensor  # (N, P or H)
+    dh_n: Tensor  # (B, P or H)
+    dc_n: Tensor | None  # (B, H)
+    needs_dx: bool
+    spent: bool = False
+
+
+Start = tuple[LayerPass, Tensor, Tensor | None]
+"""A layer's direction with its initial state: the positional arguments of `Recurrence.forward`."""
+
 Result = TypeVar("Result")
 
 
@@ -90,85 +115,72 @@ class Recurrence(ABC):
 
     @abstractmethod
     def forward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor | None,
-        weights: LayerWeights,
-        *,
-        reverse: bool,
-        keep: bool,
+        self, layer: LayerPass, h0: Tensor, c0: Tensor | None, *, keep: bool
     ) -> LayerResult:
-        """Run over all steps. x (N, I); h0 (B, P or H); c0 (B, H) or None.
+        """Run over all steps from h0 (B, P or H) and, in an LSTM, c0 (B, H).
 
         keep: whether a backward pass will follow; if not, ``saved`` stays empty.
         """
 
+    @abstractmethod
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
+        """Return the gradients of x, of the initial state and of the weights."""
+
     def both_directions(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        own: Sequence[tuple[Tensor, Tensor | None, LayerWeights]],
-        *,
-        keep: bool,
+        self, starts: Sequence[Start], *, keep: bool
     ) -> tuple[Tensor, Sequence[LayerResult]]:
-        """A layer in both directions, from h0, c0 and the weights of each.
+        """Run a layer in both directions, the reverse one second.
 
         Returns their outputs side by side (N, 2·P or 2·H), and what `forward` returned for each.
         """
-        calls = self.forward_calls(spec, layout, x, own, keep=keep)
-        results = self.directions(spec, layout, calls)
+        results = self.directions(
+            starts[0][0], [partial(self.forward, *start, keep=keep) for start in starts]
+        )
         return torch.cat([result.y for result in results], dim=1), results
 
-    def forward_calls(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        own: Sequence[tuple[Tensor, Tensor | None, LayerWeights]],
-        *,
-        keep: bool,
-    ) -> list[partial[LayerResult]]:
-        """`forward` of each direction, the reverse one second."""
-        return [
-            partial(self.forward, spec, layout, x, *one, reverse=n == 1, keep=keep)
-            for n, one in enumerate(own)
-        ]
-
     def directions(
-        self, spec: Spec, layout: Layout, calls: Sequence[Callable[[], Result]]
+        self, layer: LayerPass, calls: Sequence[Callable[[], Result]]
     ) -> Sequence[Result]:
-        """Results of the calls for the directions of one layer, in order; they share nothing."""
+        """Return the results of the calls for a layer's directions, in order; they share nothing.
+
+        layer: either direction.
+        """
         return [call() for call in calls]
 
     def copy(self, y: Tensor) -> Tensor:
-        """A copy of an output that ``saved`` holds too, for the user to have."""
+        """Return a copy of an output that ``saved`` holds too, for the user to have."""
         return y.clone()
 
-    @abstractmethod
-    def backward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        weights: LayerWeights,
-        saved: tuple[Tensor, ...],
-        dy: Tensor,
-        dh_n: Tensor,
-        dc_n: Tensor | None,
-        *,
-        reverse: bool,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
-        """Gradients from dy (N, P or H), dh_n (B, P or H) and dc_n (B, H).
 
-        spent: whether nobody uses ``saved`` after this: other numbers may be left in what forward
-        made for it alone.
-        """
+def gradients_of_rows(
+    layer: LayerPass,
+    alpha: Tensor,
+    mu: Tensor,
+    h_before: Tensor,
+    initial: tuple[Tensor, Tensor | None],
+    d_hr: Tensor | None,
+    *,
+    needs_dx: bool,
+) -> LayerGradients:
+    """Return a layer's gradients from those of its products, each one product over all rows.
+
+    alpha, mu   ∂L/∂(x W_ihᵀ) and ∂L/∂(h W_hhᵀ), (N, G·H)
+    h_before    h_{t−1} of each row, (N, P or H)
+    initial     gradients of h0 and c0
+    d_hr        gradient of W_hr (P, H); None without projection
+    """
+    weights = layer.weights
+    return LayerGradients(
+        alpha @ weights.ih if needs_dx else None,
+        *initial,
+        LayerWeights(
+            ih=sum_of_outer(alpha, layer.x),
+            hh=sum_of_outer(mu, h_before),
+            bias_ih=None if weights.bias_ih is None else alpha.sum(0),
+            bias_hh=None if weights.bias_hh is None else mu.sum(0),
+            hr=d_hr,
+        ),
+    )
 
 
 BLOCK = 32
@@ -176,7 +188,7 @@ BLOCK = 32
 
 
 def sum_of_outer(delta: Tensor, rows: Tensor, block: int = BLOCK) -> Tensor:
-    """Σ_n δ_n r_nᵀ over all N rows: the gradient of a weight, (G·H, N)·(N, I) → (G·H, I).
+    """Return Σ_n δ_n r_nᵀ over all N rows: a weight's gradient, (G·H, N)·(N, I) → (G·H, I).
 
     Summed in blocks of rows. One product over all rows adds N terms one after the other, and its
     rounding error grows like √N; with blocks it grows like √block + √(N/block). Measured in float32

@@ -19,7 +19,7 @@ from rnnbench.interface import Inputs, get_backend
 def _by_torch(
     call: Call, wanted: Wanted, masks: Sequence[Tensor], sources: Sequence[Tensor], *, rows: bool
 ) -> list[Tensor]:
-    """Those outputs that have an upstream gradient, by torch's own kernels.
+    """Compute those outputs that have an upstream gradient, by torch's own kernels.
 
     rows: as packed rows, dense or not, which always take the step-by-step kernels; otherwise
     (T, B, I), of which a float32 LSTM goes to oneDNN
@@ -41,7 +41,7 @@ def by_graph(
     tensors: Sequence[Tensor],
     above: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """Derivatives of the wanted gradients by masks (None), sources and upstream gradients.
+    """Differentiate the wanted gradients by masks (None), sources and upstream gradients.
 
     above: upstream gradients of the gradients themselves, in the order of the needed sources.
     """
@@ -80,7 +80,7 @@ def by_graph(
 def by_functions(
     call: Call, wanted: Wanted, tensors: Sequence[Tensor], above: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """`by_graph` in terms of `torch.func`, so that it nests.
+    """Do as `by_graph` in terms of `torch.func`, so that it nests.
 
     Torch's packed kernels do not run under these transforms.
     """

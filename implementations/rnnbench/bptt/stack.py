@@ -14,18 +14,26 @@ dropout mask behind it and x_{l+1} = m_l ⊙ y_l:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rnnbench.bptt.recurrence import LayerResult, LayerWeights, Layout, Recurrence
+from rnnbench.bptt.recurrence import (
+    BackwardInputs,
+    LayerPass,
+    LayerResult,
+    LayerWeights,
+    Layout,
+    Recurrence,
+)
 from rnnbench.spec import Spec
 
 
 def weights_of(spec: Spec, weights: Sequence[Any], k: int) -> LayerWeights:
-    """Of layer k // D in direction k mod D."""
+    """Return those of layer k // D in direction k mod D."""
     n = spec.parameters_per_layer
     start = n * k
     bias_ih, bias_hh = weights[start + 2 : start + 4] if spec.bias else (None, None)
@@ -33,17 +41,24 @@ def weights_of(spec: Spec, weights: Sequence[Any], k: int) -> LayerWeights:
     return LayerWeights(weights[start], weights[start + 1], bias_ih, bias_hh, hr)
 
 
+@dataclass(frozen=True)
+class Network:
+    """A recurrence, the network of its layers, and the rows that they work on."""
+
+    recurrence: Recurrence
+    spec: Spec
+    layout: Layout
+
+
 class Tape(NamedTuple):
-    """Of each layer its input, and of each layer and direction what its recurrence saved."""
+    """Each layer's input, and what each layer's recurrence saved in each direction."""
 
     layer_inputs: list[Tensor]
     saved: list[tuple[Tensor, ...]]
 
 
 def forward(
-    recurrence: Recurrence,
-    spec: Spec,
-    layout: Layout,
+    network: Network,
     x: Tensor,
     state: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -51,30 +66,31 @@ def forward(
     *,
     keep: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...], Tape]:
-    """All layers; returns the last one's rows (N, D·P), the final state and the tape.
+    """Run all layers; return the last one's rows (N, D·P), the final state and the tape.
 
     The state of a single layer in one direction is (B, size), that of more (L·D, B, size).
     """
+    recurrence, spec, layout = network.recurrence, network.spec, network.layout
     final_h, final_c, tape = [], [], Tape([], [])
     for layer in range(spec.layers):
         if layer > 0 and masks is not None:
             x = x * masks[layer - 1]
         if keep:
             tape.layer_inputs.append(x)
-        own = [
+        starts = [
             (
+                LayerPass(spec, layout, x, weights_of(spec, weights, k), reverse),
                 state[0][k],
                 state[1][k] if spec.has_cell_state else None,
-                weights_of(spec, weights, k),
             )
-            for k in range(layer * spec.directions, (layer + 1) * spec.directions)
+            for k, reverse in _directions(spec, layer)
         ]
         results: Sequence[LayerResult]
-        if len(own) == 1:
-            results = [recurrence.forward(spec, layout, x, *own[0], reverse=False, keep=keep)]
+        if len(starts) == 1:
+            results = [recurrence.forward(*starts[0], keep=keep)]
             x = results[0].y
         else:
-            x, results = recurrence.both_directions(spec, layout, x, own, keep=keep)
+            x, results = recurrence.both_directions(starts, keep=keep)
         for result in results:
             final_h.append(result.h_n)
             if result.c_n is not None:
@@ -91,15 +107,18 @@ def forward(
     return x, tuple(final), tape
 
 
+def _directions(spec: Spec, layer: int) -> list[tuple[int, bool]]:
+    """Return each direction's place among the states and weights, and whether it is reverse."""
+    return [(layer * spec.directions + d, d == 1) for d in range(spec.directions)]
+
+
 def _memory(tensor: Tensor) -> int:
-    """Of the tensor and all its views."""
+    """Return what the tensor and all of its views have in common: their storage's address."""
     return tensor.untyped_storage().data_ptr()
 
 
 def backward(
-    recurrence: Recurrence,
-    spec: Spec,
-    layout: Layout,
+    network: Network,
     tape: Tape,
     weights: Sequence[Tensor],
     masks: Sequence[Tensor] | None,
@@ -109,37 +128,31 @@ def backward(
     needs_dx: bool,
     spent: bool,
 ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
-    """Gradients of x, of the initial state and of every weight, the layers last to first.
+    """Return the gradients of x, of the initial state and of every weight.
 
     spent: whether nobody uses the tape after this.
     """
+    recurrence, spec, layout = network.recurrence, network.spec, network.layout
     columns = spec.state_size
     dh0: list[Tensor] = []
     dc0: list[Tensor] = []
     dweights: list[list[Tensor]] = []
     dx: Tensor | None = None
     for layer in reversed(range(spec.layers)):
-        calls = []
-        for direction in reversed(range(spec.directions)):
-            k = layer * spec.directions + direction
-            calls.append(
-                partial(
-                    recurrence.backward,
-                    spec,
-                    layout,
-                    tape.layer_inputs[layer],
-                    weights_of(spec, weights, k),
-                    tape.saved[k],
-                    dy[:, direction * columns : (direction + 1) * columns],
-                    dstate[0][k],
-                    dstate[1][k] if spec.has_cell_state else None,
-                    reverse=direction == 1,
-                    needs_dx=needs_dx or layer > 0,
-                    spent=spent,
-                )
+        calls, x = [], tape.layer_inputs[layer]
+        for k, reverse in reversed(_directions(spec, layer)):
+            own = LayerPass(spec, layout, x, weights_of(spec, weights, k), reverse)
+            given = BackwardInputs(
+                tape.saved[k],
+                dy[:, reverse * columns : (reverse + 1) * columns],
+                dstate[0][k],
+                dstate[1][k] if spec.has_cell_state else None,
+                needs_dx or layer > 0,
+                spent,
             )
+            calls.append(partial(recurrence.backward, own, given))
         dx = None
-        for gradients in recurrence.directions(spec, layout, calls):
+        for gradients in recurrence.directions(own, calls):
             if gradients.dx is not None:
                 dx = gradients.dx if dx is None else dx.add_(gradients.dx)
             dh0.append(gradients.dh0)
@@ -153,12 +166,12 @@ def backward(
 
 
 def _stacked(states: list[Tensor]) -> Tensor:
-    """(L·D, B, size)."""
+    """Return the states as one tensor (L·D, B, size)."""
     return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
 
 
 def draw_masks(spec: Spec, x: Tensor, p: float) -> tuple[Tensor, ...]:
-    """L−1 dropout masks for rows x (N, I): 0 with probability p, else 1/(1−p).
+    """Draw L−1 dropout masks for rows x (N, I): 0 with probability p, else 1/(1−p).
 
     Drawn as torch's own dropout on the CPU draws them, so that one seed gives one mask for all.
     """

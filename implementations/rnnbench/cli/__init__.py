@@ -10,6 +10,7 @@ from rnnbench.cli import (
     compare,
     diagnose,
     nightly,
+    publish,
     roofline,
     search,
     serve,
@@ -29,6 +30,7 @@ app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("diagnose")(diagnose.diagnose)
 app.command("nightly")(nightly.nightly)
+app.command("publish")(publish.publish)
 app.command("roofline")(roofline.roofline)
 app.command("search")(search.search)
 app.command("serve")(serve.serve)

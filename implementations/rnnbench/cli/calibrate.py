@@ -1,19 +1,16 @@
-"""``rnnbench calibrate``: what the verdicts of this machine are worth."""
+"""``rnnbench calibrate``: the error rates of verdicts on this machine."""
 
 from __future__ import annotations
 
 import json
-import re
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnnbench.cli.exits import leave
+from rnnbench.cli.progress import showing
+from rnnbench.cli.verdict import option, percent
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, USAGE
 from rnnbench.judge.verdict import text
@@ -28,28 +25,26 @@ TRIALS = "Trials"
 ASV = "Building"
 
 
-def _option(help_text: str, panel: str = TRIALS) -> Any:
-    return typer.Option(help=help_text, rich_help_panel=panel)
-
-
 def calibrate(
     commit: Annotated[
         str, typer.Argument(help="Compared with itself, and with slowed copies of itself.")
     ] = "HEAD",
-    verdicts: Annotated[int, _option("A/A verdicts that make a card.")] = 40,
-    planted_verdicts: Annotated[int, _option("Verdicts with slowed cases that make a card.")] = 10,
+    verdicts: Annotated[int, option("A/A verdicts that make a card.", TRIALS)] = 40,
+    planted_verdicts: Annotated[
+        int, option("Verdicts with slowed cases that make a card.", TRIALS)
+    ] = 10,
     budget: Annotated[
-        float | None, _option("Minutes; no verdict is begun that would not end in them.")
+        float | None, option("Minutes; no verdict is begun that would not end in them.", TRIALS)
     ] = None,
     share: Annotated[
-        int, _option("Verdicts to measure anew where none is missing; the oldest give way.")
+        int, option("Verdicts to measure anew where none is missing; the oldest give way.", TRIALS)
     ] = 0,
-    each: Annotated[float, _option("Seconds for one verdict.")] = 60.0,
-    threshold: Annotated[str, _option("Relative change that each is to find or to exclude.")] = (
-        "5%"
-    ),
+    each: Annotated[float, option("Seconds for one verdict.", TRIALS)] = 60.0,
+    threshold: Annotated[
+        str, option("Relative change that each is to find or to exclude.", TRIALS)
+    ] = ("5%"),
     bench: Annotated[
-        list[str] | None, _option("Cases whose name has this regex, if they are timed.")
+        list[str] | None, option("Cases whose name has this regex, if they are timed.", TRIALS)
     ] = None,
     instructions: Annotated[
         bool,
@@ -60,9 +55,9 @@ def calibrate(
             rich_help_panel=TRIALS,
         ),
     ] = False,
-    config: Annotated[Path, _option("asv's configuration.", ASV)] = Path("asv.conf.json"),
+    config: Annotated[Path, option("asv's configuration.", ASV)] = Path("asv.conf.json"),
     environment: Annotated[
-        str | None, _option("asv's, e.g. existing: this Python's dependencies.", ASV)
+        str | None, option("asv's, e.g. existing: this Python's dependencies.", ASV)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
@@ -78,12 +73,13 @@ def calibrate(
     Exit codes: 0 there is a card; 2 wrong usage; 4 nothing was measured; 5 the commit can't be
     built, or nothing runs.
     """
+    from rnnbench.judge import commits
     from rnnbench.judge.calibration import calibrate as calibration
-    from rnnbench.judge.verdict import commits
+    from rnnbench.judge.project import Project
+    from rnnbench.judge.verdict.building import BuildError, install
     from rnnbench.judge.verdict.choice import chooser
     from rnnbench.judge.verdict.decision import Rule
     from rnnbench.judge.verdict.process import WorkerError
-    from rnnbench.judge.verdict.project import BuildError, Project
 
     try:
         plan = calibration.Plan(
@@ -92,15 +88,21 @@ def calibrate(
             share,
             float("inf") if budget is None else 60 * budget,
             each,
-            rule=Rule(_percent(threshold)),
+            rule=Rule(percent(threshold)),
             instructions=instructions,
         )
-        choose = calibration.timed(chooser(bench, ())) if bench else calibration.chosen
         project = Project(config)
-        side = project.side(commits.commit(project.folder, commit, "commit"), environment)
-        with _progress() as told:
+        choose = calibration.chosen(project.suite)
+        if bench:
+            choose = calibration.timed(chooser(bench, (), project.suite))
+        side = install(project, commits.commit(project.folder, commit, "commit"), environment)
+        with showing() as show:
+
+            def on_progress(now: calibration.Stand) -> None:
+                show(_line(now), now.done, now.due, topic=f"{now.done}")
+
             found = calibration.calibrate(
-                side, project.suite, project.results, choose, plan, told=told
+                side, project.suite, project.results, choose, plan, on_progress=on_progress
             )
     except InputError as error:
         leave(USAGE, text.plain(str(error)))
@@ -114,32 +116,10 @@ def calibrate(
         _print(found.card, found)
 
 
-def _percent(given: str) -> float:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%?\s*", given)
-    if not found:
-        raise InputError(f"threshold must be a percentage, like 5%; got {given!r}")
-    return float(found.group(1)) / 100
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Stand], None]]:
-    """Which verdict it is at, and how long the rest takes at most; on stderr."""
-    begun = time.monotonic()
-
-    def line(now: Stand) -> str:
-        left = f", about {(now.due - now.done) * now.seconds / 60:.0f} min left"
-        return f"verdict {now.done + 1} of {now.due}, {now.doing}{left if now.seconds else ''}"
-
-    if not sys.stderr.isatty():
-        yield lambda now: typer.echo(f"{line(now)} ({time.monotonic() - begun:.0f} s)", err=True)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TimeElapsedColumn
-
-    columns = ("{task.description}", BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda now: bar.update(task, description=line(now), total=now.due, completed=now.done)
+def _line(now: Stand) -> str:
+    """Return which verdict it is at, and how long the rest takes at most."""
+    left = f", about {(now.due - now.done) * now.seconds / 60:.0f} min left"
+    return f"verdict {now.done + 1} of {now.due}, {now.doing}{left if now.seconds else ''}"
 
 
 def _print(card: Card, run: Calibrated) -> None:
@@ -152,7 +132,7 @@ def _print(card: Card, run: Calibrated) -> None:
 
 
 def _table(card: Card) -> Table:
-    """A line for no change and for each planted size; fits 80 columns."""
+    """Return a line for no change and for each planted size; fits 80 columns."""
     from rich import box
     from rich.table import Table
 
@@ -216,6 +196,8 @@ def _sentences(card: Card, run: Calibrated) -> list[str]:
             if spread is not None
             else f"instruction counts: {known.get('reason')}"
         )
+    if not run.plants:
+        lines.append("no slowdown was planted: the suite names none (rnnbench.judge.suite)")
     lines.append(
         f"{run.measured} verdicts in {run.seconds:.0f} s"
         + (f"; {run.missing} are missing for a whole card" if run.missing else "")

@@ -7,10 +7,7 @@ import os
 import re
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnnbench.cli.exits import leave
-from rnnbench.cli.progress import LINE_EVERY_SECONDS
+from rnnbench.cli.progress import showing
+from rnnbench.cli.verdict import option
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, TEXT, USAGE
-from rnnbench.judge.nightly.shard import Shard
+from rnnbench.judge.nightly.units import Shard
 
 if TYPE_CHECKING:
     from rnnbench.judge.nightly.plan import Step
@@ -32,7 +30,7 @@ UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 class Environment(StrEnum):
-    """Where commits are measured."""
+    """The environment in which commits are measured."""
 
     ASV = "asv"
     EXISTING = "existing"
@@ -40,64 +38,56 @@ class Environment(StrEnum):
 
 def nightly(
     budget: Annotated[
-        str, typer.Option(help="Time of the night: 45m, 4h, or seconds. Publishing comes after.")
+        str, option("Time of the night: 45m, 4h, or seconds. Publishing comes after.")
     ] = "4h",
     profile: Annotated[
         str,
-        typer.Option(
-            envvar="RNNBENCH_PROFILE", help="How much the suite holds: smoke, quick, nightly, full."
-        ),
+        option("How much the suite holds: smoke, quick, nightly, full.", envvar="RNNBENCH_PROFILE"),
     ] = "nightly",
     bench: Annotated[
         list[str] | None,
-        typer.Option(help="Only cases that match (asv's --bench; may be given again)."),
+        option("Only cases that match (asv's --bench; may be given again)."),
     ] = None,
     shard: Annotated[
         str,
-        typer.Option(
-            help="i/n: measure the i-th of n parts of the cases, for a fleet of machines, whose "
+        option(
+            "i/n: measure the i-th of n parts of the cases, for a fleet of machines, whose "
             "host names must differ. The first one judges head."
         ),
     ] = "1/1",
     environment: Annotated[
         Environment,
-        typer.Option(
-            help="asv: each commit in an environment that asv builds. existing: HEAD only, in the "
+        option(
+            "asv: each commit in an environment that asv builds. existing: HEAD only, in the "
             "one that this runs in, which needs no network."
         ),
     ] = Environment.ASV,
-    commits: Annotated[
-        int, typer.Option(min=1, help="Measure at most this many commits, the newest.")
-    ] = 20,
-    unit: Annotated[
-        int, typer.Option(min=1, help="Cases in a unit: what a kill may cost at most.")
-    ] = 16,
+    commits: Annotated[int, option("Measure at most this many commits, the newest.", min=1)] = 20,
+    unit: Annotated[int, option("Cases in a unit: what a kill may cost at most.", min=1)] = 16,
     verdict_share: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="For the verdict; 0: none.", rich_help_panel=SHARES),
+        float, option("For the verdict; 0: none.", SHARES, min=0, max=1)
     ] = 0.4,
     threshold: Annotated[
         float,
-        typer.Option(help="Change in percent that the verdict is to find or to exclude."),
+        option("Change in percent that the verdict is to find or to exclude."),
     ] = 5.0,
     calibrate_share: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="For the error-rate card.", rich_help_panel=SHARES),
+        float, option("For the error-rate card.", SHARES, min=0, max=1)
     ] = 0.1,
     publish: Annotated[
         str | None,
-        typer.Option(
-            help="Command that publishes in the place of `asv publish`, given --config FILE; "
-            "python is the one that this runs in."
+        option(
+            "Command that publishes in the place of `asv publish`, given --config FILE; "
+            "python and rnnbench are those that this runs in."
         ),
     ] = None,
     wait: Annotated[
-        str, typer.Option(help="How long to wait for another run on this machine: 90, 30m, 2h.")
+        str, option("How long to wait for another run on this machine: 90, 30m, 2h.")
     ] = "0",
     markdown: Annotated[
-        Path | None, typer.Option(help="Write the summary there as Markdown, for an issue.")
+        Path | None, option("Write the summary there as Markdown, for an issue.")
     ] = None,
-    report: Annotated[str | None, typer.Option(help="Address that the Markdown links to.")] = None,
+    report: Annotated[str | None, option("Address that the Markdown links to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a text.")] = False,
 ) -> None:
     """Measure what is new within a time budget, judge head, publish, and sum it up.
@@ -114,10 +104,13 @@ def nightly(
     nothing broke at head. The first night has nothing to judge against: if nothing breaks its head
     is the first clean commit. So is a night with nothing new and nothing left to measure.
     """
-    from rnnbench.judge.nightly import lock, parts
-    from rnnbench.judge.nightly.engine import Engine
+    from rnnbench.judge import lock
+    from rnnbench.judge.engine import Engine
     from rnnbench.judge.nightly.plan import Plan
     from rnnbench.judge.nightly.run import night
+    from rnnbench.judge.project import Project
+    from rnnbench.judge.verdict.choice import compiled
+    from rnnbench.judge.verdict.decision import Rule
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -128,13 +121,20 @@ def nightly(
             verdict_share, calibrate_share, threshold / 100,
         )  # fmt: skip
         if plan.verdict_share:
-            _judgeable(plan.threshold)
+            Rule(plan.threshold)
         for pattern in plan.bench:
-            _compiles(pattern)
+            compiled(pattern)
         waiting = seconds_of("wait", wait)
-        engine = Engine(Path.cwd(), existing=environment is Environment.EXISTING, publisher=publish)
-        with lock.held(engine.root / lock.PLACE, waiting) as engine.lock, _screen() as show:
-            result = night(engine, plan, parts.judge, parts.calibrate, show)
+        project = Project(Path("asv.conf.json"))
+        log = project.folder / ".asv" / "nightly" / "night.log"
+        existing = environment is Environment.EXISTING
+        engine = Engine(project, log, existing=existing, publisher=publish)
+        with lock.held(project.folder / lock.PLACE, waiting) as engine.lock, showing() as show:
+
+            def on_progress(step: Step) -> None:
+                show(_words(step), step.done, step.total or None, topic=step.what)
+
+            result = night(engine, plan, on_progress)
     except InputError as error:
         leave(USAGE, str(error))
     except lock.BusyError as error:
@@ -152,56 +152,11 @@ nightly.__doc__ = f"{nightly.__doc__}\n    {TEXT}"
 
 
 def seconds_of(name: str, text: str) -> float:
-    """``90``, ``45m`` or ``4h`` as seconds; InputError for anything else."""
+    """Return ``90``, ``45m`` or ``4h`` as seconds; raises InputError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
     if match is None or match[2] not in UNITS:
         raise InputError(f"{name} must be a time like 90, 45m or 4h; got {text!r}")
     return float(match[1]) * UNITS[match[2]]
-
-
-def _judgeable(threshold: float) -> None:
-    from rnnbench.judge.verdict.decision import Rule
-
-    Rule(threshold)
-
-
-def _compiles(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"bench must be a regular expression; got {pattern!r}: {error}") from None
-
-
-@contextmanager
-def _screen() -> Iterator[Callable[[Step], None]]:
-    """Show the steps on stderr: a bar on a terminal, a plain line now and then otherwise."""
-    if sys.stderr.isatty():
-        with _bar() as show:
-            yield show
-        return
-    last = ("", 0.0)
-
-    def line(step: Step) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if step.what != last[0] or now - last[1] > LINE_EVERY_SECONDS:
-            last = (step.what, now)
-            print(_words(step), file=sys.stderr, flush=True)  # noqa: T201
-
-    yield line
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[Step], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress
-
-    columns = ("{task.description}", BarColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda step: bar.update(
-            task, description=_words(step), completed=step.done, total=step.total or None
-        )
 
 
 def _words(step: Step) -> str:

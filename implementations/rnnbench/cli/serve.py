@@ -14,7 +14,7 @@ from rnnbench.exit_codes import USAGE
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """Static files, no line per request, nothing cached: a new publish shows on reload."""
+    """Serves static files: no line per request, nothing cached, so a reload shows new files."""
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -25,12 +25,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def make_server(directory: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """A server of the files under ``directory``; port 0 takes a free one."""
+    """Return a server of the files under ``directory``; port 0 takes a free one."""
     return ThreadingHTTPServer((host, port), partial(_Quiet, directory=str(directory)))
 
 
 def serve(
-    directory: Annotated[Path, typer.Argument(help="What `asv publish` wrote.")] = Path(
+    directory: Annotated[Path, typer.Argument(help="Folder of the published site.")] = Path(
         "reports/html"
     ),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -38,7 +38,9 @@ def serve(
 ) -> None:
     """Serve the published reports until interrupted, by default to this machine alone."""
     if not (directory / "index.html").is_file():
-        leave(USAGE, f"{directory} holds no published report (no index.html): run `asv publish`")
+        leave(
+            USAGE, f"{directory} holds no published report (no index.html): run `rnnbench publish`"
+        )
     try:
         server = make_server(directory, host, port)
     except OSError as error:

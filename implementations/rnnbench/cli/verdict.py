@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rnnbench.cli.exits import leave
-from rnnbench.cli.progress import LINE_EVERY_SECONDS
+from rnnbench.cli.progress import showing
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, TEXT, USAGE
 from rnnbench.judge.verdict import text
@@ -37,12 +33,17 @@ ASV = "Building"
 ASK = "What is asked"
 
 
-def _percent(given: str) -> float:
-    found = re.fullmatch(r"\s*([0-9.]+)\s*%?\s*", given)
-    try:
-        return float(found.group(1)) / 100 if found else float("nan")
-    except ValueError:
-        return float("nan")
+def percent(given: str) -> float:
+    """Return the share that a threshold like ``5%`` or ``5`` names; raises InputError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%?\s*", given)
+    if not found:
+        raise InputError(f"threshold must be a percentage, like 5%; got {given!r}")
+    return float(found.group(1)) / 100
+
+
+def option(help_text: str, panel: str | None = None, **more: Any) -> Any:
+    """Return an option of a command, in a panel of its help."""
+    return typer.Option(help=help_text, rich_help_panel=panel, **more)
 
 
 def verdict(
@@ -50,55 +51,42 @@ def verdict(
     head: Annotated[
         str, typer.Argument(help="The commit to judge; . is the working tree's tracked files.")
     ] = "HEAD",
-    threshold: Annotated[
-        str, typer.Option(help="Relative change to find or to exclude.", rich_help_panel=ASK)
-    ] = "5%",
-    alpha: Annotated[
-        float, typer.Option(help="False discovery rate over the cases.", rich_help_panel=ASK)
-    ] = 0.01,
-    budget: Annotated[
-        float, typer.Option(help="Minutes for the rounds.", rich_help_panel=ASK)
-    ] = 10.0,
+    threshold: Annotated[str, option("Relative change to find or to exclude.", ASK)] = "5%",
+    alpha: Annotated[float, option("False discovery rate over the cases.", ASK)] = 0.01,
+    budget: Annotated[float, option("Minutes for the rounds.", ASK)] = 10.0,
     bench: Annotated[
         list[str] | None,
-        typer.Option(help="Cases whose name has this regex; '.' is all.", rich_help_panel=ASK),
+        option("Cases whose name has this regex; '.' is all.", ASK),
     ] = None,
-    case: Annotated[
-        list[str] | None, typer.Option(help="A case by its whole name.", rich_help_panel=ASK)
-    ] = None,
+    case: Annotated[list[str] | None, option("A case by its whole name.", ASK)] = None,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Narrow a regression down to one commit.")
     ] = False,
-    config: Annotated[Path, typer.Option(help="asv's configuration.", rich_help_panel=ASV)] = Path(
-        "asv.conf.json"
-    ),
+    config: Annotated[Path, option("asv's configuration.", ASV)] = Path("asv.conf.json"),
     environment: Annotated[
         str | None,
-        typer.Option(
-            help="asv's, e.g. existing: this Python's dependencies, no network needed. By default "
+        option(
+            "asv's, e.g. existing: this Python's dependencies, no network needed. By default "
             "the first of the configuration.",
-            rich_help_panel=ASV,
+            ASV,
         ),
     ] = None,
     base_requirement: Annotated[
         list[str] | None,
-        typer.Option(help="name==version that base is built with.", rich_help_panel=ASV),
+        option("name==version that base is built with.", ASV),
     ] = None,
     base_python: Annotated[
         str | None,
-        typer.Option(
-            help="Python with base's dependencies, in an existing environment.",
-            rich_help_panel=ASV,
-        ),
+        option("Python with base's dependencies, in an existing environment.", ASV),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Keep the verdict here; by default in asv's results_dir.")
+        Path | None, option("Keep the verdict here; by default in asv's results_dir.")
     ] = None,
     no_save: Annotated[bool, typer.Option("--no-save", help="Keep it nowhere.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Also list the cases without a change.")
     ] = False,
-    report: Annotated[str | None, typer.Option(help="Address that the markdown links to.")] = None,
+    report: Annotated[str | None, option("Address that the markdown links to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the body of an issue or comment.")
@@ -116,20 +104,25 @@ def verdict(
     """
     from rnnbench.files import records
     from rnnbench.judge.verdict import run
+    from rnnbench.judge.verdict.building import BuildError
     from rnnbench.judge.verdict.process import WorkerError
-    from rnnbench.judge.verdict.project import BuildError
 
     if as_json and as_markdown:
         leave(USAGE, "--json and --markdown exclude each other")
     try:
-        with _progress() as told:
+        with showing() as show:
+
+            def on_progress(doing: str, now: Stand | None) -> None:
+                total, done = (None, 0.0) if now is None else (now.budget, now.seconds)
+                show(_line(doing, now), done, total)
+
             found = run.run(
                 run.Request(
                     base=base,
                     head=head,
                     config=config,
                     environment=environment,
-                    threshold=_percent(threshold),
+                    threshold=percent(threshold),
                     alpha=alpha,
                     budget=60 * budget,
                     bench=tuple(bench or ()),
@@ -138,7 +131,7 @@ def verdict(
                     base_requirements=tuple(base_requirement or ()),
                     base_python=base_python,
                 ),
-                told,
+                on_progress,
             )
     except InputError as error:
         leave(USAGE, text.plain(str(error)))
@@ -166,35 +159,6 @@ def verdict(
 
 
 verdict.__doc__ = f"{verdict.__doc__}\n    {TEXT}"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, Stand | None], None]]:
-    """What is done now, and of the rounds how many cases are still open; on stderr."""
-    if not sys.stderr.isatty():
-        last = time.monotonic()
-
-        def line(doing: str, now: Stand | None) -> None:
-            nonlocal last
-            if time.monotonic() - last > LINE_EVERY_SECONDS:
-                last = time.monotonic()
-                typer.echo(_line(doing, now), err=True)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TimeElapsedColumn
-
-    columns = ("{task.description}", BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(doing: str, now: Stand | None) -> None:
-            total, done = (None, 0.0) if now is None else (now.budget, now.seconds)
-            bar.update(task, description=escape(_line(doing, now)), total=total, completed=done)
-
-        yield show
 
 
 def _line(doing: str, now: Stand | None) -> str:
@@ -225,7 +189,7 @@ def _print(answer: Verdict, *, everything: bool) -> None:
 
 
 def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
-    """One line per measured case, the worst news first."""
+    """Return a line per measured case, the worst first."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -258,7 +222,7 @@ def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
 
 
 def _facts(answer: Verdict) -> list[str]:
-    """What else there is to know, a sentence each."""
+    """Return the other facts, a sentence each."""
     facts = []
     if answer.of(Status.NO_CHANGE):
         facts.append(f"no change: {text.unchanged(answer)}")

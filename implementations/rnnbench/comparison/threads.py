@@ -18,13 +18,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NPROC",
-)
+from rnnbench.files.machine import THREAD_VARIABLES
+
+VARIABLES = THREAD_VARIABLES
+
 SLACK = 1.05
 """Processor time over threads × wall time that is still within what clocks can tell."""
 

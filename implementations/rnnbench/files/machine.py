@@ -1,4 +1,4 @@
-"""Which machine this is, and what versions compute on it."""
+"""The identity of this machine, and the versions of what computes on it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NPROC",
+)
+"""Variables from which libraries take the size of their thread pools."""
 DISTRIBUTIONS = ("rnnbench", "torch", "numba", "llvmlite", "numpy", "onnxruntime", "jax")
 
 
 def identity() -> dict[str, str]:
-    """What must be equal for figures of two runs to be of one machine: host and processor."""
+    """Return host and processor: figures of two runs with equal ones are of one machine."""
     found = _cpuinfo("model name", "cpu family", "model", "stepping", "CPU part")
     return {
         "host": platform.node(),
@@ -21,7 +29,7 @@ def identity() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the system, and each of the `DISTRIBUTIONS` that is installed."""
+    """Return the versions of Python, the system, and the `DISTRIBUTIONS` that are installed."""
     found = {"python": platform.python_version(), "os": platform.platform()}
     for name in DISTRIBUTIONS:
         try:
@@ -32,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def _cpuinfo(*keys: str) -> dict[str, str]:
-    """First value of each key in /proc/cpuinfo; empty where there is no such file."""
+    """Return the first value of each key in /proc/cpuinfo; nothing where there is no such file."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

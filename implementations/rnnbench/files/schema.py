@@ -5,11 +5,13 @@ Standard library only: the job that comments on a stranger's verdict installs no
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -58,6 +60,11 @@ class Record:
         own = {name: value for name, value in given.items() if name != "schema"}
         return build(cls, own, cls.__name__.lower(), bounds)
 
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Return the object kept in a JSON file; raises OSError or ValueError."""
+        return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
+
 
 def build(kind: type[Built], value: Any, where: str, bounds: Bounds = FREE) -> Built:
     """Return ``value``, as JSON has it, as an object of the annotated type ``kind``.
@@ -75,6 +82,8 @@ def _build(kind: Any, value: Any, where: str, bounds: Bounds) -> Any:  # noqa: P
         return value
     if origin in (UnionType, Union):
         return _build_union(get_args(kind), value, where, bounds)
+    if isinstance(kind, type) and issubclass(kind, Record) and _is_whole(value):
+        return kind.from_dict(value, bounds)
     if is_dataclass(kind):
         return _build_fields(kind, value, where, bounds)
     if origin in (tuple, list, Sequence):
@@ -85,6 +94,11 @@ def _build(kind: Any, value: Any, where: str, bounds: Bounds) -> Any:  # noqa: P
     if origin in (dict, Mapping):
         return _build_mapping(get_args(kind), value, where, bounds)
     return _build_single(kind, value, where, bounds)
+
+
+def _is_whole(value: Any) -> bool:
+    """Return True for a record that was written on its own, and then became a part of another."""
+    return isinstance(value, Mapping) and "schema" in value
 
 
 def _build_union(kinds: Sequence[Any], value: Any, where: str, bounds: Bounds) -> Any:
@@ -140,7 +154,8 @@ def _build_single(kind: type, value: Any, where: str, bounds: Bounds) -> Any:
     if issubclass(kind, Enum):
         if value in [member.value for member in kind]:
             return kind(value)
-        raise SchemaError(f"{where} must be one of {[m.value for m in kind]}; got {value!r:.80}")
+        known = ", ".join(repr(member.value) for member in kind)
+        raise SchemaError(f"{where} must be {kind.__name__}, one of {known}; got {value!r:.80}")
     accepted = (int, float) if kind is float else (kind,)
     fits = isinstance(value, accepted) and isinstance(value, bool) == (kind is bool)
     if fits and kind is str:

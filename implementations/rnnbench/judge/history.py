@@ -4,11 +4,11 @@ Values v₁ … v_n of nights t₁ < … < t_n, some nights missing; c is the co
 
 1. *Drift out*: r = log v − β (log c − median log c). The machine moves both; β ∈ [0, 1] is the
    least squares slope of log v on log c, first of their differences from night to night, then of
-   what they are within the segments found. Independent noise of the control gives β ≈ 0: nothing
-   is subtracted that does not explain.
+   their deviations within the segments found. Independent noise of the control gives β ≈ 0, and
+   then nothing is subtracted.
 2. *Spikes out*: a night further than 4 s from the median of itself and its two neighbours tells of
    that night, not of the code (s: scale of the differences by their median, so that steps do not
-   count). The last night has one neighbour only: a change is told from its second night on.
+   count). The last night has one neighbour only: a change is found from its second night on.
 3. *Model*: r_i = μ + Σ_j δ_j [i ≥ k_j] + u_i, where u is Gaussian with correlation ρ^|t_i − t_j|:
    an AR(1), observed with gaps. With φ_i = ρ^(t_i − t_{i−1}) the rows
    (x_i − φ_i x_{i−1}) / √(1 − φ_i²) make it white; least squares is then maximum likelihood, and
@@ -20,14 +20,14 @@ Values v₁ … v_n of nights t₁ < … < t_n, some nights missing; c is the co
    regression and its repair can hide each other from a search for one). Drift of its own raises ρ̂
    in both hypotheses and gains little, which a test that assumes white noise takes for steps.
    Steps are added while Λ is above its 1 − α quantile in histories without any.
-   Those quantiles have no closed form: ``python -m rnnbench.judge.planted --null`` simulates them
-   (ρ uniform on [0, 0.9]) into ``history.json``.
+   Those quantiles have no closed form: ``history.json`` has them simulated (ρ uniform on [0, 0.9])
+   by the repository's ``python tests/judge/detectors.py --null``.
 
 Sources: AR(1) with steps, Chakar, Lebarbier, Lévy-Leduc, Robin (Bernoulli 23, 2017); one step
 against none by likelihood ratio, Davis, Huang, Yao (Annals of Statistics 23, 1995); two at once,
 circular binary segmentation, Olshen et al. (Biostatistics 5, 2004).
 
-``python -m rnnbench.judge.planted`` compares this with asv's detector and with PELT on planted
+``python tests/judge/detectors.py`` compares this with asv's detector and with PELT on planted
 histories. Shortcomings: a step smaller than a few standard deviations of one night needs many
 nights; drift that the control does not see and that is stronger than ρ = 0.9 looks like steps;
 two neighbouring spikes look like a change and its repair.
@@ -36,7 +36,7 @@ two neighbouring spikes look like a change and its repair.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -54,9 +54,9 @@ CORRELATIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9)
 HOLDS = 2
 """Nights that a level lasts at least."""
 FEWEST = 8
-"""Nights below which nothing is said."""
+"""Nights below which no change is looked for."""
 WINDOW = 96
-"""Nights that are looked at together; a longer series by windows that overlap by half."""
+"""Nights that are searched together; a longer series in windows that overlap by half."""
 SPIKE = 4.0
 NOISY = 3.0
 """A night whose own standard error is so many times the usual one does not count."""
@@ -125,7 +125,7 @@ class _Cleaned(NamedTuple):
 
 
 def changes(series: Series, *, alpha: float = 0.01, least: float = 0.03) -> list[Change]:
-    """All change points of at least ``least`` (relative), oldest first.
+    """Return all change points of at least ``least`` (relative), oldest first.
 
     alpha: probability of a false one in a series of up to `WINDOW` nights; 0.001 to 0.5.
     Raises InputError for an alpha or a least that is out of range.
@@ -146,7 +146,7 @@ def _array(values: Sequence[float | None]) -> Floats:
 
 
 def _clean(series: Series, alpha: float) -> _Cleaned | None:
-    """None for too short a series."""
+    """Take out drift and spikes, and find the steps; None for too short a series."""
     values = _array(series.values)
     counts = np.isfinite(values)
     if series.control is not None:
@@ -174,18 +174,18 @@ def _clean(series: Series, alpha: float) -> _Cleaned | None:
 
 
 def _scale(x: Floats) -> float:
-    """Standard deviation around zero by the median, for normal x."""
+    """Return the standard deviation around zero by the median, for normal x."""
     return 1.4826 * float(np.median(np.abs(x)))
 
 
 def _slope(y: Floats, c: Floats) -> float:
-    """β: least squares through zero, with steps and spikes cut down to three deviations."""
+    """Return β: least squares through zero, steps and spikes cut down to three deviations."""
     y, c = (np.clip(x, -3 * _scale(x), 3 * _scale(x)) for x in (y, c))
     return float(np.clip(y @ c / (c @ c), 0, 1)) if c.any() else 0.0
 
 
 def _steps(nights: NDArray[np.int64], r: Floats, alpha: float) -> _Cleaned:
-    """Spikes dropped, steps found; in windows whose middle halves join."""
+    """Drop spikes and find steps, in windows whose middle halves join."""
     keep = _no_spikes(r)
     nights, r = nights[keep], r[keep]
     n = len(r)
@@ -202,7 +202,7 @@ def _steps(nights: NDArray[np.int64], r: Floats, alpha: float) -> _Cleaned:
 
 
 def _no_spikes(r: Floats) -> NDArray[np.bool_]:
-    """Which nights agree with a neighbour's level."""
+    """Return True for each night that agrees with a neighbour's level."""
     far = SPIKE * max(_scale(np.diff(r)) / np.sqrt(2), FLOOR)
     keep = np.ones(len(r), bool)
     keep[1:-1] = np.abs(r[1:-1] - np.median([r[:-2], r[1:-1], r[2:]], axis=0)) <= far
@@ -212,7 +212,7 @@ def _no_spikes(r: Floats) -> NDArray[np.bool_]:
 
 
 def _search(nights: NDArray[np.int64], r: Floats, alpha: float) -> list[int]:
-    """Steps are added, one or two at a time, while they gain more than chance does."""
+    """Add steps, one or two at a time, while they gain more than chance does."""
     cuts: list[int] = []
     # either test may alarm: each gets half
     bars = [quantile(len(r), steps, 1 - alpha / 2) for steps in (1, 2)]
@@ -239,27 +239,17 @@ class Gains(NamedTuple):
 
 
 def gains(nights: NDArray[np.int64], r: Floats, cuts: tuple[int, ...] = ()) -> Gains:
-    """What further steps gain over those at ``cuts``; r is (nights, series)."""
+    """Return the gain of further steps over those at ``cuts``; r is (nights, series)."""
     n, many = r.shape
-    gaps = tuple(int(gap) for gap in np.diff(nights))
     base, one, two = (np.full(many, -np.inf) for _ in range(3))
     at_one, at_two = np.zeros(many, np.int64), np.zeros((many, 2), np.int64)
-    for rho in CORRELATIONS:
-        fit = _prepared(gaps, cuts, rho)
-
-        def likelihood(rss: Any, fit: _Fit = fit) -> Any:
-            return -n * np.log(np.maximum(rss, n * FLOOR**2)) - fit.log_det
-
-        z = _whiten(r, gaps, rho)
-        z = z - fit.Q @ (fit.Q.T @ z)
-        rss = np.sum(z**2, axis=0)
-        base = np.maximum(base, likelihood(rss))
+    for fit, rss, v in _projected(nights, r, cuts):
+        base = np.maximum(base, fit.likelihood(n, rss))
         if not len(fit.places):
             continue
-        v = fit.C.T @ z
         drop = v**2 / fit.norms[:, None]
         best = drop.argmax(axis=0)
-        level = likelihood(rss - np.take_along_axis(drop, best[None], 0)[0])
+        level = fit.likelihood(n, rss - np.take_along_axis(drop, best[None], 0)[0])
         at_one = np.where(level > one, fit.places[best], at_one)
         one = np.maximum(one, level)
         if not len(fit.pairs):
@@ -269,14 +259,26 @@ def gains(nights: NDArray[np.int64], r: Floats, cuts: tuple[int, ...] = ()) -> G
             a, b = v[i, s], v[j, s]
             both = a * a * fit.wa + b * b * fit.wb - a * b * fit.wab
             pair = int(both.argmax())
-            level_two = float(likelihood(rss[s] - both[pair]))
+            level_two = float(fit.likelihood(n, rss[s] - both[pair]))
             if level_two > two[s]:
                 two[s], at_two[s] = level_two, fit.places[fit.pairs[pair]]
     return Gains(one - base, at_one, two - base, at_two)
 
 
+def _projected(
+    nights: NDArray[np.int64], r: Floats, cuts: tuple[int, ...]
+) -> Iterator[tuple[_Fit, Floats, Floats]]:
+    """Yield for each ρ the fit, the RSS of each series with the steps at ``cuts``, and Cᵀ z."""
+    gaps = tuple(int(gap) for gap in np.diff(nights))
+    for rho in CORRELATIONS:
+        fit = _prepared(gaps, cuts, rho)
+        z = _whiten(r, gaps, rho)
+        z = z - fit.Q @ (fit.Q.T @ z)
+        yield fit, np.sum(z**2, axis=0), fit.C.T @ z
+
+
 class _Fit(NamedTuple):
-    """What does not depend on the values, made white: the present steps' space, the candidates.
+    """The whitened parts of a fit that do not depend on the values.
 
     Q               orthonormal, spans the mean and the present steps
     C               candidate steps (n, m) without their part in Q; norms their squares
@@ -295,10 +297,14 @@ class _Fit(NamedTuple):
     wab: Floats
     log_det: float
 
+    def likelihood(self, n: int, rss: Any) -> Any:
+        """Return 2 log L of n nights, but for a constant."""
+        return -n * np.log(np.maximum(rss, n * FLOOR**2)) - self.log_det
+
 
 @lru_cache(maxsize=256)
 def _prepared(gaps: tuple[int, ...], cuts: tuple[int, ...], rho: float) -> _Fit:
-    """Kept, as all cases of a report share their nights."""
+    """Return the fit of given nights and steps; cached, as all cases of a report share nights."""
     n = len(gaps) + 1
     places = np.array(
         [k for k in range(HOLDS, n - HOLDS + 1) if all(abs(k - cut) >= HOLDS for cut in cuts)],
@@ -321,18 +327,18 @@ def _prepared(gaps: tuple[int, ...], cuts: tuple[int, ...], rho: float) -> _Fit:
 
 
 def _columns(n: int, cuts: Sequence[int]) -> Floats:
-    """A column of ones, and one for each step."""
+    """Return a column of ones, and one for each step."""
     return (np.arange(n)[:, None] >= np.array([0, *cuts])).astype(float)
 
 
 def _whiten(x: Floats, gaps: Sequence[int], rho: float) -> Floats:
-    """Rows (x_i − φ_i x_{i−1}) / √(1 − φ_i²), the first as it is."""
+    """Return rows (x_i − φ_i x_{i−1}) / √(1 − φ_i²), the first as it is."""
     phi = (rho ** np.array(gaps, float))[:, None]
     return np.concatenate([x[:1], (x[1:] - phi * x[:-1]) / np.sqrt(1 - phi**2)])
 
 
 def _described(cleaned: _Cleaned) -> list[Change]:
-    """Sizes by generalised least squares with the most likely ρ; places by their likelihood."""
+    """Find sizes by generalised least squares with the most likely ρ, places by likelihood."""
     from scipy.stats import t
 
     nights, r, cuts = cleaned
@@ -374,19 +380,12 @@ def _described(cleaned: _Cleaned) -> list[Change]:
 
 
 def _profile(nights: NDArray[np.int64], r: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Places of one step, and what a step there gains; 4 below the best is outside of 95 %."""
-    n, gaps = len(r), tuple(int(gap) for gap in np.diff(nights))
-    base = -np.inf
+    """Return places of one step, and the gain there; 4 below the best lies outside of 95 %."""
+    n, base = len(r), -np.inf
     levels: list[Floats] = []
-    for rho in CORRELATIONS:
-        fit = _prepared(gaps, (), rho)
-        z = _whiten(r[:, None], gaps, rho)
-        z = (z - fit.Q @ (fit.Q.T @ z))[:, 0]
-        rss = float(z @ z)
-        left = np.maximum([rss, *(rss - (fit.C.T @ z) ** 2 / fit.norms)], n * FLOOR**2)
-        level = -n * np.log(left) - fit.log_det
-        base = max(base, float(level[0]))
-        levels.append(level[1:])
+    for fit, rss, v in _projected(nights, r[:, None], ()):
+        base = max(base, float(fit.likelihood(n, rss[0])))
+        levels.append(fit.likelihood(n, rss[0] - v[:, 0] ** 2 / fit.norms))
     return fit.places, np.max(levels, axis=0) - base
 
 
@@ -397,7 +396,7 @@ def _null() -> dict[str, Any]:
 
 
 def _quantiles(n: int, steps: int) -> tuple[Floats, Floats]:
-    """Probabilities, and the quantiles of Λ without a step in a series of n nights."""
+    """Return probabilities, and the quantiles of Λ without a step in a series of n nights."""
     null = _null()
     lengths, table = null["nights"], np.array(null["quantiles"][str(steps)])
     values = [np.interp(np.log(n), np.log(lengths), column) for column in table.T]
@@ -405,12 +404,15 @@ def _quantiles(n: int, steps: int) -> tuple[Floats, Floats]:
 
 
 def quantile(n: int, steps: int, probability: float) -> float:
-    """Of Λ for so many further steps at once; between those simulated the tail is exponential."""
+    """Return a quantile of Λ for one or two further steps.
+
+    Between the simulated quantiles the tail is taken as exponential.
+    """
     probabilities, values = _quantiles(n, steps)
     return float(np.interp(-np.log1p(-probability), -np.log1p(-probabilities), values))
 
 
 def confidence(n: int, gain: float) -> float:
-    """Probability that one step gains less by chance; at most the highest that was simulated."""
+    """Return the probability that one step gains less by chance; at most the highest simulated."""
     probabilities, values = _quantiles(max(n, FEWEST), 1)
     return float(-np.expm1(-np.interp(gain, values, -np.log1p(-probabilities))))

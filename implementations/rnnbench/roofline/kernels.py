@@ -24,8 +24,8 @@ from typing import Any
 from llvmlite import ir
 from numba import njit
 
-from rnnbench.backends.numba.compiling import OPTIONS
 from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted
+from rnnbench.backends.numba_base import OPTIONS
 
 SUMS, TIMES = 12, 4
 READS = 8

@@ -9,20 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks import suite as own
 
 from rnnbench.files import machine
-from rnnbench.judge.calibration import plant
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Verdict
 from rnnbench.judge.verdict.decision import Rule, decide
 from rnnbench.judge.verdict.pairs import Judgement, Round
-from rnnbench.judge.verdict.process import Listed, Measured, Suite
+from rnnbench.judge.verdict.process import Listed, Measured
 from rnnbench.judge.verdict.sides import TIME, Case, Side
 
+SUITE = Suite(
+    Path(own.__file__).parent,
+    choose=own.choose,
+    calibrated=own.calibrated,
+    key=own.key,
+    plant=own.plant,
+)
 VERSIONS = {"torch": "2"}
 CASES = [
     Case(
         f"speed.{phase.title()}.time_{phase}",
-        tuple(zip(plant.PARTS, (backend, cell, "16", layers, "1"), strict=True)),
+        tuple(zip(own.PARTS, (backend, cell, "16", layers, "1"), strict=True)),
         TIME,
     )
     for phase in ("inference", "training")
@@ -104,7 +112,7 @@ class Judge:
         for slowed in (False, True):
             measured = Measured(control=[1.0])
             for case in cases:
-                size = (sizes.get(str(plant.key(case)), 0.0) + self.bias) if slowed else 0.0
+                size = (sizes.get(str(own.key(case)), 0.0) + self.bias) if slowed else 0.0
                 seconds = (1 + size) * np.exp(rng.normal(0, self.noise / 2**0.5, 1))
                 measured.samples[case] = seconds.tolist()
             sides.append(measured)

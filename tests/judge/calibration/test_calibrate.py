@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from judge.calibration.simulated import CASES, Judge, listing, older, side
+from judge.calibration.simulated import CASES, SUITE, Judge, listing, older, side
 
 from rnnbench.errors import InputError
 from rnnbench.files import records
@@ -17,8 +17,8 @@ from rnnbench.judge.calibration import count, plant
 from rnnbench.judge.calibration.calibrate import Calibrated, Plan
 from rnnbench.judge.calibration.card import Card, Planted
 from rnnbench.judge.calibration.trial import Trial
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
-from rnnbench.judge.verdict.process import Suite
 
 PLAN = Plan(5, 8, instructions=False)
 
@@ -28,9 +28,9 @@ def run(tmp_path: Path):  # type: ignore[no-untyped-def]
     """Calibrates into one folder."""
     installed = side(tmp_path / "installed")
 
-    def call(judge: Judge, plan: Plan = PLAN) -> Calibrated:
+    def call(judge: Judge, plan: Plan = PLAN, suite: Suite = SUITE) -> Calibrated:
         return calibration.calibrate(
-            installed, Suite(tmp_path), tmp_path, list, plan, judged=judge, listing=listing
+            installed, suite, tmp_path, list, plan, judged=judge, listing=listing
         )
 
     return call
@@ -119,13 +119,19 @@ def test_a_whole_card_is_left_alone_or_refreshed_by_a_share(run) -> None:
     assert done.card.planted[0].verdicts == 8
 
 
+def test_a_suite_that_plants_no_slowdown_gets_a_card_of_false_alarms(run, tmp_path: Path) -> None:
+    done = run(Judge(), suite=Suite(tmp_path))
+    assert (done.measured, done.missing, done.plants) == (5, 0, False)
+    assert (done.card.aa_verdicts, done.card.planted, done.card.spared) == (5, (), 0)
+
+
 def test_other_settings_make_another_card(run) -> None:
     run(Judge())
     assert run(Judge(after=13), replace(PLAN, each=30.0)).measured == 13
 
 
 def test_every_trial_plants_half_and_eight_trials_plant_all_alike() -> None:
-    turns = [plant.sizes(CASES, turn) for turn in range(8)]
+    turns = [plant.sizes(plant.keyed(SUITE, CASES), turn) for turn in range(8)]
     assert [len(turn) for turn in turns] == [len(CASES) // 2] * 8
     for case in CASES:
         assert sorted(turn[case] for turn in turns if case in turn) == sorted(plant.SIZES)
@@ -150,10 +156,10 @@ def test_what_cannot_be_slowed_is_refused_before_any_work(tmp_path: Path) -> Non
     (tmp_path / "installed" / "rnnbench" / "nn.py").write_text("")
     with pytest.raises(InputError, match="_Backed"):
         calibration.calibrate(
-            installed, Suite(tmp_path), tmp_path, list, PLAN, judged=Judge(), listing=listing
+            installed, SUITE, tmp_path, list, PLAN, judged=Judge(), listing=listing
         )
     with pytest.raises(InputError, match="folder of its own"):
-        plant.copied(replace(installed, path=None), tmp_path / "copy")
+        plant.copied(replace(installed, path=None), tmp_path / "copy", SUITE)
 
 
 def test_what_could_not_be_decided_yet_was_not_detectable() -> None:

@@ -13,11 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from judge.calibration.simulated import CASES, side
+from benchmarks import slowed
+from benchmarks.suite import PARTS
+from judge.calibration.simulated import CASES, SUITE, side
 from torch.nn.utils.rnn import pack_sequence
 
 import rnnbench
-from rnnbench.judge.calibration import plant, slowed
+from rnnbench.judge.calibration import plant
 from rnnbench.judge.verdict.answer import Commit
 from rnnbench.judge.verdict.sides import TIME, Case, Side
 
@@ -128,7 +130,7 @@ def test_other_cases_and_packed_sequences_are_left_alone(clock: Clock) -> None:
 
 def test_a_copy_is_slowed_by_what_was_planted_and_the_original_is_not(tmp_path: Path) -> None:
     installed = side(tmp_path / "installed")
-    copy = plant.copied(installed, tmp_path / "copy", {CASES[0]: 0.1})
+    copy = plant.copied(installed, tmp_path / "copy", SUITE, {CASES[0]: 0.1})
     assert copy.path == tmp_path / "copy"
     assert (copy.path / "rnnbench" / "planted.json").read_text() == (
         '{"inference/manual/gru/16/1/1": 0.1}'
@@ -144,12 +146,15 @@ def test_the_real_package_can_be_slowed(tmp_path: Path, backend: str) -> None:
     package = Path(rnnbench.__file__).parent
     case = Case(
         "speed.Training.time_training",
-        tuple(zip(plant.PARTS, (backend, "gru", "16", "1", "1"), strict=True)),
+        tuple(zip(PARTS, (backend, "gru", "16", "1", "1"), strict=True)),
         TIME,
     )
     shutil.copytree(package, tmp_path / "real" / "rnnbench")
     copy = plant.copied(
-        Side(Commit("a", "a"), sys.executable, tmp_path / "real"), tmp_path / "copy", {case: 0.2}
+        Side(Commit("a", "a"), sys.executable, tmp_path / "real"),
+        tmp_path / "copy",
+        SUITE,
+        {case: 0.2},
     )
     program = (
         "import torch, rnnbench, rnnbench.nn.modules as nn\n"

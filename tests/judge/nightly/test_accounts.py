@@ -12,8 +12,8 @@ from rnnbench.judge.nightly import accounts, summary
 from rnnbench.judge.nightly.night import Night, Trouble
 from rnnbench.judge.nightly.plan import Step
 from rnnbench.judge.nightly.run import Result
-from rnnbench.judge.nightly.supervised import CUT_OFF, Ended
 from rnnbench.judge.nightly.units import Slice, Unit
+from rnnbench.judge.supervised import CUT_OFF, Ended
 
 UNIT = Unit("c" * 40, Slice("a.time_a", "1", 0, ("a.time_a(1)", "a.time_a(2)")), ("a.time_a(1)",))
 

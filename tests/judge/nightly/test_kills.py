@@ -18,8 +18,8 @@ import pytest
 import typer
 from scratch import CASES, Scratch
 
-from rnnbench.files import records
-from rnnbench.judge.nightly import lock, result_files
+from rnnbench.files import atomic, records
+from rnnbench.judge import lock
 from rnnbench.judge.nightly.night import Night
 
 KILLS = int(os.environ.get("RNNBENCH_KILLS", "4"))
@@ -31,8 +31,7 @@ WITHIN = 2.0
 
 def all_whole(scratch: Scratch) -> None:
     for file in scratch.results.rglob("*.json"):
-        if not result_files.PART.fullmatch(file.name):
-            json.loads(file.read_text())
+        json.loads(file.read_text())
 
 
 def measuring(folder: Path) -> list[int]:
@@ -81,9 +80,7 @@ def test_no_kill_loses_a_result_or_leaves_half_a_file(scratch: Scratch) -> None:
     assert known <= set(scratch.numbers())
     head = scratch.git("rev-parse", "HEAD")
     assert len([1 for commit, _ in scratch.numbers() if commit == head]) == CASES
-    assert not [
-        file for file in scratch.results.rglob("*") if result_files.PART.fullmatch(file.name)
-    ]
+    assert not list(scratch.results.rglob(f".*{atomic.SUFFIX}"))
     found = [one.value for one in records.read(scratch.results, records.NIGHTS, Night.from_dict)]
     assert found[-1] is not None
     assert found[-1].finished
@@ -144,7 +141,7 @@ def test_a_second_run_leaves_or_waits(scratch: Scratch) -> None:
 def test_the_main_job_and_a_night_exclude_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from reports import main_job
+    from reports.jobs import main_job
 
     monkeypatch.chdir(tmp_path)
     with lock.held(tmp_path / lock.PLACE), pytest.raises(typer.Exit), main_job._alone():
@@ -155,7 +152,7 @@ def test_the_main_job_and_a_night_exclude_each_other(
 
 
 def test_a_command_past_its_limit_is_ended_with_what_it_started(tmp_path: Path) -> None:
-    from rnnbench.judge.nightly import supervised
+    from rnnbench.judge import supervised
 
     script = (
         "import subprocess, sys, time;"
@@ -179,7 +176,7 @@ def test_a_command_past_its_limit_is_ended_with_what_it_started(tmp_path: Path) 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_command_ends_with_its_own_code(tmp_path: Path, code: int) -> None:
-    from rnnbench.judge.nightly import supervised
+    from rnnbench.judge import supervised
 
     command = [sys.executable, "-c", f"raise SystemExit({code})"]
     ended = supervised.run(command, tmp_path / "log", cwd=tmp_path, environment=os.environ)
@@ -187,7 +184,7 @@ def test_a_command_ends_with_its_own_code(tmp_path: Path, code: int) -> None:
 
 
 def test_a_command_that_a_signal_ends_is_told_apart(tmp_path: Path) -> None:
-    from rnnbench.judge.nightly import supervised
+    from rnnbench.judge import supervised
 
     command = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"]
     ended = supervised.run(command, tmp_path / "log", cwd=tmp_path, environment=os.environ)

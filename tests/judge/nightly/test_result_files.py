@@ -109,15 +109,6 @@ def test_records_are_added_once_and_half_lines_are_cut_off(tmp_path: Path) -> No
         assert known.read_text() == '{"a": 1}\n{"c": 1}\n'
 
 
-def test_only_what_a_kill_left_is_swept_away(tmp_path: Path) -> None:
-    for name in (".a.json.123", ".hidden.json", "a.json", ".a.json.tmp"):
-        (tmp_path / name).write_text("")
-    result_files.sweep(tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == [
-        ".a.json.tmp", ".hidden.json", "a.json",
-    ]  # fmt: skip
-
-
 def test_a_commit_measured_in_several_environments_needs_a_number_in_each(tmp_path: Path) -> None:
     one = written(tmp_path, [1.0, 2.0, NAN])
     one.rename(one.with_name("aaaaaaaa-other.json"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnbench.errors import InputError
-from rnnbench.judge.nightly.shard import Shard
+from rnnbench.judge.nightly.units import Shard
 
 names = st.text(min_size=1, max_size=30)
 

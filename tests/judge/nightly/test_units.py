@@ -7,16 +7,17 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rnnbench.judge import engine
 from rnnbench.judge.nightly import units
 from rnnbench.judge.nightly.ledger import Ledger
-from rnnbench.judge.nightly.shard import Shard
+from rnnbench.judge.nightly.units import Shard
 
 SUITE = [
     {"name": "a.A.time_a", "params": [["1", "2", "3"], ["'x'", "'y'"]], "version": "1"},
     {"name": "b.B.time_b", "params": [], "version": "2"},
 ]
 PARTS = units.slices(SUITE, Shard(), (), 4)
-EVERY = [case for entry in SUITE for case in units.case_names(entry)]
+EVERY = [case for entry in SUITE for case in engine.case_names(entry)]
 
 
 def test_slices_hold_all_cases_in_order() -> None:

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.answer import Commit
-from rnnbench.judge.verdict.process import Sampling, Suite
+from rnnbench.judge.verdict.process import Sampling
 from rnnbench.judge.verdict.sides import Side
 
 QUICK = Sampling(sweeps=2, samples=2, sample_time=0.001, sweep_time=0.004, limit=3.0)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from judge.verdict import planted
 
-from rnnbench.judge.verdict.process import WORKER, Measured, Suite, WorkerError, listed, measure
+from rnnbench.judge.suite import Suite
+from rnnbench.judge.verdict.process import WORKER, Measured, WorkerError, listed, measure
 
 WAYS = """
 import math, os, signal, subprocess, sys, time
@@ -311,6 +312,17 @@ def test_the_suites_own_control_is_found_and_is_no_case(tmp_path: Path):
     (case,) = [c for c in found.index if c.name == "work.Spin.time_spin(a)"]
     control = measured(side, {case: found.index[case]}, suite, tmp_path).control
     assert 0 < min(control) < 1e-3
+
+
+def test_a_control_that_the_project_names_comes_before_one_of_that_module(tmp_path: Path):
+    suite = planted.suite(tmp_path, planted.SPIN)
+    (suite.folder / "control.py").write_text("def time_nothing():\n    pass\n")
+    (suite.folder / "mine.py").write_text("def time_mine():\n    pass\n")
+    side = planted.side(tmp_path, "head", planted.package())
+    for name, control in (("mine.time_mine",) * 2, ("no.such", "control.time_nothing")):
+        found = listed(side, replace(suite, control=name), tmp_path)
+        assert found.control == control
+        assert len(found.index) == 7  # the other one is a case like any
 
 
 def test_a_python_without_asv_runner_is_an_error_with_its_words(tmp_path: Path):

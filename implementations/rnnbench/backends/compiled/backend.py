@@ -27,11 +27,13 @@ from rnnbench.backends.compiled.chunks import chunk_of
 from rnnbench.backends.compiled.steps import COEFFICIENTS, STEPS, Tensors
 from rnnbench.bptt.autograd import run_stack
 from rnnbench.bptt.recurrence import (
+    BackwardInputs,
     LayerGradients,
+    LayerPass,
     LayerResult,
     LayerWeights,
-    Layout,
     Recurrence,
+    gradients_of_rows,
     sum_of_outer,
 )
 from rnnbench.interface import Backend, Conditions, Inputs
@@ -39,7 +41,7 @@ from rnnbench.spec import Spec
 
 
 def _neutral(spec: Spec, like: Tensor) -> Tensor | float:
-    """What a is in the padding.
+    """Return what a is in the padding.
 
     LSTM: i = o = 0 and f = 1 exactly, so that dc goes through unchanged. Others: any finite number,
     for dh_n is added to dy at the last step and dh is zero behind it.
@@ -51,7 +53,7 @@ def _neutral(spec: Spec, like: Tensor) -> Tensor | float:
 
 
 def _projected_input(spec: Spec, blocks: Blocks, x: Tensor, weights: LayerWeights) -> Tensor:
-    """a of all places (M, G·H), with both biases but for the GRU, where b_hh belongs to u."""
+    """Return a of all places (M, G·H) with both biases, but not the GRU's b_hh, which is u's."""
     bias = weights.bias_ih
     if bias is not None and weights.bias_hh is not None and spec.cell != "gru":
         bias = bias + weights.bias_hh
@@ -73,7 +75,7 @@ def _recurrent_weights(spec: Spec, weights: LayerWeights, *, backward: bool) -> 
 
 
 def _cut(rows: Tensor, block: Block) -> Tensor:
-    """A block's rows of (M, ·) as (STEPS, b, ·)."""
+    """Return a block's rows of (M, ·) as (STEPS, b, ·)."""
     return rows[block.rows].view(STEPS, block.batch, rows.shape[1])
 
 
@@ -84,17 +86,9 @@ class CompiledRecurrence(Recurrence):
     """
 
     def forward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor | None,
-        weights: LayerWeights,
-        *,
-        reverse: bool,
-        keep: bool,
+        self, layer: LayerPass, h0: Tensor, c0: Tensor | None, *, keep: bool
     ) -> LayerResult:
+        spec, layout, x, weights, reverse = layer
         chunk = chunk_of(spec, "forward" if keep else "inference").run
         blocks = Blocks(layout, reverse=reverse)
         a = _projected_input(spec, blocks, x, weights)
@@ -117,21 +111,9 @@ class CompiledRecurrence(Recurrence):
         c_n = final[1] if spec.has_cell_state else None
         return LayerResult(blocks.leave(h_rows), final[0], c_n, tuple(saved))
 
-    def backward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        weights: LayerWeights,
-        saved: tuple[Tensor, ...],
-        dy: Tensor,
-        dh_n: Tensor,
-        dc_n: Tensor | None,
-        *,
-        reverse: bool,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
+        spec, layout, _, weights, reverse = layer
+        saved, dy, dh_n, dc_n, needs_dx, _ = given
         chunk = chunk_of(spec, "backward").run
         blocks = Blocks(layout, reverse=reverse)
         placed_dy = blocks.enter(dy).index_add_(0, blocks.last, dh_n)
@@ -161,22 +143,12 @@ class CompiledRecurrence(Recurrence):
             d_h = blocks.leave([out[1] for out in emitted])
             d_hr = sum_of_outer(d_h, blocks.leave([tape[-1] for tape in kept]))
         previous = blocks.leave(_previous(saved[0], blocks, [tape[0] for tape in kept]))
-        return LayerGradients(
-            dx=alpha @ weights.ih if needs_dx else None,
-            dh0=state[0],
-            dc0=state[1] if spec.has_cell_state else None,
-            weights=LayerWeights(
-                ih=sum_of_outer(alpha, x),
-                hh=sum_of_outer(mu, previous),
-                bias_ih=None if weights.bias_ih is None else alpha.sum(0),
-                bias_hh=None if weights.bias_hh is None else mu.sum(0),
-                hr=d_hr,
-            ),
-        )
+        initial = (state[0], state[1] if spec.has_cell_state else None)
+        return gradients_of_rows(layer, alpha, mu, previous, initial, d_hr, needs_dx=needs_dx)
 
 
 def _previous(h0: Tensor, blocks: Blocks, h_rows: Sequence[Tensor]) -> list[Tensor]:
-    """h before each step, in blocks like ``h_rows``, which are h after it."""
+    """Return h before each step, in blocks like ``h_rows``, which are h after it."""
     befores, last = [], h0
     for block, rows in zip(blocks, h_rows, strict=True):
         befores.append(torch.cat([last[: block.batch].unsqueeze(0), rows[:-1]]))
@@ -204,7 +176,7 @@ class Compiled(Backend):
         return run_stack(CompiledRecurrence(), spec, inputs)
 
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
-        """Compiles what a run of these inputs would, and says what that took in this process."""
+        """Compile what a run of these inputs would, and say what that took in this process."""
         tensors = (inputs.x, *inputs.state, *inputs.weights)
         training = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         kinds = ("forward", "backward") if training else ("inference",)

@@ -81,11 +81,11 @@ class Blocks:
         return free
 
     def enter(self, rows: Tensor) -> Tensor:
-        """A copy (M, ·) of rows (N, ·), the padding zero."""
+        """Return a copy (M, ·) of rows (N, ·), the padding zero."""
         placed = rows.new_zeros(self.M, rows.shape[1])
         placed[self.place] = rows
         return placed
 
     def leave(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Rows (N, ·) from those of the blocks, each (STEPS, b, ·)."""
+        """Return rows (N, ·) from those of the blocks, each (STEPS, b, ·)."""
         return torch.cat([piece.flatten(0, 1) for piece in pieces])[self.place]

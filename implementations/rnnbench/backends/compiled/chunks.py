@@ -15,9 +15,10 @@ from rnnbench.spec import Spec
 
 
 def _chunk_function(step: Step, order: Sequence[int], handed_out: int | None) -> Callable[..., Any]:
-    """`STEPS` calls of ``step`` in ``order``; returns the last state and what was handed out.
+    """Return a function of `STEPS` calls of ``step`` in ``order``.
 
-    Rows go in and come out as (STEPS, b, ·), of ``handed_out`` kinds only if it is not None.
+    It returns the last state and what was handed out. Rows go in and come out as (STEPS, b, ·), of
+    ``handed_out`` kinds only if it is not None.
     """
 
     def chunk(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
@@ -42,7 +43,7 @@ class ChunkKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Compilation:
-    """What one compilation was: graphs and FX nodes that Dynamo made, graph breaks, seconds."""
+    """The record of one compilation: Dynamo's graphs and FX nodes, graph breaks, seconds."""
 
     graphs: int
     nodes: int
@@ -84,7 +85,7 @@ class _Artifact:
 
 
 def _example(key: ChunkKey) -> tuple[Tensors, Tensors, Tensors]:
-    """Arguments of the right shapes, the batch dimension marked as unknown to the compiler."""
+    """Return arguments of the right shapes, their batch dimension unknown to the compiler."""
     dtype = getattr(torch, key.dtype)
     H, P = key.hidden_size, key.proj_size or key.hidden_size
     spec = Spec(key.cell, 1, H, proj_size=key.proj_size)
@@ -111,8 +112,11 @@ def _function(key: ChunkKey) -> Callable[..., Any]:
 
 
 def _compile(key: ChunkKey) -> Chunk:
-    """Compile ahead of time: `ChunkKey` fixes all but the batch, so no guard is to be checked in a
-    call, nothing can recompile, and a call does not go through Dynamo (15 µs a chunk)."""
+    """Compile a chunk ahead of time.
+
+    `ChunkKey` fixes all but the batch, so no guard is to be checked in a call, nothing can
+    recompile, and a call does not go through Dynamo (15 µs a chunk).
+    """
     from torch._dynamo import config as dynamo_config
     from torch._dynamo.aot_compile_types import SerializableCallable
     from torch._dynamo.utils import counters
@@ -158,7 +162,7 @@ _lock = threading.Lock()
 
 
 def chunk_of(spec: Spec, kind: str) -> Chunk:
-    """The chunk of that kind for these sizes; compiled when first asked for, in whatever thread."""
+    """Return the chunk of that kind for these sizes, compiled when first asked for."""
     key = ChunkKey(kind, spec.cell, spec.hidden_size, spec.proj_size, spec.dtype)
     if key not in _chunks:
         with _lock:

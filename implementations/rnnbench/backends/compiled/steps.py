@@ -81,7 +81,7 @@ def _rnn_back(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors,
 
 
 def _relu_back(rows: Tensors, state: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
-    """Not a product with 0 or 1: an infinite gradient must vanish where the unit is off."""
+    """Select, not multiply by 0 or 1: an infinite gradient must vanish where the unit is off."""
     dy, h = rows
     delta = torch.where(h <= 0, 0, state[0] + dy)
     return (torch.mm(delta, weights[0]),), (delta,)

@@ -27,7 +27,7 @@ LOG2_E = 1.4426950408889634
 
 @dataclass(frozen=True)
 class _Constants:
-    """Of one dtype.
+    """Constants of one dtype.
 
     ln2           its leading digits, few enough that k times them is exact, and the rest
     q             coefficients for s = 1, the constant first
@@ -62,7 +62,7 @@ CONSTANTS = {
 
 
 def _exponential(x: Vector, s: float) -> tuple[Vector, Vector]:
-    """p and 2^k, with e^{s x} = 2^k (1 + s p), for x in the range where 2^k is a normal number."""
+    """Return p and 2^k, with e^{s x} = 2^k (1 + s p), for x where 2^k is a normal number."""
     constants = CONSTANTS[x.emitter.lanes.dtype]
     k, power = x.power_of_two(s * LOG2_E)
     high, low = constants.ln2

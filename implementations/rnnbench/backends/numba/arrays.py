@@ -1,4 +1,4 @@
-"""Tensors as the arrays that kernels know: an address, and numbers that lie side by side."""
+"""Tensors as kernels take them: an address, and numbers that lie side by side."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rnnbench.bptt.recurrence import LayerWeights
 from rnnbench.errors import InputError
 
 
-def address(tensor: Tensor | None, further: int = 0) -> int:
-    """Of the tensor's memory, so many bytes further on; 0 for None."""
-    return 0 if tensor is None else tensor.data_ptr() + further
+def address(tensor: Tensor | None) -> int:
+    """Return the address of a tensor's memory; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def solid(tensor: Tensor) -> Tensor:
-    """The tensor as numbers in memory one behind the other, which is all that kernels know.
+    """Return the tensor as numbers in memory one behind the other, which is all that kernels know.
 
     Raises InputError for a tensor whose memory was taken away.
     """
@@ -32,8 +32,10 @@ def solid(tensor: Tensor) -> Tensor:
 
 
 def weight_addresses(weights: LayerWeights) -> tuple[list[int], list[Tensor]]:
-    """Of W_ih, W_hh, b_ih, b_hh and W_hr, 0 for one that is not there; and the tensors that must
-    live as long as the addresses are used."""
+    """Return the addresses of W_ih, W_hh, b_ih, b_hh and W_hr, 0 for an absent one.
+
+    And the tensors that must live as long as the addresses are used.
+    """
     found, alive = [], []
     for w in weights:
         if w is None:
@@ -45,7 +47,7 @@ def weight_addresses(weights: LayerWeights) -> tuple[list[int], list[Tensor]]:
 
 
 def as_rows(tensor: Tensor) -> tuple[Tensor, int]:
-    """The tensor with each row's numbers side by side, and the distance from row to row."""
+    """Return the tensor with each row's numbers side by side, and the distance from row to row."""
     columns = tensor.shape[1]
     lies = tensor.stride(1) == 1 and tensor.stride(0) >= columns
     if not lies or tensor.is_neg() or tensor._is_zerotensor():
@@ -54,7 +56,7 @@ def as_rows(tensor: Tensor) -> tuple[Tensor, int]:
 
 
 def padded(tensor: Tensor, size: int) -> Tensor:
-    """A copy with rows of ``size`` numbers, zeros behind its own."""
+    """Return a copy with rows of ``size`` numbers, zeros behind its own."""
     own = tensor.shape[1]
     if own == size:
         return tensor.clone(memory_format=torch.contiguous_format)
@@ -64,7 +66,7 @@ def padded(tensor: Tensor, size: int) -> Tensor:
 
 
 def cut(tensor: Any, size: int) -> Any:
-    """The tensor without the padding of its rows; None stays None."""
+    """Return the tensor without the padding of its rows; None stays None."""
     if tensor is None or tensor.shape[1] == size:
         return tensor
     return tensor[:, :size].contiguous()

@@ -1,4 +1,4 @@
-r"""What a cell does with its sums, on one vector of units of one sequence, forward and backward.
+r"""The cells on one vector of units of one sequence, from their sums, forward and backward.
 
 A row of ``gates`` holds the cell's slots one behind the other, each as wide as the hidden size
 rounded up to whole vectors (``slot`` numbers). Forward finds the sums there and leaves the gates;
@@ -27,37 +27,42 @@ from rnnbench.backends.numba.vector import Emitter, Vector, emitted
 
 
 def _slots(e: Emitter, gates: Any, slot: Any, count: int) -> list[Any]:
-    """Addresses of a row's slots."""
+    """Return the addresses of a row's slots."""
     return [e.offset(gates, slot, s) for s in range(count)]
 
 
-def _rnn_tanh(e: Emitter, gates: Any, y: Any, count: Any) -> None:
+@emitted
+def rnn_tanh(e: Emitter, gates: Any, y: Any, count: Any) -> None:
     e.store_first(tanh(e.load(gates)), y, count)
 
 
-def _rnn_relu(e: Emitter, gates: Any, y: Any, count: Any) -> None:
+@emitted
+def rnn_relu(e: Emitter, gates: Any, y: Any, count: Any) -> None:
     e.store_first(e.load(gates).where("<", 0.0, 0.0), y, count)
 
 
 def _upstream(e: Emitter, dy: Any, dh: Any, mask: Any) -> Vector:
-    """∂L/∂h of this step: from the output, and from the step after."""
+    """Return ∂L/∂h of this step: from the output, and from the step after."""
     return e.load_masked(dh, mask) + e.load_masked(dy, mask)
 
 
-def _rnn_tanh_backward(e: Emitter, y: Any, dy: Any, dh: Any, delta: Any, count: Any) -> None:
+@emitted
+def rnn_tanh_backward(e: Emitter, y: Any, dy: Any, dh: Any, delta: Any, count: Any) -> None:
     mask = e.first(count)
     h = e.load_masked(y, mask)
     e.store(_upstream(e, dy, dh, mask) * (1.0 - h * h), delta)
 
 
-def _rnn_relu_backward(e: Emitter, y: Any, dy: Any, dh: Any, delta: Any, count: Any) -> None:
+@emitted
+def rnn_relu_backward(e: Emitter, y: Any, dy: Any, dh: Any, delta: Any, count: Any) -> None:
     mask = e.first(count)
     h = e.load_masked(y, mask)
     e.store(_upstream(e, dy, dh, mask).where_of(h, "<=", 0.0, 0.0), delta)
 
 
-def _gru(e: Emitter, gates: Any, slot: Any, h: Any, y: Any, count: Any) -> None:
-    """h is h_{t−1}."""
+@emitted
+def gru(e: Emitter, gates: Any, slot: Any, h: Any, y: Any, count: Any) -> None:
+    """Emit a step of the GRU; h is h_{t−1}."""
     mask = e.first(count)
     at_n, at_r, at_z, at_u = _slots(e, gates, slot, 4)
     r, z = sigmoid(e.load_masked(at_r, mask)), sigmoid(e.load_masked(at_z, mask))
@@ -67,10 +72,11 @@ def _gru(e: Emitter, gates: Any, slot: Any, h: Any, y: Any, count: Any) -> None:
     e.store_first(z.fma(e.load_masked(h, mask) - n, n), y, count)
 
 
-def _gru_backward(
+@emitted
+def gru_backward(
     e: Emitter, gates: Any, slot: Any, h: Any, dy: Any, dh: Any, delta: Any, count: Any
 ) -> None:
-    """h is h_{t−1}; dh on return is what goes past the gates, z ⊙ dh."""
+    """Emit a GRU's step back; h is h_{t−1}, dh on return what goes past the gates, z ⊙ dh."""
     mask = e.first(count)
     n, r, z, u = (e.load_masked(address, mask) for address in _slots(e, gates, slot, 4))
     d = _upstream(e, dy, dh, mask)
@@ -83,7 +89,8 @@ def _gru_backward(
     e.store(d * z, dh)
 
 
-def _lstm(e: Emitter, gates: Any, slot: Any, c_before: Any, c: Any, y: Any, count: Any) -> None:
+@emitted
+def lstm(e: Emitter, gates: Any, slot: Any, c_before: Any, c: Any, y: Any, count: Any) -> None:
     mask = e.first(count)
     slots = _slots(e, gates, slot, 4)
     at_i, at_f, at_g, at_o = (e.load_masked(address, mask) for address in slots)
@@ -95,11 +102,12 @@ def _lstm(e: Emitter, gates: Any, slot: Any, c_before: Any, c: Any, y: Any, coun
     e.store_first(o * tanh(c_now), y, count)
 
 
-def _lstm_backward(
+@emitted
+def lstm_backward(
     e: Emitter, gates: Any, slot: Any, c_before: Any, c: Any, dy: Any, dh: Any, dc: Any,
     delta: Any, count: Any,
 ) -> None:  # fmt: skip
-    """dc on return is ∂L/∂c_{t−1}."""
+    """Emit an LSTM's step back; dc on return is ∂L/∂c_{t−1}."""
     mask = e.first(count)
     i, f, g, o = (e.load(address) for address in _slots(e, gates, slot, 4))
     d = _upstream(e, dy, dh, mask)
@@ -116,24 +124,14 @@ def _lstm_backward(
     e.store(dc_now * f, dc)
 
 
-def _lstm_hidden(e: Emitter, gates: Any, slot: Any, c: Any, m: Any) -> None:
-    """m = o tanh c, what a projection multiplies, from the gates and c that were kept."""
+@emitted
+def lstm_hidden(e: Emitter, gates: Any, slot: Any, c: Any, m: Any) -> None:
+    """Emit m = o tanh c, what a projection multiplies, from the gates and c that were kept."""
     *_, at_o = _slots(e, gates, slot, 4)
     e.store(e.load(at_o) * tanh(e.load(c)), m)
 
 
-def _add(e: Emitter, dh: Any, dy: Any, total: Any, count: Any) -> None:
-    """total = dh + dy, the upstream gradient in front of a projection."""
+@emitted
+def add(e: Emitter, dh: Any, dy: Any, total: Any, count: Any) -> None:
+    """Emit total = dh + dy, the upstream gradient in front of a projection."""
     e.store(_upstream(e, dy, dh, e.first(count)), total)
-
-
-add = emitted(_add)
-rnn_tanh = emitted(_rnn_tanh)
-rnn_tanh_backward = emitted(_rnn_tanh_backward)
-rnn_relu = emitted(_rnn_relu)
-rnn_relu_backward = emitted(_rnn_relu_backward)
-gru = emitted(_gru)
-gru_backward = emitted(_gru_backward)
-lstm = emitted(_lstm)
-lstm_backward = emitted(_lstm_backward)
-lstm_hidden = emitted(_lstm_hidden)

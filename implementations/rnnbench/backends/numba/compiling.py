@@ -1,12 +1,12 @@
-"""How kernels are compiled: Numba's options, and a disk cache that notices every source file.
+"""Compilation of kernels, and a disk cache that notices every source file.
 
-Numba's own cache looks at the file of the compiled function alone. Kernels stand in several files
-that call one another, so ours is one folder for each state of them all, named by a digest. Who
-makes a new one clears away those that nobody has used for `UNUSED_DAYS`.
+Numba's own cache checks the file of the compiled function alone. Kernels are in several files that
+call one another, so their cache is one folder for each state of all files, named by a digest. A
+process that makes a new folder removes those that were not used for `UNUSED_DAYS`.
 
-Of a compiled function that others call, Numba makes the machine code once more within each of them.
-The product's, which is nearly all there is, is a `shared` function's: there once, and called by the
-name of a symbol, which must be there before code that calls it is loaded.
+Numba compiles a function once more within each compiled function that calls it. The matrix product,
+which is nearly all of the code, is a `shared` function instead: compiled once, and called by the
+name of a symbol, which must exist before code that calls it is loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -27,25 +27,22 @@ from typing import Any
 import numba
 from llvmlite import binding, ir
 from numba import cfunc, njit, types
-from numba.core import cgutils
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
-from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 from platformdirs import user_cache_path
+
+from rnnbench.backends import numba_private
+from rnnbench.backends.numba_base import OPTIONS
 
 SOURCES = Path(__file__).parent
 
 UNUSED_DAYS = 30
 _NAME = re.compile("kernels-[0-9a-f]{16}")
 
-# Only "contract" (fused multiply-add): the wider flags gave NaN for large arguments, and no speed.
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
-
 
 @cache
 def _digest() -> str:
-    """Of Numba's version and every source file of this folder."""
-    found = hashlib.sha256(numba.__version__.encode())
+    """Return a digest of Numba's version, its options and every source file of this folder."""
+    found = hashlib.sha256(f"{numba.__version__} {OPTIONS}".encode())
     for path in sorted(SOURCES.glob("*.py")):
         found.update(path.read_bytes())
     return found.hexdigest()[:16]
@@ -53,7 +50,7 @@ def _digest() -> str:
 
 @cache
 def folder() -> Path | None:
-    """Where compiled kernels are kept; None, and a warning, where no folder can be written."""
+    """Return where compiled kernels are kept; None, after a warning, if it cannot be written."""
     parent = os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("rnnbench")
     path = Path(parent) / f"kernels-{_digest()}"
     try:
@@ -75,8 +72,10 @@ def folder() -> Path | None:
 
 
 def _clear_unused(own: Path) -> None:
-    """Remove the folders beside ``own`` that were not looked into for long: to look leaves a time,
-    as `folder` makes a file in it."""
+    """Remove the folders beside ``own`` that no process has used for `UNUSED_DAYS`.
+
+    Using one leaves a time, as `folder` makes a file in it.
+    """
     oldest = time.time() - 86400 * UNUSED_DAYS
     for other in own.parent.iterdir():
         with suppress(OSError):  # another process may be clearing, too
@@ -84,8 +83,8 @@ def _clear_unused(own: Path) -> None:
                 shutil.rmtree(other, ignore_errors=True)
 
 
-class _Folder(_CacheLocator):
-    """Our kernels' place in Numba's cache; of any other function it knows nothing."""
+class _Folder:
+    """Tells Numba's cache where kernels are kept; declines any other function."""
 
     def __init__(self, function: Any) -> None:
         self._line = function.__code__.co_firstlineno
@@ -100,7 +99,7 @@ class _Folder(_CacheLocator):
         return str(self._line)
 
     def ensure_cache_path(self) -> None:
-        """`folder` has made it."""
+        """Do nothing: `folder` has made it."""
 
     @classmethod
     def from_function(cls, function: Any, path: str) -> _Folder | None:
@@ -108,80 +107,113 @@ class _Folder(_CacheLocator):
         return cls(function) if ours else None
 
 
-_LOCATORS: list[Any] = CompileResultCacheImpl._locator_classes
-_LOCATORS.insert(0, _Folder)
+@cache
+def _kernel_cache() -> Any:
+    """Return the class of a kernel's cache; None where kernels cannot be kept on disk."""
+    base: Any = numba_private.function_cache()
+    locators = numba_private.cache_locators()
+    if base is None or locators is None or folder() is None:
+        return None
+    locators.insert(0, _Folder)
+
+    class KernelCache(base):  # type: ignore[misc]
+        """A kernel's compiled code, loaded after what it calls."""
+
+        def load_overload(self, signature: Any, target_context: Any) -> Any:
+            for argument in signature:
+                if isinstance(dtype := dtype_of(argument), types.Float):
+                    _provide(str(dtype))
+            return super().load_overload(signature, target_context)
+
+    return KernelCache
 
 
 def dtype_of(like: Any) -> Any:
-    """Numba's type of the numbers: kernels are given one, or an array."""
+    """Return Numba's type of the numbers: kernels are given one, or an array."""
     return like.dtype if isinstance(like, types.Array) else like
 
 
-class _KernelCache(FunctionCache):
-    """A kernel's compiled code, loaded after what it calls."""
-
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        for argument in signature:
-            if isinstance(dtype := dtype_of(argument), types.Float):
-                _provide(str(dtype))
-        return super().load_overload(signature, target_context)
-
-
 def jit(function: Callable[..., Any]) -> Any:
-    """The compiled function, kept on disk where a folder for it can be written."""
+    """Return the compiled function, kept on disk where a folder for it can be written."""
     compiled = njit(**OPTIONS)(function)
-    if folder() is not None:
-        compiled._cache = _KernelCache(function)
+    if (kept := _kernel_cache()) is not None:
+        numba_private.use_cache(compiled, kept(function))
     return compiled
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A function with one caller, compiled within it: machine code of its own takes time."""
+    """Return a function to be compiled within its one caller: code of its own takes time."""
     return njit(inline="always", **OPTIONS)(function)
 
 
+def intrinsic_of(
+    name: str, parameters: Sequence[str], write: Callable[..., Any], returns: Any = types.void
+) -> Any:
+    """Return an intrinsic ``name(*parameters)`` for compiled code.
+
+    parameters   of integers; the first may be ``like``, a number or an array, which says a dtype
+    write        write(builder, dtype, *integers) emits the instructions and returns the result; the
+                 dtype is Numba's, None without ``like``
+    returns      Numba's type of the result
+    """
+    has_like = parameters[0] == "like" if parameters else False
+
+    def typed(typing: Any, *arguments: Any) -> Any:
+        dtype = dtype_of(arguments[0]) if has_like else None
+
+        def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return write(builder, dtype, *values[has_like:])
+
+        integers = [types.intp] * len(arguments[has_like:])
+        return returns(*arguments[:has_like], *integers), code
+
+    # Numba reads the parameters' names off the signature.
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = [inspect.Parameter(one, kind) for one in ("typing", *parameters)]
+    typed.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+    typed.__name__ = name
+    return intrinsic(typed)
+
+
+def declared(builder: Any, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+    """Return the function ``name`` of the builder's module, declared where it is not there yet."""
+    module = builder.module
+    if name in module.globals:
+        return module.get_global(name)
+    return ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
 _shared: list[tuple[str, Callable[..., Any], int]] = []
-"""Of every `shared` function its symbol without the dtype, itself, and how many integers it takes.
-"""
+"""The `shared` functions: symbol without the dtype, function, and how many integers it takes."""
 _provided: dict[str, list[Any]] = {}
 """Dtype → what they are compiled to, which must stay alive."""
 
 
 def shared(function: Callable[..., None]) -> Any:
-    """``function(like, *integers)`` for compiled code, with machine code that is there once."""
-    first, *own = inspect.signature(function).parameters.values()
+    """Return ``function(like, *integers)`` for compiled code, compiled once for all callers."""
+    parameters = list(inspect.signature(function).parameters)
     name = f"rnnbench_{function.__name__}"
-    _shared.append((name, function, len(own)))
+    _shared.append((name, function, len(parameters) - 1))
 
-    def typed(typing: Any, like: Any, *integers: Any) -> Any:
-        dtype = dtype_of(like)
+    def write(builder: Any, dtype: Any, *integers: Any) -> None:
         _provide(str(dtype))
+        number = ir.Constant(ir.FloatType() if dtype is types.float32 else ir.DoubleType(), 0)
+        kinds = [value.type for value in (number, *integers)]
+        symbol = declared(builder, f"{name}_{dtype}", ir.VoidType(), kinds)
+        builder.call(symbol, [number, *integers])
 
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            number = context.get_constant(dtype, 0)
-            kinds = [value.type for value in (number, *arguments[1:])]
-            kind = ir.FunctionType(ir.VoidType(), kinds)
-            symbol = cgutils.get_or_insert_function(builder.module, kind, f"{name}_{dtype}")
-            builder.call(symbol, [number, *arguments[1:]])
-            return context.get_dummy_value()
-
-        return types.void(like, *[types.intp] * len(integers)), code
-
-    # Numba reads the parameters' names off the signature.
-    typing = inspect.Parameter("typing", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    typed.__signature__ = inspect.Signature([typing, first, *own])  # type: ignore[attr-defined]
-    typed.__name__ = function.__name__
-    return intrinsic(typed)
+    return intrinsic_of(function.__name__, parameters, write)
 
 
 def _provide(dtype: str) -> None:
     """Compile, or load, what `shared` functions compute with numbers of ``dtype``."""
-    with global_compiler_lock:
+    with numba_private.compiler_lock():
         if dtype in _provided:
             return
         _provided[dtype] = []
         for name, function, integers in _shared:
             signature = types.void(getattr(types, dtype), *[types.intp] * integers)
-            code = cfunc(signature, cache=folder() is not None, **OPTIONS)(function)
+            kept = _kernel_cache() is not None
+            code = cfunc(signature, cache=kept, **OPTIONS)(function)
             binding.add_symbol(f"{name}_{dtype}", code.address)
             _provided[dtype].append(code)

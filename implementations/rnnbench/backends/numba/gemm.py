@@ -1,4 +1,4 @@
-"""Whole matrices through the register-blocked product: panels of B outside, rows of A inside.
+"""Products of whole matrices by the microkernel: panels of B outside, rows of A inside.
 
 A panel of B stays in the second-level cache while all rows of A go past it. Rows are split into
 blocks of sizes as equal as can be: 16 rows with at most 6 to a block are 5 + 5 + 6, not 6 + 6 + 4.
@@ -14,8 +14,8 @@ from rnnbench.backends.numba.microkernel import (
     NEXT,
     PANEL,
     SAME,
-    product,
-    product_of_row,
+    multiply_block,
+    multiply_one_row,
 )
 from rnnbench.backends.numba.packing import add_rows, copy_vector, pack_rows
 from rnnbench.backends.numba.vector import processor, size_of
@@ -32,18 +32,19 @@ PARTIAL = 64
 BLOCK = 256
 """Rows that are packed at a time for such a sum."""
 COLUMN_BYTES = 1 << 10
-"""Of one of these rows, how much of δ goes past all of the other factor before the next does: δ's
-part and that of the result stay in the second-level cache, which a block of all columns would fill.
-"""
+"""Column tile of δ, in bytes: all of the other factor is multiplied by it before the next one. Its
+part of δ and of the result stay in the second-level cache, which all columns would fill."""
 ROWS_BYTES = 1 << 19
-"""Of δ, how much goes past all panels at a time: it stays in the second-level cache, too."""
+"""Row tile of δ, in bytes, which stays in the second-level cache while all panels meet it."""
 
 
 @shared
 def multiply_rows(
     like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K, ahead
 ):  # fmt: skip
-    """C ← C₀ + A B for one panel of B and any number of rows; the arguments are `product`'s.
+    """Compute C ← C₀ + A B for one panel of B and any number of rows.
+
+    Arguments as in `microkernel.multiply_block`, but for
 
     ahead   the panel that is multiplied next, of as many vectors; the blocks of rows ask for it in
             turn, and for the next DEPTH rows of this one as long as there are more
@@ -63,7 +64,7 @@ def multiply_rows(
         done = asked = 0
         for block in range(1, blocks + 1):
             now = rows if blocks == 1 else rows * block // blocks - done
-            product(
+            multiply_block(
                 like, now, vectors, a + (done * a_row + k * a_k) * size, a_row, a_k,
                 b + k * row_of_b * size, c0 + done * c0_row * size, c0_row, c0_vector,
                 c + done * c_row * size, c_row, c_vector, terms,
@@ -77,9 +78,9 @@ def multiply_rows(
 def multiply(
     like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K, ahead
 ):  # fmt: skip
-    """`multiply_rows`, of which a single row's product needs no call."""
+    """Do as `multiply_rows`; the product of a single row needs no call."""
     if rows == 1 and K <= DEPTH:
-        product_of_row(like, vectors, a, a_k, b, c0, c0_vector, c, c_vector, K)
+        multiply_one_row(like, vectors, a, a_k, b, c0, c0_vector, c, c_vector, K)
     else:
         multiply_rows(
             like, rows, vectors, a, a_row, a_k, b, c0, c0_row, c0_vector, c, c_row, c_vector, K,
@@ -89,7 +90,7 @@ def multiply(
 
 @jit
 def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_row, K, turn):
-    """C ← C₀ + A B for all of B: its ``vectors`` vectors are C's columns in order.
+    """Compute C ← C₀ + A B for all of B: its ``vectors`` vectors are C's columns in order.
 
     DEPTH columns of A go past all panels before the next do: of an LSTM with 512 units in float64
     a step's δ is half of the second-level cache, and was read from the third for each panel.
@@ -119,7 +120,7 @@ def multiply_panels(like, rows, vectors, width, a, a_row, b, c0, c0_row, c, c_ro
 
 @jit
 def pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums, zeros):
-    """δ's columns from ``low`` to ``high``: packed[vector][row][lane]; sums ← sums + Σ δ.
+    """Pack δ's columns from ``low`` to ``high``: packed[vector][row][lane]; sums ← sums + Σ δ.
 
     The sums begin with the first row: they need not be set before.
 
@@ -142,7 +143,7 @@ def pack_delta(like, delta, distance, first, rows, low, high, width, packed, sum
 def add_outer(
     like, delta, first, rows, low, high, columns, H, source, vectors, width, out, out_row, zeros
 ):  # fmt: skip
-    """out ← out + Σ_n δ_n r_nᵀ over the rows of one block, for δ's columns from low to high.
+    """Add Σ_n δ_n r_nᵀ over the rows of one block to out, for δ's columns from low to high.
 
     The first block begins the sums: out need not be set before.
 
@@ -177,72 +178,48 @@ def add_outer(
 
 
 @inlined
-def weight_gradients(
-    like,
-    delta,
-    distance,
-    H,
-    width,
-    before,
-    input_columns,
-    hidden_columns,
-    x,
-    I,
-    y,
-    y_row,
-    h0,
-    S,
-    packed,
-    dw_ih,
-    ih_row,
-    dw_hh,
-    hh_row,
-    sums,
-    zeros,
-    low,
-    high,
-):
-    """Gradients of W_ih and W_hh, and δ's sums for those of the biases, in one pass over all rows.
+def weight_gradients(like, z, a, before, input_columns, hidden_columns, low, high, packed):
+    """Add up the gradients of W_ih and W_hh, and δ's sums for the biases, in one pass.
 
+    z, a        `records.Sizes` and `records.Backward`
     before      (N,): the row of y that holds h_{t−1}, or ~i for row i of h0
     low, high   the columns of δ whose share is added, in whole vectors
     packed      room for BLOCK rows of δ, of x and of h in whole vectors
-    sums        one for each column of δ
-    zeros       a vector of them
     """
-    size = size_of(like)
-    x_vectors, h_vectors = (I + width - 1) // width, (S + width - 1) // width
-    to_x = packed + BLOCK * distance * size
-    to_h = to_x + BLOCK * x_vectors * width * size
+    size, width, zeros = size_of(like), z.width, z.zeros
+    to_x = packed + BLOCK * z.row * size
+    to_h = to_x + BLOCK * z.x_slot * size
     for first in range(0, len(before), BLOCK):
         index = before[first : first + BLOCK]
         rows = len(index)
-        pack_delta(like, delta, distance, first, rows, low, high, width, packed, sums, zeros)
+        pack_delta(like, a.delta, z.row, first, rows, low, high, width, packed, a.sums, zeros)
         own = np.arange(first, first + rows)
-        pack_rows(like, x, I, x, I, own, I, width, to_x)
-        pack_rows(like, y, y_row, h0, S, index, S, width, to_h)
+        pack_rows(like, a.x, z.I, a.x, z.I, own, z.I, width, to_x)
+        pack_rows(like, a.y, a.y_row, a.h0, z.S, index, z.S, width, to_h)
         add_outer(
-            like, packed, first, rows, low, high, input_columns, H, to_x, x_vectors, width, dw_ih,
-            ih_row, zeros,
+            like, packed, first, rows, low, high, input_columns, z.H, to_x, z.x_slot // width,
+            width, a.dw_ih, z.x_slot, zeros,
         )  # fmt: skip
         add_outer(
-            like, packed, first, rows, low, high, hidden_columns, H, to_h, h_vectors, width, dw_hh,
-            hh_row, zeros,
+            like, packed, first, rows, low, high, hidden_columns, z.H, to_h, z.s_slot // width,
+            width, a.dw_hh, z.s_slot, zeros,
         )  # fmt: skip
 
 
 @inlined
-def projection_gradient(like, dh, s_slot, S, N, width, m, slot, packed, out, zeros):
-    """Gradient of W_hr: out (S, slot) ← Σ_n dh_n m_nᵀ, with rows of whole vectors."""
-    size = size_of(like)
+def projection_gradient(like, z, a, packed):
+    """Compute the gradient of W_hr: (S, slot) ← Σ_n dh_n m_nᵀ, with rows of whole vectors."""
+    size, width, slot, s_slot, zeros = size_of(like), z.width, z.slot, z.s_slot, z.zeros
     to_m = packed + BLOCK * s_slot * size
     columns = np.zeros(1, np.int64)
     sums = to_m + BLOCK * slot * size
-    for first in range(0, N, BLOCK):
-        own = np.arange(first, min(N, first + BLOCK))
-        pack_delta(like, dh, s_slot, first, len(own), SAME, s_slot, width, packed, sums, zeros)
-        pack_rows(like, m, slot, m, slot, own, slot, width, to_m)
+    for first in range(0, a.N, BLOCK):
+        own = np.arange(first, min(a.N, first + BLOCK))
+        pack_delta(
+            like, a.dh_all, s_slot, first, len(own), SAME, s_slot, width, packed, sums, zeros
+        )
+        pack_rows(like, a.m, slot, a.m, slot, own, slot, width, to_m)
         add_outer(
-            like, packed, first, len(own), SAME, s_slot, columns, S, to_m, slot // width, width,
-            out, slot, zeros,
+            like, packed, first, len(own), SAME, s_slot, columns, z.S, to_m, slot // width, width,
+            a.dw_hr, slot, zeros,
         )  # fmt: skip

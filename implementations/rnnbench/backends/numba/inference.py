@@ -1,4 +1,4 @@
-"""A module's inference once more: all layers and directions by one thread, from addresses alone.
+"""Repeated inference of a module by one thread: all layers and directions, from addresses alone.
 
 At small sizes Python takes as long as the kernels, and more behind large ones, which leave nothing
 of it in the second-level cache: 110 of 500 µs for an RNN of 256 units. So whatever follows from
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from rnnbench.backends.numba import passes
-from rnnbench.backends.numba.memory import HUGE, Room, empty, places
-from rnnbench.backends.numba.plan import Forward, Plan, chunk_steps, part_count, team_size
-from rnnbench.backends.numba.row_order import row_order
+from rnnbench.backends.numba.memory import HUGE, empty
+from rnnbench.backends.numba.ordering import Integers, row_order
+from rnnbench.backends.numba.plan import Plan, chunk_steps, part_count, scratch, team_size
+from rnnbench.backends.numba.records import Forward, Record, as_record
 from rnnbench.bptt.call import as_its_own
 from rnnbench.bptt.recurrence import Layout
 from rnnbench.bptt.stack import weights_of
@@ -28,16 +29,15 @@ from rnnbench.spec import Spec
 class _Direction(NamedTuple):
     """One layer in one direction.
 
-    weights   the addresses of W_ih, W_hh, b_ih, b_hh and W_hr, of a list that ends with 0
-    places    byte offsets of `Forward.numbers` in memory that all directions use in turn; None for
-              an array without numbers
+    weights   picks the addresses of W_ih, W_hh, b_ih, b_hh and W_hr from a list that ends with 0
+    scratch   how the memory is divided that all directions use in turn
     h, c, y   byte offsets of its part of h0 and h_n, of c0 and c_n, and of its side of the output
     """
 
     plan: Plan
-    head: tuple[Any, ...]
+    steps: Integers
+    scratch: Record
     weights: Any
-    places: list[int | None]
     h: int
     c: int
     y: int
@@ -47,7 +47,10 @@ class Inference:
     """`Repeated` of a case without a graph, where one thread does all of it."""
 
     def __init__(self, spec: Spec, layout: Layout, x: Tensor, long_way: Repeated) -> None:
-        """long_way: takes the calls that this one cannot do."""
+        """Work out all that later calls share.
+
+        long_way: takes the calls that this one cannot do.
+        """
         self.long_way = long_way
         self.copies, self.has_c = not x.is_contiguous(), spec.has_cell_state
         self.states = tuple(spec.state_shapes(layout.B).values())
@@ -57,23 +60,16 @@ class Inference:
         self.layers: list[list[_Direction]] = []
         self.numbers = 0
         for layer in range(spec.layers):
-            inputs, own = spec.layer_input_size(layer), []
-            plan = Plan.of(spec, inputs)
+            plan, own = Plan.of(spec, spec.layer_input_size(layer)), []
+            chunk = chunk_steps(plan, layout)
+            numbers, divided = scratch(plan, layout, chunk=chunk, rows=B, keep=False)
+            self.numbers = max(self.numbers, numbers)
             for reverse in (False, True)[: spec.directions]:
                 k = layer * spec.directions + reverse
-                forward = Forward.of(
-                    spec, layout, plan, inputs, row_order(layout, reverse=reverse).steps,
-                    chunk=chunk_steps(plan, layout), rows=B, keep=False,
-                )  # fmt: skip
-                total, before = places(forward.numbers)
-                self.numbers = max(self.numbers, total)
-                own.append(
-                    _Direction(
-                        plan, forward.head, itemgetter(*_places_of_weights(spec, k)),
-                        [None if n is None else n * size for n in before], k * B * S * size,
-                        k * B * spec.hidden_size * size, reverse * S * size,
-                    )
-                )  # fmt: skip
+                steps = row_order(layout, reverse=reverse).steps
+                weights = itemgetter(*_places_of_weights(spec, k))
+                h, c = k * B * S * size, k * B * spec.hidden_size * size
+                own.append(_Direction(plan, steps, divided, weights, h, c, reverse * S * size))
             self.layers.append(own)
 
     def __call__(
@@ -88,32 +84,37 @@ class Inference:
         at_weights.append(0)
         h0, c0 = at_state[0], at_state[-1]
         h_n, c_n = final[0].data_ptr(), final[-1].data_ptr()
-        room = Room(x, self.numbers, weights=True)
-        first = room.addresses[0]
+        room = empty(x, self.numbers)
+        at_room = room.data_ptr()
         for layer in self.layers:
             y = empty(x, *self.shape)
             at_x, at_y = below.data_ptr(), y.data_ptr()
-            for own in layer:
-                plan = own.plan
-                *packed, gates, c, m, p = [0 if n is None else first + n for n in own.places]
+            for plan, steps, divided, own_weights, h, c, side in layer:
+                w_ih, w_hh, b_ih, b_hh, w_hr = own_weights(at_weights)
+                c_before, c_after = (c0 + c, c_n + c) if self.has_c else (0, 0)
+                addresses = Forward(
+                    at_x, h0 + h, c_before, w_ih, w_hh, b_ih, b_hh, w_hr, 0, 0, at_y + side,
+                    self.y_row, h_n + h, c_after,
+                )  # fmt: skip
                 passes.forward(
-                    *own.head, at_x, h0 + own.h, c0 + own.c if self.has_c else 0,
-                    *own.weights(at_weights), *packed, plan.at_zeros, gates, c, m, p, at_y + own.y,
-                    self.y_row, h_n + own.h, c_n + own.c if self.has_c else 0, plan.alone,
+                    plan.like, steps, plan.record, divided, as_record(addresses), plan.alone,
+                    at_room,
                 )  # fmt: skip
             below = y
         return as_its_own(below, self.shape) if self.is_huge else below, final
 
 
 def _places_of_weights(spec: Spec, k: int) -> list[int]:
-    """Where W_ih, W_hh, b_ih, b_hh and W_hr of layer k // D in direction k mod D are among all, −1
-    for one that is not there."""
+    """Return the places of W_ih, W_hh, b_ih, b_hh and W_hr among all weights, −1 for an absent one.
+
+    Those of layer k // D in direction k mod D.
+    """
     own = weights_of(spec, range(len(spec.parameters)), k)
     return [-1 if n is None else int(n) for n in own]
 
 
 def repeated(spec: Spec, inputs: Inputs, long_way: Repeated) -> Repeated:
-    """The shorter way for later calls like that one, or ``long_way`` where there is none."""
+    """Return the shorter way for later calls like that one, or ``long_way`` if there is none."""
     layout, tensors = Layout.of(inputs), (inputs.x, *inputs.state, *inputs.weights)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return long_way

@@ -1,27 +1,25 @@
-"""One layer in one direction, each pass one compiled call for all cells.
+"""The time loops of one layer in one direction, for all cells.
 
 Forward goes through the steps in chunks: the input's products of all rows of a chunk at once, then
 step by step h's products and the cell. Backward goes step by step through the cell's derivative and
-δ W_hh, and leaves δ of all rows for the products that follow (`products.add_outer`).
+δ W_hh, and leaves δ of all rows for the products that follow (`gemm.add_outer`).
 
-Arguments that are integers are addresses, of memory that the caller keeps alive, or sizes in
-numbers; ``like`` is a number that says the dtype. H is the hidden size, S the size of h (H, or P
-with projection), ``width`` the numbers of a vector; `slot_of` rounds sizes up to whole vectors.
+``like`` is a number that says the dtype; other arguments are addresses, or sizes in numbers. Four
+records (`records`) go through all functions: ``z``, the `Sizes`; ``a``, the addresses, `Forward` or
+`Backward`; ``t``, how a forward pass's own memory, at ``room``, is divided, `Scratch`; ``share``,
+which rows of the batch and which units this thread computes, `Share`.
 
     x (N, I)  h0 (B, S)  c0 (B, H)   the user's, of that shape exactly
     y (N, S)  dy (N, S)              likewise, with ``y_row`` and ``dy_row`` from row to row
-    gates, delta (N, slots·slot)     see `cells`; a chunk of them in inference; rows are `apart`
-    c (N, slot)                      (B, slot) where nothing is kept; rows are `apart`, too
-    m (B, slot), p (B, slot of S)    with projection: o tanh c, and W_hr m in whole vectors
-    dh (B, slot of S), dc (B, slot)  on entry of the final, on return of the initial state
-    w_ih, w_hh, w_hr                 packed: forward transposed, backward as they are (`passes`)
-    bias (slots·slot), bias_u (slot) in the order of the slots; the GRU's b_hn
+    gates, delta (N, columns)        see `cells`; a chunk of them in inference; ``z.row`` apart
+    c (N, slot)                      (B, slot) where nothing is kept; ``z.c_row`` apart
+    m (B, slot), p (B, s_slot)       with projection: o tanh c, and W_hr m in whole vectors
+    dh (B, s_slot), dc (B, slot)     on entry of the final, on return of the initial state
+    to_ih, to_hh, to_hr              packed weights: forward transposed, backward as they are
+    bias (gates·slot), bias_u (slot) in the order of the slots; the GRU's b_hn
 
-low, high                        the units that this call computes, whole panels; all but in a team
-
-Of a team of ``members`` each has its own units and follows the same steps, and in each they meet
-once: forward when h is whole, backward when δ is. ``team`` is the address of the counters, 0 for a
-thread alone (`meeting`). A team has no projection.
+Members of a team follow the same steps, each with its own units, and wait for all once in each:
+forward when h is whole, backward when δ is. A team has no projection.
 
 steps (T, 2): first row and number of rows of each step, in the order of the forward loop; a reverse
 direction is the same loop over the other order. Of step t's rows, the first `_carried` follow on
@@ -30,11 +28,9 @@ the rows of the step before; the others begin with h0.
 
 from __future__ import annotations
 
-from rnnbench.backends.numba import cells
-from rnnbench.backends.numba.barrier import meet
+from rnnbench.backends.numba import barrier, cells
 from rnnbench.backends.numba.compiling import inlined, jit
 from rnnbench.backends.numba.gemm import multiply, multiply_panels
-from rnnbench.backends.numba.memory import LINE
 from rnnbench.backends.numba.microkernel import NEXT, SAME
 from rnnbench.backends.numba.packing import copy_part, copy_vector
 from rnnbench.backends.numba.vector import size_of
@@ -43,39 +39,6 @@ RNN_TANH, RNN_RELU, GRU, LSTM = range(4)
 CODES = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
 SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 4, "lstm": 4}
 """Cell → slots in a row of gates."""
-ALIASED = 2048
-"""Bytes of which rows' distances are not made multiples: half of a first-level cache's way."""
-
-
-@jit
-def slot_of(n, width):
-    return (n + width - 1) // width * width
-
-
-@jit
-def columns_of(cell, slot):
-    """Numbers in a row of gates."""
-    return slot if cell <= RNN_RELU else 4 * slot
-
-
-@jit
-def apart(n, size):
-    """Numbers from the start of a row of ``n`` to the next: two lines more than they fill where
-    many rows would share a few sets of the first-level cache, which took an LSTM of 512 units a
-    tenth of its time."""
-    return n + (2 * LINE // size if n * size % ALIASED == 0 else 0)
-
-
-@jit
-def row_of(cell, slot, size):
-    """Numbers from a row of gates to the next."""
-    return apart(columns_of(cell, slot), size)
-
-
-@jit
-def hidden_columns(cell, slot):
-    """How many numbers of a row of δ h's weights see: all but the GRU's first slot."""
-    return 3 * slot if cell == GRU else columns_of(cell, slot)
 
 
 @jit
@@ -84,25 +47,29 @@ def _carried(steps, t):
 
 
 @inlined
-def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates, low, high):
-    """gates ← x W_ihᵀ + bias for a chunk, and the GRU's b_hn where its u begins."""
-    size, slot = size_of(like), slot_of(H, width)
-    row = row_of(cell, slot, size)
-    if cell <= RNN_RELU:
+def _project_inputs(like, z, a, t, share, room, rows, x, gates):
+    """Set gates to x W_ihᵀ + bias for a chunk, and the GRU's u to b_hn."""
+    size, width, slot, row, low, high = (
+        size_of(like), z.width, z.slot, z.row, share.low, share.high
+    )  # fmt: skip
+    w_ih, bias, bias_u = room + t.to_ih, z.zeros, z.zeros
+    if a.b_ih:
+        bias, bias_u = room + t.bias, room + t.bias_u
+    if z.cell <= RNN_RELU:
         multiply_panels(
-            like, rows, (high - low) // width, width, x, I, w_ih + I * low * size,
-            bias + low * size, SAME, gates + low * size, row, I, SAME,
+            like, rows, (high - low) // width, width, x, z.I, w_ih + z.I * low * size,
+            bias + low * size, SAME, gates + low * size, row, z.I, SAME,
         )  # fmt: skip
         return
-    vectors = 3 if cell == GRU else 4
+    panel = z.gates * width * z.I * size
     for j in range(low, high, width):
-        w = w_ih + j * vectors * I * size
-        after = w + width * vectors * I * size if j + width < high else w
+        w = w_ih + j // width * panel
+        after = w + panel if j + width < high else w
         multiply(
-            like, rows, vectors, x, I, NEXT, w, bias + j * size, SAME, slot, gates + j * size,
-            row, slot, I, after,
+            like, rows, z.gates, x, z.I, NEXT, w, bias + j * size, SAME, slot, gates + j * size,
+            row, slot, z.I, after,
         )  # fmt: skip
-    if cell == GRU:
+    if z.cell == GRU:
         for i in range(rows):
             for j in range(low, high, width):
                 at = gates + (i * row + 3 * slot + j) * size
@@ -111,60 +78,41 @@ def _project_inputs(like, cell, rows, I, H, width, x, w_ih, bias, bias_u, gates,
 
 @jit
 def _forward_rows(
-    like,
-    cell,
-    rows,
-    H,
-    S,
-    width,
-    h,
-    c_before,
-    c_before_row,
-    w_hh,
-    w_hr,
-    gates,
-    c,
-    m,
-    p,
-    zeros,
-    y,
-    h_row,
-    y_row,
-    turn,
-    low,
-    high,
-):
-    """Rows of one step whose states of the step before lie at ``h`` and ``c_before``.
+    like, z, a, t, share, room, rows, h, h_row, c_before, c_before_row, gates, c, y, turn
+):  # fmt: skip
+    """Run rows of one step whose states of the step before lie at ``h`` and ``c_before``.
 
-    turn   as in `products.multiply_panels`
+    gates, c, y   these rows'
+    turn          as in `gemm.multiply_panels`
     """
-    size, slot = size_of(like), slot_of(H, width)
-    row, c_row = row_of(cell, slot, size), apart(slot, size)
+    size, cell, H, S, width, slot = size_of(like), z.cell, z.H, z.S, z.width, z.slot
+    row, c_row, y_row, low, high = z.row, z.c_row, a.y_row, share.low, share.high
+    w_hh = room + t.to_hh
+    parts = (high - low) // width
     if cell <= RNN_RELU:
         own = gates + low * size
         multiply_panels(
-            like, rows, (high - low) // width, width, h, h_row, w_hh + S * low * size, own, row,
-            own, row, S, turn,
-        )  # fmt: skip
+            like, rows, parts, width, h, h_row, w_hh + S * low * size, own, row, own, row, S, turn
+        )
         for i in range(rows):
             for j in range(low, min(high, H), width):
-                a, out = gates + (i * row + j) * size, y + (i * y_row + j) * size
+                at, out = gates + (i * row + j) * size, y + (i * y_row + j) * size
                 if cell == RNN_TANH:
-                    cells.rnn_tanh(like, a, out, H - j)
+                    cells.rnn_tanh(like, at, out, H - j)
                 else:
-                    cells.rnn_relu(like, a, out, H - j)
+                    cells.rnn_relu(like, at, out, H - j)
         return
-    vectors = 3 if cell == GRU else 4
-    hidden = slot if cell == GRU else 0  # the first slot that h's weights see
-    out, out_row = (m, slot) if m else (y, y_row)
-    parts = (high - low) // width
+    m = room + t.m
+    out, out_row = (m, slot) if a.w_hr else (y, y_row)
+    panel = z.gates * width * S * size
     for n in range(parts):
-        j = low + (parts - 1 - n if turn else n) * width
-        at, w = gates + (hidden + j) * size, w_hh + vectors * j * S * size
+        k = parts - 1 - n if turn else n
+        j = low + k * width
+        at, w = gates + (z.hidden + j) * size, w_hh + j // width * panel
         after = w
         if n + 1 < parts:
-            after += (-width if turn else width) * vectors * S * size
-        multiply(like, rows, vectors, h, h_row, NEXT, w, at, row, slot, at, row, slot, S, after)
+            after += -panel if turn else panel
+        multiply(like, rows, z.gates, h, h_row, NEXT, w, at, row, slot, at, row, slot, S, after)
         for i in range(rows):
             own = gates + (i * row + j) * size
             if cell == GRU:
@@ -176,225 +124,140 @@ def _forward_rows(
                     like, own, slot, c_before + (i * c_before_row + j) * size,
                     c + (i * c_row + j) * size, out + (i * out_row + j) * size, H - j,
                 )  # fmt: skip
-    if m:
-        p_slot = slot_of(S, width)
+    if a.w_hr:
+        p, p_row = room + t.p, z.s_slot
         multiply_panels(
-            like, rows, p_slot // width, width, m, slot, w_hr, zeros, SAME, p, p_slot, H, turn
-        )
+            like, rows, p_row // width, width, m, slot, room + t.to_hr, z.zeros, SAME, p,
+            p_row, H, turn,
+        )  # fmt: skip
         for i in range(rows):
             for j in range(0, S, width):
-                copy_part(like, p + (i * p_slot + j) * size, S - j, y + (i * y_row + j) * size)
+                copy_part(like, p + (i * p_row + j) * size, S - j, y + (i * y_row + j) * size)
 
 
 @inlined
-def forward(
-    like,
-    steps,
-    chunk,
-    keep_gates,
-    keep_c,
-    cell,
-    I,
-    H,
-    S,
-    width,
-    x,
-    h0,
-    c0,
-    w_ih,
-    w_hh,
-    w_hr,
-    bias,
-    bias_u,
-    gates,
-    c,
-    m,
-    p,
-    zeros,
-    y,
-    y_row,
-    low,
-    high,
-    team,
-    who,
-    members,
-):
-    """All steps.
-
-    chunk   how many steps' inputs are projected at a time; 1 where steps are some rows of the batch
-    keep_gates, keep_c   whether those arrays have all N rows
-    zeros   one row of zeros, as long as a slot
-    """
-    size, slot = size_of(like), slot_of(H, width)
-    row, c_row = row_of(cell, slot, size), apart(slot, size)
-    T = len(steps)
-    for first in range(0, T, chunk):
-        last = min(T, first + chunk)
+def forward(like, steps, z, a, t, share, room):
+    """Run all steps; x's and h's weights must have been packed before."""
+    size = size_of(like)
+    row, c_row = z.row * size, z.c_row * size
+    h0, c0 = a.h0 + share.sequence * z.S * size, a.c0 + share.sequence * z.H * size
+    T, c = len(steps), a.c if a.c else room + t.c
+    for first in range(0, T, t.chunk):
+        last = min(T, first + t.chunk)
         start_row = min(steps[first, 0], steps[last - 1, 0])
         end_row = max(steps[first, 0] + steps[first, 1], steps[last - 1, 0] + steps[last - 1, 1])
-        base = gates if keep_gates else gates - start_row * row * size
+        gates = a.gates if a.gates else room + t.gates - start_row * row
         _project_inputs(
-            like, cell, end_row - start_row, I, H, width, x + start_row * I * size, w_ih, bias,
-            bias_u, base + start_row * row * size, low, high,
+            like, z, a, t, share, room, end_row - start_row, a.x + start_row * z.I * size,
+            gates + start_row * row,
         )  # fmt: skip
-        for t in range(first, last):
-            start, b = steps[t, 0], steps[t, 1]
-            carried = _carried(steps, t)
+        for step in range(first, last):
+            start, b = steps[step, 0], steps[step, 1]
+            carried = _carried(steps, step)
             if carried > 0:
-                before = steps[t - 1, 0]
-                c_now, c_then = (
-                    (c + start * c_row * size, c + before * c_row * size) if keep_c else (c, c)
-                )
+                before = steps[step - 1, 0]
+                c_now, c_then = (c + start * c_row, c + before * c_row) if a.c else (c, c)
                 _forward_rows(
-                    like, cell, carried, H, S, width, y + before * y_row * size, c_then, c_row,
-                    w_hh, w_hr, base + start * row * size, c_now, m, p, zeros,
-                    y + start * y_row * size, y_row, y_row, t & 1, low, high,
+                    like, z, a, t, share, room, carried, a.y + before * a.y_row * size, a.y_row,
+                    c_then, z.c_row, gates + start * row, c_now, a.y + start * a.y_row * size,
+                    step & 1,
                 )  # fmt: skip
             if carried < b:
                 i = start + carried
                 _forward_rows(
-                    like, cell, b - carried, H, S, width, h0 + carried * S * size,
-                    c0 + carried * H * size, H, w_hh, w_hr, base + i * row * size,
-                    c + (i if keep_c else carried) * c_row * size, m, p, zeros,
-                    y + i * y_row * size, S, y_row, t & 1, low, high,
+                    like, z, a, t, share, room, b - carried, h0 + carried * z.S * size, z.S,
+                    c0 + carried * z.H * size, z.H, gates + i * row,
+                    c + (i if a.c else carried) * c_row, a.y + i * a.y_row * size, step & 1,
                 )  # fmt: skip
-            if team:
-                meet(team, who, members, t + 1)
+            if share.team:
+                barrier.wait(share.team, share.who, share.members, step + 1)
 
 
 @jit
 def _backward_rows(
-    like,
-    cell,
-    rows,
-    H,
-    width,
-    y,
-    y_row,
-    h,
-    h_row,
-    c_before,
-    c_before_row,
-    gates,
-    c,
-    dy,
-    dy_row,
-    dh,
-    dh_row,
-    dc,
-    delta,
-    low,
-    high,
-):
-    """δ of rows of one step, from the gradients of h and c."""
-    size, slot = size_of(like), slot_of(H, width)
-    row, c_row = row_of(cell, slot, size), apart(slot, size)
+    like, z, a, share, rows, first, h, h_row, c_before, c_before_row, up, up_row, down, down_row, dc
+):  # fmt: skip
+    """Find δ of rows of one step, from ``first`` of all rows on, from the gradients of h and c."""
+    size, cell, H, width, slot, row = size_of(like), z.cell, z.H, z.width, z.slot, z.row
+    low, high = share.low, min(share.high, H)
     for i in range(rows):
-        for j in range(low, min(high, H), width):
-            at = gates + (i * row + j) * size
-            to = delta + (i * row + j) * size
-            up = dy + (i * dy_row + (j if dy_row else 0)) * size
-            down = dh + (i * dh_row + j) * size
+        n = first + i
+        for j in range(low, high, width):
+            at, to = a.gates + (n * row + j) * size, a.delta + (n * row + j) * size
+            dy = up + (i * up_row + (j if up_row else 0)) * size
+            dh = down + (i * down_row + j) * size
             if cell == GRU:
-                cells.gru_backward(like, at, slot, h + (i * h_row + j) * size, up, down, to, H - j)
+                cells.gru_backward(like, at, slot, h + (i * h_row + j) * size, dy, dh, to, H - j)
             elif cell == LSTM:
                 cells.lstm_backward(
                     like, at, slot, c_before + (i * c_before_row + j) * size,
-                    c + (i * c_row + j) * size, up, down, dc + (i * slot + j) * size, to, H - j,
+                    a.c + (n * z.c_row + j) * size, dy, dh, dc + (i * slot + j) * size, to, H - j,
                 )  # fmt: skip
-            elif cell == RNN_TANH:
-                cells.rnn_tanh_backward(like, y + (i * y_row + j) * size, up, down, to, H - j)
             else:
-                cells.rnn_relu_backward(like, y + (i * y_row + j) * size, up, down, to, H - j)
+                y = a.y + (n * a.y_row + j) * size
+                if cell == RNN_TANH:
+                    cells.rnn_tanh_backward(like, y, dy, dh, to, H - j)
+                else:
+                    cells.rnn_relu_backward(like, y, dy, dh, to, H - j)
 
 
 @inlined
-def backward(
-    like,
-    steps,
-    cell,
-    H,
-    S,
-    width,
-    h0,
-    c0,
-    w_hh,
-    w_hr,
-    gates,
-    c,
-    y,
-    y_row,
-    dy,
-    dy_row,
-    dh,
-    dc,
-    dm,
-    dh_all,
-    delta,
-    zeros,
-    low,
-    high,
-    team,
-    who,
-    members,
-):
-    """All steps, last to first.
+def backward(like, steps, z, a, share, to_hh, to_hr):
+    """Run all steps, last to first, with h's weights packed at ``to_hh`` and ``to_hr``.
 
-    w_hh, w_hr   packed by `packing.pack_rows`
-    dh_all       with projection (N, slot of S), on return dh of every row; dm (B, slot) room for
-                 what it is in front of the projection; 0 without
-    zeros        as in `forward`
+    With projection ``a.dh_all`` (N, s_slot) holds dh of every row on return, and ``a.dm`` (B, slot)
+    is room for what it is in front of the projection.
     """
-    size, slot, s_slot = size_of(like), slot_of(H, width), slot_of(S, width)
-    row, c_row = row_of(cell, slot, size), apart(slot, size)
-    hidden = slot if cell == GRU else 0  # the first column of δ that h's weights see
-    K = hidden_columns(cell, slot)
+    size, width, slot, s_slot = size_of(like), z.width, z.slot, z.s_slot
+    row, c_row, y_row = z.row * size, z.c_row * size, a.y_row * size
+    h0, c0 = a.h0 + share.sequence * z.S * size, a.c0 + share.sequence * z.H * size
+    dh, dc = a.dh + share.sequence * s_slot * size, a.dc + share.sequence * slot * size
+    dm = a.dm + share.sequence * slot * size
     for t in range(len(steps) - 1, -1, -1):
         start, b = steps[t, 0], steps[t, 1]
         carried = _carried(steps, t)
-        up, up_row, down, down_row = dy + start * dy_row * size, dy_row, dh, s_slot
-        if dm:
-            total = dh_all + start * s_slot * size
+        up, up_row, down, down_row = a.dy + start * a.dy_row * size, a.dy_row, dh, s_slot
+        if a.w_hr:
+            total = a.dh_all + start * s_slot * size
             for i in range(b):
-                for j in range(0, S, width):
+                for j in range(0, z.S, width):
                     cells.add(
-                        like, dh + (i * s_slot + j) * size, up + (i * dy_row + j) * size,
-                        total + (i * s_slot + j) * size, S - j,
+                        like, dh + (i * s_slot + j) * size, up + (i * up_row + j) * size,
+                        total + (i * s_slot + j) * size, z.S - j,
                     )  # fmt: skip
             multiply_panels(
-                like, b, slot // width, width, total, s_slot, w_hr, zeros, SAME, dm, slot, S, t & 1
-            )
-            up, up_row, down, down_row = zeros, SAME, dm, slot
+                like, b, slot // width, width, total, s_slot, to_hr, z.zeros, SAME, dm, slot,
+                z.S, t & 1,
+            )  # fmt: skip
+            up, up_row, down, down_row = z.zeros, SAME, dm, slot
         before = steps[t - 1, 0] if t > 0 else 0
         for part in range(2):
             i, rows = (0, carried) if part == 0 else (carried, b - carried)
             if rows > 0:
-                h = y + before * y_row * size if part == 0 else h0 + carried * S * size
-                c_then = c + before * c_row * size if part == 0 else c0 + carried * H * size
+                h = a.y + before * y_row if part == 0 else h0 + carried * z.S * size
+                c_then = a.c + before * c_row if part == 0 else c0 + carried * z.H * size
                 _backward_rows(
-                    like, cell, rows, H, width, y + (start + i) * y_row * size, y_row,
-                    h, y_row if part == 0 else S, c_then, c_row if part == 0 else H,
-                    gates + (start + i) * row * size, c + (start + i) * c_row * size,
-                    up + i * up_row * size, up_row, down + i * down_row * size, down_row,
-                    dc + i * slot * size, delta + (start + i) * row * size, low, high,
+                    like, z, a, share, rows, start + i, h, a.y_row if part == 0 else z.S, c_then,
+                    z.c_row if part == 0 else z.H, up + i * up_row * size, up_row,
+                    down + i * down_row * size, down_row, dc + i * slot * size,
                 )  # fmt: skip
         columns, to = s_slot // width, dh
-        if team:
-            meet(team, who, members, len(steps) - t)
-            columns, to = (high - low) // width, dh + low * size
-        first, first_row = (to, s_slot) if cell == GRU else (zeros, SAME)
+        if share.team:
+            barrier.wait(share.team, share.who, share.members, len(steps) - t)
+            columns, to = (share.high - share.low) // width, dh + share.low * size
+        first, first_row = (to, s_slot) if z.cell == GRU else (z.zeros, SAME)
         multiply_panels(
-            like, b, columns, width, delta + (start * row + hidden) * size, row, w_hh, first,
-            first_row, to, s_slot, K, t & 1,
+            like, b, columns, width, a.delta + start * row + z.hidden * size, z.row,
+            to_hh + (share.low * z.gates * slot * size if share.team else 0), first, first_row,
+            to, s_slot, z.gates * slot, t & 1,
         )  # fmt: skip
 
 
 @jit
-def hidden_rows(like, N, slot, width, gates, c, m):
-    """m (N, slot) = o ⊙ tanh c of all rows of an LSTM: what its projection multiplies."""
+def hidden_rows(like, N, z, gates, c, m):
+    """Set m (N, slot) to o ⊙ tanh c of all rows of an LSTM: what its projection multiplies."""
     size = size_of(like)
-    row, c_row = row_of(LSTM, slot, size), apart(slot, size)
     for n in range(N):
-        for j in range(0, slot, width):
-            own, c_now = gates + (n * row + j) * size, c + (n * c_row + j) * size
-            cells.lstm_hidden(like, own, slot, c_now, m + (n * slot + j) * size)
+        for j in range(0, z.slot, z.width):
+            own, c_now = gates + (n * z.row + j) * size, c + (n * z.c_row + j) * size
+            cells.lstm_hidden(like, own, z.slot, c_now, m + (n * z.slot + j) * size)

@@ -1,4 +1,4 @@
-"""The register-blocked product that all of a recurrent network's work goes through.
+"""The register-blocked matrix product under all of a recurrent network's work.
 
     C ← C₀ + A B        A (rows, K), B (K, vectors·W), C (rows, vectors·W)
 
@@ -46,11 +46,12 @@ def _chains(rows: int, vectors: int) -> int:
     return chains
 
 
-def _product(
+@emitted
+def multiply_block(
     e: Emitter, rows: Any, vectors: Any, a: Any, a_row: Any, a_k: Any, b: Any,
     c0: Any, c0_row: Any, c0_vector: Any, c: Any, c_row: Any, c_vector: Any, K: Any, ahead: Any,
 ) -> None:  # fmt: skip
-    """One block of C; sizes and distances are in numbers, a, b, c0 and c are addresses.
+    """Emit one block of C; sizes and distances are in numbers, a, b, c0 and c are addresses.
 
     rows ≤ MOST_ROWS[vectors], and vectors 1 to 4, choose among the blocks that are emitted. Element
     (r, k) of A is at a + r·a_row + k·a_k, vector v of row r of C at c + r·c_row + v·c_vector, of C₀
@@ -62,11 +63,12 @@ def _product(
     choose_block(e, rows, vectors, MOST_ROWS, store)
 
 
-def _product_of_row(
+@emitted
+def multiply_one_row(
     e: Emitter, vectors: Any, a: Any, a_k: Any, b: Any, c0: Any, c0_vector: Any, c: Any,
     c_vector: Any, K: Any,
 ) -> None:  # fmt: skip
-    """`_product` of one row, to the same bits."""
+    """Emit `multiply_block` of one row, to the same bits."""
     zero = I64(0)
     store = _stored(e, a, zero, a_k, b, c0, zero, c0_vector, c, zero, c_vector, K, None)
     choose_block(e, I64(1), vectors, ONE_ROW, store)
@@ -76,7 +78,7 @@ def _stored(
     e: Emitter, a: Any, a_row: Any, a_k: Any, b: Any, c0: Any, c0_row: Any, c0_vector: Any,
     c: Any, c_row: Any, c_vector: Any, K: Any, ahead: Any,
 ) -> Callable[[int, int], None]:  # fmt: skip
-    """What emits a block's sums and their way to C, for `choose_block`."""
+    """Return a function that emits a block's sums and stores them in C, for `choose_block`."""
 
     def store(n_rows: int, n_vectors: int) -> None:
         sums = block_sums(e, n_rows, n_vectors, a, a_row, a_k, b, K, ahead)
@@ -88,9 +90,6 @@ def _stored(
 
     return store
 
-
-product = emitted(_product)
-product_of_row = emitted(_product_of_row)
 
 REUSED = {32: 4, 16: 2}[processor().registers]
 """Rows of a block from which on a load more in each step of k costs nothing."""
@@ -130,7 +129,7 @@ def choose_block(
 def block_sums(
     e: Emitter, rows: int, vectors: int, a: Any, a_row: Any, a_k: Any, b: Any, K: Any, ahead: Any
 ) -> list[Vector]:
-    """A B of one block, row by row; the arguments are `_product`'s."""
+    """Emit A B of one block, row by row; the arguments are `multiply_block`'s."""
     builder = e.builder
     chains = _chains(rows, vectors)
     reused = rows >= REUSED
@@ -161,7 +160,7 @@ def _loop(
     sums: list[Vector],
     ahead: Any,
 ) -> list[Vector]:
-    """Sums over k from ``first`` to ``last``.
+    """Emit sums over k from ``first`` to ``last``.
 
     step     bytes from one k of A to the next
     at_once  steps of k in one turn of the loop, of which last − first is a multiple

@@ -1,14 +1,14 @@
-"""The threads that torch computes with, lent for a moment.
+"""Run kernels on torch's OpenMP thread pool.
 
-After each of its parallel operations torch's second thread goes on looking for work for some
-milliseconds, and a thread of ours that is to begin then has to share its processor: an LSTM's pass
-took 4.4 ms in place of 1.2. So where torch runs on OpenMP, ours are OpenMP's threads, too, of the
-very library that torch was linked with: GCC's runtime, or LLVM's, which has the same entry points.
+After each of its parallel operations torch's second thread looks for work for some milliseconds,
+and another thread that begins then has to share its processor: an LSTM's pass took 4.4 ms in place
+of 1.2. So where torch runs on OpenMP, the kernels run on the same threads, of the library that
+torch was linked with: GCC's runtime, or LLVM's, which has the same entry points.
 
     GOMP_parallel(f, data, n, flags)     f(data) on n threads, the caller being the first
 
-A forked process has none of its parent's threads, though OpenMP thinks so: there, unless the parent
-had no other thread, and where torch has no OpenMP, `each` is not to be called (`usable`).
+A forked process has none of its parent's threads, though OpenMP assumes that it has. There, unless
+the parent had no other thread, and where torch has no OpenMP, `each` must not be called (`usable`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -27,7 +27,7 @@ _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class _Forks:
-    """Whether this process lacks threads that OpenMP thinks it has."""
+    """A record of forks: does this process lack threads that OpenMP thinks it has?"""
 
     def __init__(self) -> None:
         self.only_thread = False
@@ -52,17 +52,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_forks.before, after_in_child=_forks.after)
 
 
-class _Runtime(NamedTuple):
-    """Run a function on n threads; a thread's number among them; how many they are."""
-
-    parallel: Any
-    number: Any
-    count: Any
-
-
 @cache
-def _runtime() -> _Runtime | None:
-    """OpenMP's functions, as torch's library finds them; None if it does not."""
+def _runtime() -> tuple[Any, Any, Any] | None:
+    """Return OpenMP's functions, as torch's library finds them; None if it does not.
+
+    They run a function on n threads, and return a thread's number, and how many they are.
+    """
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         parallel = library.GOMP_parallel
@@ -71,20 +66,21 @@ def _runtime() -> _Runtime | None:
         return None
     parallel.argtypes = [_ENTRY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     parallel.restype = None
-    return _Runtime(parallel, number, count)
+    return parallel, number, count
 
 
 def usable() -> bool:
-    """Whether `each` may be called."""
+    """Return whether `each` may be called."""
     return not _forks.threads_lost and _runtime() is not None
 
 
 def each(threads: int, work: Callable[[int, int], None]) -> None:
-    """``work(who, count)`` on so many threads, or fewer: ``count``, of whom the caller is 0.
+    """Call ``work(who, count)`` on so many threads, or fewer: ``count``, the caller being 0.
 
     ``work`` must not raise. Ctrl-C, or what another signal's handler raises, may keep the caller's
     from being begun.
     """
     runtime = _runtime()
     assert runtime is not None
-    runtime.parallel(_ENTRY(lambda _: work(runtime.number(), runtime.count())), None, threads, 0)
+    parallel, number, count = runtime
+    parallel(_ENTRY(lambda _: work(number(), count())), None, threads, 0)

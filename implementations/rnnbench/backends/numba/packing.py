@@ -1,7 +1,7 @@
 """The right-hand side of a product, laid out in the order in which the product reads it.
 
-The columns of B are cut into vectors of W numbers, and vectors into panels (`product.PANEL`, or a
-cell's gates), the last panel taking what is left. A panel holds for each k its vectors in a row:
+The columns of B are cut into vectors of W numbers, and vectors into panels (`microkernel.PANEL`, or
+a cell's gates), the last panel taking what is left. A panel holds for each k its vectors in a row:
 
     packed[panel][k][vector][lane] = B[k, columns of the vector + lane]
 
@@ -18,12 +18,14 @@ from rnnbench.backends.numba.microkernel import PANEL
 from rnnbench.backends.numba.vector import I64, Emitter, Vector, emitted, size_of
 
 
-def _turn_tile(
+@emitted
+def turn_tile(
     e: Emitter, source: Any, distance: Any, rows: Any, columns: Any, out: Any, out_row: Any
 ) -> None:
-    """Up to W × W numbers: out[k, lane] = source[lane, k]; rows and columns may be fewer than W.
+    """Emit a transposition of up to W × W numbers: out[k, lane] = source[lane, k].
 
-    Lanes beyond ``rows`` are zero; no row of ``out`` beyond ``columns`` is written.
+    Rows and columns may be fewer than W. Lanes beyond ``rows`` are zero; no row of ``out`` beyond
+    ``columns`` is written.
     """
     builder, width = e.builder, e.lanes.width
     nothing, full = (I64(n) for n in (0, width))
@@ -47,24 +49,28 @@ def _turn_tile(
                 e.store_masked(vector, e.offset(out, out_row, k), mask)
 
 
-def _copy_vector(e: Emitter, source: Any, count: Any, out: Any) -> None:
-    """The first ``count`` numbers, the rest of the vector zero."""
+@emitted
+def copy_vector(e: Emitter, source: Any, count: Any, out: Any) -> None:
+    """Emit a copy of the first ``count`` numbers, the rest of the vector zero."""
     e.store(e.load_masked(source, e.first(count)), out)
 
 
-def _copy_part(e: Emitter, source: Any, count: Any, out: Any) -> None:
-    """The first ``count`` numbers of a vector; memory behind them is not touched on either side."""
+@emitted
+def copy_part(e: Emitter, source: Any, count: Any, out: Any) -> None:
+    """Emit a copy of the first ``count`` numbers of a vector; no memory behind is touched."""
     mask = e.first(count)
     e.store_masked(e.load_masked(source, mask), out, mask)
 
 
-def _add_parts(e: Emitter, one: Any, count_one: Any, two: Any, count_two: Any, out: Any) -> None:
-    """The sum of both, each with so many numbers and zeros behind them."""
+@emitted
+def add_parts(e: Emitter, one: Any, count_one: Any, two: Any, count_two: Any, out: Any) -> None:
+    """Emit the sum of both, each with so many numbers and zeros behind them."""
     e.store(e.load_masked(one, e.first(count_one)) + e.load_masked(two, e.first(count_two)), out)
 
 
-def _add_rows(e: Emitter, source: Any, rows: Any, out: Any) -> None:
-    """out ← out + the sum of ``rows`` vectors that lie one behind the other."""
+@emitted
+def add_rows(e: Emitter, source: Any, rows: Any, out: Any) -> None:
+    """Emit out ← out + the sum of ``rows`` vectors that lie one behind the other."""
     builder = e.builder
     before, loop = builder.block, builder.append_basic_block("row")
     after = builder.append_basic_block("after_rows")
@@ -82,16 +88,9 @@ def _add_rows(e: Emitter, source: Any, rows: Any, out: Any) -> None:
     e.store(e.load(out) + new, out)
 
 
-turn_tile = emitted(_turn_tile)
-add_rows = emitted(_add_rows)
-add_parts = emitted(_add_parts)
-copy_part = emitted(_copy_part)
-copy_vector = emitted(_copy_vector)
-
-
 @jit
 def pack_rows(like, source, distance, other, other_distance, index, columns, width, out):
-    """B's row k is row index[k] of ``source``, or row ~index[k] of ``other`` where that is < 0.
+    """Pack B: its row k is row index[k] of ``source``, or row ~index[k] of ``other`` if it is < 0.
 
     columns, distance   of B, and numbers from a row of ``source`` to the next
     """

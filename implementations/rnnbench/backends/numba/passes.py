@@ -1,15 +1,14 @@
 """A whole pass of one layer in one direction as one compiled call, packing included.
 
-Arguments as in `layers`; b_ih is 0 for a layer without biases, w_hr for one without projection.
+Arguments as in `layers`, each record as an array of one (`records.as_record`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from rnnbench.backends.numba import gemm, layers
+from rnnbench.backends.numba import gemm, layers, ordering
 from rnnbench.backends.numba.compiling import inlined, jit
-from rnnbench.backends.numba.gate_order import pack_biases, pack_transposed, unpack_bias
 from rnnbench.backends.numba.gemm import multiply_panels
 from rnnbench.backends.numba.microkernel import SAME
 from rnnbench.backends.numba.packing import copy_part, pack_rows
@@ -18,7 +17,7 @@ from rnnbench.backends.numba.vector import size_of
 
 @inlined
 def _copy_last(like, steps, t, source, source_row, out, n, width):
-    """Of those sequences that end with step t of the loop, the row of ``source`` to ``out``."""
+    """Copy to ``out`` the row of ``source`` of each sequence that ends with step t of the loop."""
     size, start, b = size_of(like), steps[t, 0], steps[t, 1]
     going_on = min(b, steps[t + 1, 1]) if t + 1 < len(steps) else 0
     for i in range(going_on, b):
@@ -28,112 +27,96 @@ def _copy_last(like, steps, t, source, source_row, out, n, width):
 
 
 @jit
-def forward(
-    like, steps, chunk, keep_gates, keep_c, cell, I, H, S, width, input_gates, hidden_gates,
-    x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, to_ih, to_hh, to_hr, bias, bias_u, zeros,
-    gates, c, m, p, y, y_row, h_n, c_n, share,
-):  # fmt: skip
-    """Output and final state.
-
-    to_ih, to_hh, to_hr, bias, bias_u   room for the packed weights
-    share                               low, high, team, who and members of `layers`: as one array,
-                                        since each number takes time to hand over
-    """
-    low, high, team, who, members = share[0], share[1], share[2], share[3], share[4]
-    size, slot = size_of(like), layers.slot_of(H, width)
-    pack_transposed(like, w_ih, I, input_gates, H, width, low, high, to_ih)
-    pack_transposed(like, w_hh, S, hidden_gates, H, width, low, high, to_hh)
-    if w_hr:
-        gate = input_gates[:1]  # the gate 0 of an LSTM
-        pack_transposed(like, w_hr, H, gate, S, width, SAME, layers.slot_of(S, width), to_hr)
-    if b_ih:
-        pack_biases(
-            like, width, H, cell == layers.GRU, input_gates, b_ih, b_hh, low, high, bias, bias_u
-        )
-    else:
-        bias = bias_u = zeros
-    layers.forward(
-        like, steps, chunk, keep_gates, keep_c, cell, I, H, S, width, x, h0, c0, to_ih, to_hh,
-        to_hr, bias, bias_u, gates, c, m, p, zeros, y, y_row, low, high, team, who, members,
-    )  # fmt: skip
-    if who > 0:
+def forward(like, steps, sizes, scratch, addresses, shares, room):
+    """Compute output and final state; ``room`` is the memory that ``scratch`` divides."""
+    z, t, a, share = sizes[0], scratch[0], addresses[0], shares[0]
+    size, H, S, low, high = size_of(like), z.H, z.S, share.low, share.high
+    to_hh, to_hr = room + t.to_hh, room + t.to_hr
+    ordering.pack_transposed(
+        like, a.w_ih, z.I, z.gates, z.first_gate, H, z.width, low, high, room + t.to_ih
+    )
+    ordering.pack_transposed(like, a.w_hh, S, z.gates, SAME, H, z.width, low, high, to_hh)
+    if a.w_hr:
+        one = np.int64(1)  # a literal would be compiled once more
+        ordering.pack_transposed(like, a.w_hr, H, one, SAME, S, z.width, SAME, z.s_slot, to_hr)
+    if a.b_ih:
+        ordering.pack_biases(like, z, a.b_ih, a.b_hh, low, high, room + t.bias, room + t.bias_u)
+    layers.forward(like, steps, z, a, t, share, room)
+    if share.who > 0:
         return
-    for t in range(len(steps)):
-        _copy_last(like, steps, t, y, y_row, h_n, S, width)
-        if c0 and keep_c:
-            _copy_last(like, steps, t, c, layers.apart(slot, size), c_n, H, width)
-    if c0 and not keep_c:
-        B = max(steps[0, 1], steps[len(steps) - 1, 1])
-        c_row = layers.apart(slot, size)
-        for i in range(B):
-            for j in range(0, H, width):
-                copy_part(like, c + (i * c_row + j) * size, H - j, c_n + (i * H + j) * size)
+    h_n, c_n = a.h_n + share.sequence * S * size, a.c_n + share.sequence * H * size
+    for step in range(len(steps)):
+        _copy_last(like, steps, step, a.y, a.y_row, h_n, S, z.width)
+        if a.c0 and a.c:
+            _copy_last(like, steps, step, a.c, z.c_row, c_n, H, z.width)
+    if a.c0 and not a.c:
+        for i in range(max(steps[0, 1], steps[len(steps) - 1, 1])):
+            for j in range(0, H, z.width):
+                at = room + t.c + (i * z.c_row + j) * size
+                copy_part(like, at, H - j, c_n + (i * H + j) * size)
 
 
 @jit
-def backward_steps(
-    like, steps, cell, H, S, width, hidden_rows, h0, c0, w_hh, w_hr, to_hh, to_hr, zeros, gates, c,
-    y, y_row, dy, dy_row, dh, dc, delta, dm, dh_all, share,
-):  # fmt: skip
-    """The time loop: δ of all rows of ``steps``, and the initial state's gradients in dh and dc.
+def backward_steps(like, steps, sizes, hidden_rows, addresses, shares, room):
+    """Run the time loop: δ of all rows of ``steps``, and the initial state's gradients.
 
-    to_hh, to_hr   room for the packed weights
-    zeros          a row of zeros as long as any of the arrays' rows
-    share          as in `forward`
+    hidden_rows   the row of W_hh for each column of δ
+    room          for the packed weights
     """
-    low, high, team, who, members = share[0], share[1], share[2], share[3], share[4]
-    size = size_of(like)
-    if team:
-        to_hh += low * len(hidden_rows) * size
-        own = min(high, S) - low
-        pack_rows(like, w_hh + low * size, S, zeros, SAME, hidden_rows, own, width, to_hh)
+    z, a, share = sizes[0], addresses[0], shares[0]
+    size, S, zeros = size_of(like), z.S, z.zeros
+    to_hr = room + len(hidden_rows) * z.s_slot * size
+    if share.team:
+        low, to_hh = share.low, room + share.low * len(hidden_rows) * size
+        own = min(share.high, S) - low
+        pack_rows(like, a.w_hh + low * size, S, zeros, SAME, hidden_rows, own, z.width, to_hh)
     else:
-        pack_rows(like, w_hh, S, zeros, SAME, hidden_rows, S, width, to_hh)
-    if w_hr:
-        pack_rows(like, w_hr, H, zeros, SAME, np.arange(S), H, width, to_hr)
-    layers.backward(
-        like, steps, cell, H, S, width, h0, c0, to_hh, to_hr, gates, c, y, y_row, dy, dy_row,
-        dh, dc, dm, dh_all, delta, zeros, low, high, team, who, members,
-    )  # fmt: skip
+        pack_rows(like, a.w_hh, S, zeros, SAME, hidden_rows, S, z.width, room)
+    if a.w_hr:
+        pack_rows(like, a.w_hr, z.H, zeros, SAME, np.arange(S), z.H, z.width, to_hr)
+    layers.backward(like, steps, z, a, share, room, to_hr)
 
 
 @jit
 def backward_products(
-    like, before, cell, I, H, S, width, input_rows, input_columns, hidden_columns, x, h0, w_ih,
-    to_ih, zeros, y, y_row, delta, packed, sums, dx, dw_ih, dw_hh, first, last, low, high,
+    like, before, sizes, input_rows, input_columns, hidden_columns, addresses, shares, room
 ):  # fmt: skip
-    """dx of the rows from first to last, and the share of δ's columns from low to high in the rest.
+    """Compute a share of dx, dW_ih and dW_hh from δ.
 
-    Rows of dx (0 if it is not asked for), dw_ih and dw_hh are whole vectors; see
-    `products.weight_gradients`.
+    before          the row of y that holds h_{t−1} of each row, or ~i for row i of h0
+    input_rows      the row of W_ih for each column of δ
+    input_columns   where torch's gates begin in δ for x's weights; hidden_columns, for h's
+    shares          `records.Products`
+    room            for W_ih packed, and for one block of rows of δ, x and h
     """
-    size, slot = size_of(like), layers.slot_of(H, width)
-    s_slot, x_slot = layers.slot_of(S, width), layers.slot_of(I, width)
-    row = layers.row_of(cell, slot, size)
-    if dx:
-        pack_rows(like, w_ih, I, zeros, SAME, input_rows, I, width, to_ih)
-        at_once = max(1, gemm.ROWS_BYTES // (row * size))
-        for n in range(first, last, at_once):
+    z, a, share = sizes[0], addresses[0], shares[0]
+    size, width = size_of(like), z.width
+    packed = room + len(input_rows) * z.x_slot * size
+    if a.dx:
+        pack_rows(like, a.w_ih, z.I, z.zeros, SAME, input_rows, z.I, width, room)
+        at_once = max(1, gemm.ROWS_BYTES // (z.row * size))
+        for n in range(share.first, share.last, at_once):
             multiply_panels(
-                like, min(at_once, last - n), x_slot // width, width, delta + n * row * size, row,
-                to_ih, zeros, SAME, dx + n * x_slot * size, x_slot, len(input_rows), SAME,
+                like, min(at_once, share.last - n), z.x_slot // width, width,
+                a.delta + n * z.row * size, z.row, room, z.zeros, SAME,
+                a.dx + n * z.x_slot * size, z.x_slot, len(input_rows), SAME,
             )  # fmt: skip
     gemm.weight_gradients(
-        like, delta, row, H, width, before, input_columns, hidden_columns, x, I, y, y_row, h0, S,
-        packed, dw_ih, x_slot, dw_hh, s_slot, sums, zeros, low, high,
-    )  # fmt: skip
+        like, z, a, before, input_columns, hidden_columns, share.low, share.high, packed
+    )
 
 
 @jit
-def bias_gradients(like, H, width, input_columns, hidden_columns, sums, db_ih, db_hh):
-    """From δ's sums."""
-    unpack_bias(like, sums, input_columns, H, width, db_ih)
-    unpack_bias(like, sums, hidden_columns, H, width, db_hh)
+def bias_gradients(like, sizes, input_columns, hidden_columns, addresses):
+    """Compute db_ih and db_hh from δ's sums."""
+    z, a = sizes[0], addresses[0]
+    ordering.unpack_bias(like, a.sums, input_columns, z.H, z.width, a.db_ih)
+    ordering.unpack_bias(like, a.sums, hidden_columns, z.H, z.width, a.db_hh)
 
 
 @jit
-def projection_gradient(like, N, H, S, width, gates, c, dh_all, m, packed, dw_hr, zeros):
-    """Gradient of W_hr, with rows of whole vectors; m (N, slot) is room for o ⊙ tanh c."""
-    slot, s_slot = layers.slot_of(H, width), layers.slot_of(S, width)
-    layers.hidden_rows(like, N, slot, width, gates, c, m)
-    gemm.projection_gradient(like, dh_all, s_slot, S, N, width, m, slot, packed, dw_hr, zeros)
+def projection_gradient(like, sizes, addresses, room):
+    """Compute dW_hr; ``m`` (N, slot) is for o ⊙ tanh c, ``room`` for one block of rows."""
+    z, a = sizes[0], addresses[0]
+    layers.hidden_rows(like, a.N, z, a.gates, a.c, a.m)
+    gemm.projection_gradient(like, z, a, room)

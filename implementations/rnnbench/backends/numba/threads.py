@@ -1,10 +1,10 @@
 """Several threads at one pass: on parts that share nothing (directions, rows of the batch), or as a
-team that shares each step of a recurrence by its units (`plan.team_size` says which).
+team that shares each step of a recurrence by its units (see `plan.run_shared`).
 
-As many as torch has been told to use (`torch.set_num_threads`), which is one in the workers of a
-DataLoader. The kernels let go of Python's lock, so plain threads do: torch's own (`openmp`), and in
-a forked process, which has none of those, a pool of ours that is made anew in every process that
-comes to need it. Handing over a part costs some 60 µs, so there is one thread below `WORTH_IT`.
+Their number is torch's (`torch.set_num_threads`), which is one in the workers of a DataLoader. The
+kernels release Python's lock, so plain threads suffice: those of torch's pool (`openmp`), or, in a
+forked process, which has none of those, of a pool of this process. Handing over a part costs some
+60 µs, so that work below `WORTH_IT` stays on one thread.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _here = threading.local()
 
 
 class TooFewThreadsError(Exception):
-    """They could not all run at the same time."""
+    """A team's threads could not all run at the same time."""
 
 
 def available() -> int:
-    """Threads that a pass may use; one for what is itself a part."""
+    """Return how many threads a pass may use; one for what is itself a part."""
     return 1 if getattr(_here, "is_part", False) else torch.get_num_threads()
 
 
 def processors() -> int:
-    """How many threads can run at the same moment, all of them in the pool."""
+    """Return how many threads can run at the same moment, all of them in the pool."""
     if hasattr(os, "sched_getaffinity"):
         return min(WORKERS, len(os.sched_getaffinity(0)))
     return WORKERS
@@ -55,27 +55,27 @@ def processors() -> int:
 
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
-    """This process's threads: those of the parent do not exist after a fork."""
+    """Return this process's threads: those of the parent do not exist after a fork."""
     return ThreadPoolExecutor(WORKERS, thread_name_prefix="rnnbench-numba")
 
 
 _one_team: dict[int, threading.Lock] = {}
-"""Process → what its team holds: of two that begin at once, each could have all the threads that
-the other waits for."""
+"""Process → the lock that its team holds: of two teams that begin at once, each could have all the
+threads that the other waits for."""
 
 
 def team(size: int, member: Callable[[int, int], None]) -> bool:
-    """``member(who, counters)`` of each of them at the same time; see `meeting`.
+    """Call ``member(who, counters)`` of each of them at the same time; see `barrier`.
 
-    Whether it was done: not while another team is at work, nor without threads for all. ``size``
-    must not be above `processors`.
+    Returns whether it was done: not while another team is at work, nor without threads for all.
+    ``size`` must not be above `processors`.
     """
     lock = _one_team.setdefault(os.getpid(), threading.Lock())
     if not lock.acquire(blocking=False):
         return False
     try:
         counters = barrier.counters(size)
-        failed = barrier.failing(counters)
+        failed = barrier.abort_callback(counters)
 
         def begin(who: int) -> None:
             try:
@@ -95,7 +95,7 @@ def team(size: int, member: Callable[[int, int], None]) -> bool:
 def run(
     parts: Sequence[Callable[[], Result]], failed: Callable[[], None] | None = None
 ) -> list[Result]:
-    """Results of all parts, the first of which runs in the calling thread.
+    """Return the results of all parts, the first of which runs in the calling thread.
 
     Given ``failed``, all run at the same time, or none: then TooFewThreadsError is raised. It is
     called, before the others are waited for, if one could not begin.
@@ -109,7 +109,7 @@ def run(
 
 
 def run_as_here(parts: Sequence[Callable[[], Result]]) -> list[Result]:
-    """`run`, under this thread's inference mode and without gradients; one thread for each part."""
+    """Do as `run`, in this thread's inference mode and without gradients; a thread for a part."""
     inference = torch.is_inference_mode_enabled()
 
     def as_part(part: Callable[[], Result]) -> Result:
@@ -125,7 +125,7 @@ def run_as_here(parts: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 class _Start:
-    """Whether a team begins: its first member says so, unless another has waited for too long."""
+    """The start of a team: its first member decides on it, or one that has waited for too long."""
 
     def __init__(self) -> None:
         self._decided = threading.Event()
@@ -144,8 +144,11 @@ class _Start:
 def _on_openmp(
     parts: Sequence[Callable[[], Result]], failed: Callable[[], None] | None
 ) -> list[Result]:
-    """Ctrl-C may come in the calling thread's function before it can be caught there; OpenMP would
-    then wait for the others, and they for it."""
+    """Run the parts on OpenMP's threads.
+
+    Ctrl-C may come in the calling thread's function before it can be caught there; OpenMP would
+    then wait for the others, and they for it.
+    """
     results: dict[int, Result] = {}
     errors: dict[int, BaseException] = {}
     begun: list[int] = []
@@ -191,8 +194,9 @@ def _on_pool(
 
 
 def _wait_for_all(others: Sequence[Future[Result]]) -> None:
-    """What they work on must outlive them, whatever became of the first and however often Ctrl-C
-    is pressed.
+    """Wait, whatever became of the first and however often Ctrl-C is pressed.
+
+    What they work on must outlive them.
     """
     interrupt: BaseException | None = None
     while True:
@@ -206,5 +210,5 @@ def _wait_for_all(others: Sequence[Future[Result]]) -> None:
 
 
 def ranges(n: int, parts: int) -> list[tuple[int, int]]:
-    """[0, n) in so many parts of sizes as equal as can be."""
+    """Cut [0, n) into so many parts of sizes as equal as can be."""
     return [(n * k // parts, n * (k + 1) // parts) for k in range(parts)]

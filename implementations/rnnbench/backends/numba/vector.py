@@ -20,11 +20,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 
-from rnnbench.backends.numba.compiling import dtype_of
+from rnnbench.backends.numba.compiling import declared, intrinsic_of
+from rnnbench.backends.numba_private import target_features
 
 I64 = ir.IntType(64)
 I32 = ir.IntType(32)
@@ -33,18 +31,22 @@ I1 = ir.IntType(1)
 
 @dataclass(frozen=True)
 class Processor:
-    """What the blocking follows: bytes of a vector register, and their number; and whether there
-    is an approximate reciprocal of 14 bits, in both dtypes."""
+    """The processor's vectors: bytes of a register, and the number of registers.
+
+    reciprocals   whether there is an approximate reciprocal of 14 bits, in both dtypes
+    fused         whether a multiply-add that rounds once is an instruction
+    """
 
     name: str
     vector_bytes: int
     registers: int
     reciprocals: bool = False
+    fused: bool = False
 
 
 PROCESSORS = (
-    ("avx512f", Processor("AVX-512", 64, 32, reciprocals=True)),
-    ("avx2", Processor("AVX2", 32, 16)),
+    ("avx512f", Processor("AVX-512", 64, 32, reciprocals=True, fused=True)),
+    ("avx2", Processor("AVX2", 32, 16, fused=True)),
     ("", Processor("128-bit vectors", 16, 16)),
 )
 """Feature that Numba compiles for → the processor; the first that is there is taken."""
@@ -52,8 +54,8 @@ PROCESSORS = (
 
 @cache
 def processor() -> Processor:
-    """What Numba compiles for: the host, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say."""
-    features = cpu_target.target_context.codegen()._tm_features.split(",")
+    """Return what Numba compiles for: the host, or what its environment variables say."""
+    features = target_features()
     return next(found for feature, found in PROCESSORS if not feature or f"+{feature}" in features)
 
 
@@ -66,7 +68,7 @@ class Lanes:
 
     @classmethod
     def of(cls, dtype: str) -> Lanes:
-        """float32 or float64 on this processor."""
+        """Return the lanes of float32 or float64 on this processor."""
         return cls(dtype, processor().vector_bytes // np.dtype(dtype).itemsize)
 
     @property
@@ -87,6 +89,11 @@ class Lanes:
         return ir.VectorType(self.scalar, self.width)
 
     @property
+    def suffix(self) -> str:
+        """The vector type in the name of an LLVM intrinsic."""
+        return f"v{self.width}f{8 * self.size}"
+
+    @property
     def integers(self) -> Any:
         """Vector of integers as wide as the numbers."""
         return ir.VectorType(ir.IntType(8 * self.size), self.width)
@@ -100,7 +107,7 @@ class Emitter:
         self.lanes = lanes
 
     def constant(self, value: float) -> Vector:
-        """``value`` in every lane, rounded to the dtype."""
+        """Return ``value`` in every lane, rounded to the dtype."""
         rounded = float(np.dtype(self.lanes.dtype).type(value))
         return Vector(self, ir.Constant(self.lanes.vector, [rounded] * self.lanes.width))
 
@@ -116,63 +123,57 @@ class Emitter:
     def prefetch(self, address: Any) -> None:
         """Ask for the cache line at ``address``, which need not exist, in the second level."""
         byte = ir.IntType(8).as_pointer()
-        function = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]),
-            "llvm.prefetch.p0",
-        )
+        kinds = [byte, I32, I32, I32]
+        function = declared(self.builder, "llvm.prefetch.p0", ir.VoidType(), kinds)
         to_read, second_level, data = (ir.Constant(I32, n) for n in (0, 2, 1))
         pointer = self.builder.inttoptr(address, byte)
         self.builder.call(function, [pointer, to_read, second_level, data])
 
     def broadcast(self, address: Any) -> Vector:
-        """The one number at ``address`` in every lane."""
+        """Load the one number at ``address`` into every lane."""
         number = self.builder.load(self._pointer(address, self.lanes.scalar))
-        nothing = ir.Constant(self.lanes.vector, ir.Undefined)
-        one = self.builder.insert_element(nothing, number, ir.Constant(I32, 0))
-        zeros = ir.Constant(ir.VectorType(I32, self.lanes.width), [0] * self.lanes.width)
-        return Vector(self, self.builder.shuffle_vector(one, nothing, zeros))
+        return Vector(self, self._splat(number, self.lanes.vector))
 
     def first(self, count: Any) -> Any:
-        """Mask of the first ``count`` lanes; all of them if it is the width or more."""
-        width = self.lanes.width
-        nothing = ir.Constant(ir.VectorType(I32, width), ir.Undefined)
-        narrow = self.builder.trunc(count, I32)
-        one = self.builder.insert_element(nothing, narrow, ir.Constant(I32, 0))
-        zeros = ir.Constant(ir.VectorType(I32, width), [0] * width)
-        counts = self.builder.shuffle_vector(one, nothing, zeros)
-        numbers = ir.Constant(ir.VectorType(I32, width), list(range(width)))
+        """Return a mask of the first ``count`` lanes; of all if it is the width or more."""
+        kind = ir.VectorType(I32, self.lanes.width)
+        counts = self._splat(self.builder.trunc(count, I32), kind)
+        numbers = ir.Constant(kind, list(range(self.lanes.width)))
         return self.builder.icmp_signed("<", numbers, counts)
 
+    def _splat(self, value: Any, kind: Any) -> Any:
+        """Return a vector of that kind with the value in every lane."""
+        nothing = ir.Constant(kind, ir.Undefined)
+        one = self.builder.insert_element(nothing, value, ir.Constant(I32, 0))
+        zeros = ir.Constant(ir.VectorType(I32, self.lanes.width), [0] * self.lanes.width)
+        return self.builder.shuffle_vector(one, nothing, zeros)
+
     def load_masked(self, address: Any, mask: Any) -> Vector:
-        """Lanes under the mask; the others are zero, and their memory is not touched."""
+        """Load the lanes under the mask; the others are zero, and their memory is not touched."""
         vector, width = self.lanes.vector, self.lanes.width
-        function = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(vector, [vector.as_pointer(), I32, ir.VectorType(I1, width), vector]),
-            f"llvm.masked.load.v{width}f{8 * self.lanes.size}.p0",
-        )
+        kinds = [vector.as_pointer(), I32, ir.VectorType(I1, width), vector]
+        name = f"llvm.masked.load.{self.lanes.suffix}.p0"
+        function = declared(self.builder, name, vector, kinds)
         zero = ir.Constant(vector, [0.0] * width)
         align = ir.Constant(I32, self.lanes.size)
         arguments = [self._pointer(address, vector), align, mask, zero]
         return Vector(self, self.builder.call(function, arguments))
 
     def store_masked(self, vector: Vector, address: Any, mask: Any) -> None:
-        """The lanes under the mask; the memory of the others is not touched."""
+        """Store the lanes under the mask; the memory of the others is not touched."""
         kind, width = self.lanes.vector, self.lanes.width
-        function = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(
-                ir.VoidType(), [kind, kind.as_pointer(), I32, ir.VectorType(I1, width)]
-            ),
-            f"llvm.masked.store.v{width}f{8 * self.lanes.size}.p0",
-        )
+        kinds = [kind, kind.as_pointer(), I32, ir.VectorType(I1, width)]
+        name = f"llvm.masked.store.{self.lanes.suffix}.p0"
+        function = declared(self.builder, name, ir.VoidType(), kinds)
         align = ir.Constant(I32, self.lanes.size)
         self.builder.call(function, [vector.value, self._pointer(address, kind), align, mask])
 
     def store_first(self, vector: Vector, address: Any, count: Any) -> None:
-        """The first ``count`` lanes; without a mask if that is all of them, since what was stored
-        under one cannot be read again before it has reached the cache."""
+        """Store the first ``count`` lanes.
+
+        Without a mask if that is all of them: what was stored under one cannot be read again before
+        it has reached the cache.
+        """
         whole = self.builder.icmp_signed(">=", count, ir.Constant(I64, self.lanes.width))
         with self.builder.if_else(whole, likely=True) as (without_mask, with_mask):
             with without_mask:
@@ -181,7 +182,7 @@ class Emitter:
                 self.store_masked(vector, address, self.first(count))
 
     def offset(self, address: Any, elements: Any, times: Any = 1) -> Any:
-        """``address`` + ``elements`` · ``times`` numbers; each an int or an emitted integer."""
+        """Return ``address`` + ``elements`` · ``times`` numbers, ints or emitted integers."""
         if isinstance(elements, int) and isinstance(times, int):
             return self.builder.add(address, ir.Constant(I64, elements * times * self.lanes.size))
         distance = self._integer(elements)
@@ -191,39 +192,31 @@ class Emitter:
         return self.builder.add(address, distance)
 
     def opaque(self, integer: Any) -> Any:
-        """The integer, of which LLVM does not know how it came about: sums with it are not made
-        before a loop and kept on the stack."""
+        """Return the integer without LLVM knowing how it came about.
+
+        Sums with it are then not made before a loop and kept on the stack.
+        """
         kind = ir.FunctionType(I64, [I64])
         return self.builder.asm(kind, "", "=r,0", [integer], side_effect=False)
 
     def call(self, name: str, *vectors: Vector) -> Vector:
-        """LLVM's intrinsic function ``name`` on vectors."""
+        """Call LLVM's intrinsic function ``name`` on vectors."""
         kind = self.lanes.vector
-        function = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(kind, [kind] * len(vectors)),
-            f"llvm.{name}.v{self.lanes.width}f{8 * self.lanes.size}",
-        )
+        name = f"llvm.{name}.{self.lanes.suffix}"
+        function = declared(self.builder, name, kind, [kind] * len(vectors))
         return Vector(self, self.builder.call(function, [v.value for v in vectors]))
 
     def reciprocal(self, vector: Vector) -> Vector:
-        """1 / vector but for 2^−14 of it, where the processor has that."""
-        kind, width, letter = (
-            self.lanes.vector,
-            self.lanes.width,
-            "s" if self.lanes.size == 4 else "d",
-        )
-        lanes = ir.IntType(width)
-        function = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(kind, [kind, kind, lanes]),
-            f"llvm.x86.avx512.rcp14.p{letter}.512",
-        )
+        """Return the approximate reciprocal, relative error 2⁻¹⁴; see `Processor.reciprocals`."""
+        kind, width = self.lanes.vector, self.lanes.width
+        lanes, letter = ir.IntType(width), "s" if self.lanes.size == 4 else "d"
+        name = f"llvm.x86.avx512.rcp14.p{letter}.512"
+        function = declared(self.builder, name, kind, [kind, kind, lanes])
         every = ir.Constant(lanes, (1 << width) - 1)
         return Vector(self, self.builder.call(function, [vector.value, vector.value, every]))
 
     def transpose(self, rows: list[Vector]) -> list[Vector]:
-        """The square of ``width`` vectors on its other side, in log₂ width rounds of shuffles.
+        """Transpose the square of ``width`` vectors, in log₂ width rounds of shuffles.
 
         A round exchanges the blocks of side ``half`` that lie off the diagonal.
         """
@@ -244,7 +237,7 @@ class Emitter:
         return rows
 
     def _shuffle(self, one: Vector, two: Vector, lanes: list[int]) -> Vector:
-        """Lanes of ``one`` (from 0) and ``two`` (from the width), in that order."""
+        """Return lanes of ``one`` (from 0) and ``two`` (from the width), in that order."""
         mask = ir.Constant(ir.VectorType(I32, self.lanes.width), lanes)
         return Vector(self, self.builder.shuffle_vector(one.value, two.value, mask))
 
@@ -285,7 +278,7 @@ class Vector:
         return Vector(self.emitter, self.emitter.builder.fneg(self.value))
 
     def over(self, divisor: Vector) -> Vector:
-        """self / divisor, where that and 1 / divisor are zero or normal numbers.
+        """Return self / divisor, where that and 1 / divisor are zero or normal numbers.
 
         A division of sixteen numbers keeps the divider busy for sixteen cycles, most of an
         activation's time. So, where d is known to 2^−14 as r, with a Newton step more in float64,
@@ -303,26 +296,34 @@ class Vector:
         return (-divisor).fma(q, self).fma(r, q)
 
     def fma(self, factor: Any, addend: Any) -> Vector:
-        """self · factor + addend, rounded once."""
+        """Return self · factor + addend, rounded once where an instruction does so.
+
+        Elsewhere libm's function would be called for every lane: an LSTM of (B, H) = (32, 256)
+        took ten times as long.
+        """
+        if not processor().fused:
+            return self._do(
+                "fadd", self._do("fmul", self, self._other(factor)), self._other(addend)
+            )
         return self.emitter.call("fma", self, self._other(factor), self._other(addend))
 
     def where(self, relation: str, bound: Any, other: Any) -> Vector:
-        """``other`` in those lanes in which ``self relation bound`` holds; NaN stays itself."""
+        """Return ``other`` in the lanes where ``self relation bound`` holds; NaN stays itself."""
         return self.where_of(self, relation, bound, other)
 
     def where_of(self, tested: Vector, relation: str, bound: Any, other: Any) -> Vector:
-        """``other`` in those lanes in which ``tested relation bound`` holds, else itself."""
+        """Return ``other`` in the lanes in which ``tested relation bound`` holds, else itself."""
         builder = self.emitter.builder
         holds = builder.fcmp_ordered(relation, tested.value, self._other(bound).value)
         chosen = builder.select(holds, self._other(other).value, self.value)
         return Vector(self.emitter, chosen)
 
     def clamp(self, low: float, high: float) -> Vector:
-        """NaN stays itself."""
+        """Limit the value to the range from low to high; NaN stays itself."""
         return self.where(">", high, high).where("<", low, low)
 
     def power_of_two(self, factor: float) -> tuple[Vector, Vector]:
-        """k, the whole number nearest to self · factor, and 2^k where that is a normal number.
+        """Return k, the whole number nearest to self · factor, and 2^k if that is a normal number.
 
         Added to a number so large that there are no fractions, k stands in the sum's last digits;
         and with the exponent's bias in that number, too, it needs but be shifted to its place.
@@ -336,20 +337,16 @@ class Vector:
         return total - large, Vector(self.emitter, builder.bitcast(shifted, lanes.vector))
 
 
-def _size_of(typing: Any, like: Any) -> Any:
-    """Bytes of one number; see `emitted`."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.get_constant(types.intp, dtype_of(like).bitwidth // 8)
-
-    return types.intp(like), code
+def _size_of(builder: Any, dtype: Any) -> Any:
+    return I64(dtype.bitwidth // 8)
 
 
-size_of: Any = intrinsic(_size_of)
+size_of = intrinsic_of("size_of", ["like"], _size_of, returns=types.intp)
+"""Bytes of one number of ``like``; see `emitted`."""
 
 
 def emitted(emit: Callable[..., None]) -> Any:
-    """An intrinsic for compiled code, of the instructions that ``emit`` writes.
+    """Return an intrinsic for compiled code, of the instructions that ``emit`` writes.
 
     ``emit(emitter, *integers)`` is called as ``intrinsic(like, *integers)``, where ``like``, a
     number or an array, says the dtype of the vectors and nothing else. Kernels that call one
@@ -357,18 +354,8 @@ def emitted(emit: Callable[..., None]) -> Any:
     a third of a small RNN's time.
     """
 
-    def typed(typing: Any, like: Any, *integers: Any) -> Any:
-        lanes = Lanes.of(str(dtype_of(like)))
+    def write(builder: Any, dtype: Any, *integers: Any) -> None:
+        emit(Emitter(builder, Lanes.of(str(dtype))), *integers)
 
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            emit(Emitter(builder, lanes), *arguments[1:])
-            return context.get_dummy_value()
-
-        return types.void(like, *[types.intp] * len(integers)), code
-
-    # Numba reads the parameters' names off the signature.
-    first = inspect.Parameter("like", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    own = list(inspect.signature(emit).parameters.values())
-    typed.__signature__ = inspect.Signature([own[0], first, *own[1:]])  # type: ignore[attr-defined]
-    typed.__name__ = emit.__name__
-    return intrinsic(typed)
+    _, *own = inspect.signature(emit).parameters
+    return intrinsic_of(emit.__name__, ["like", *own], write)

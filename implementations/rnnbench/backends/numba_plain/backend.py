@@ -22,11 +22,14 @@ from torch import Tensor
 from rnnbench.backends.numba_base import Jitted
 from rnnbench.backends.numba_plain import kernels
 from rnnbench.bptt.recurrence import (
+    BackwardInputs,
     LayerGradients,
+    LayerPass,
     LayerResult,
     LayerWeights,
     Layout,
     Recurrence,
+    gradients_of_rows,
     sum_of_outer,
 )
 from rnnbench.spec import Spec
@@ -41,7 +44,7 @@ KERNELS: dict[str, tuple[Any, Any]] = {
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's memory, or a copy where it is not contiguous: kernels know one layout only."""
+    """Return the tensor's memory; a copy if it is not contiguous: kernels know one layout only."""
     array: NDArray[Any] = tensor.detach().contiguous().numpy()
     return array
 
@@ -51,19 +54,19 @@ def _arrays(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """A contiguous copy for a kernel to write on."""
+    """Return a contiguous copy for a kernel to write on."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _steps(layout: Layout, *, reverse: bool) -> NDArray[np.int64]:
-    """First row and number of rows of each step, (T, 2), first to last step or last to first."""
+    """Return each step's first row and number of rows, (T, 2), first to last or last to first."""
     sizes = np.array(layout.batch_sizes, dtype=np.int64)
     steps = np.stack([np.cumsum(sizes) - sizes, sizes], axis=1)
     return np.ascontiguousarray(steps[::-1]) if reverse else steps
 
 
 def _input_projection(spec: Spec, x: Tensor, weights: LayerWeights) -> Tensor:
-    """x W_ihᵀ (N, G·H) with every bias that may be added this early: not the GRU's b_hn."""
+    """Return x W_ihᵀ (N, G·H) with every bias that may be added this early: not the GRU's b_hn."""
     if weights.bias_ih is None or weights.bias_hh is None:
         return x @ weights.ih.T
     early = 2 * spec.hidden_size if spec.cell == "gru" else len(weights.bias_ih)
@@ -73,14 +76,14 @@ def _input_projection(spec: Spec, x: Tensor, weights: LayerWeights) -> Tensor:
 
 
 def _bias_n(spec: Spec, weights: LayerWeights) -> Tensor:
-    """The GRU's b_hn (H,)."""
+    """Return the GRU's b_hn (H,)."""
     if weights.bias_hh is None:
         return weights.hh.new_zeros(spec.hidden_size)
     return weights.bias_hh[2 * spec.hidden_size :]
 
 
 def _projection(spec: Spec, weights: LayerWeights) -> Tensor:
-    """W_hr (P, H), without rows where there is none."""
+    """Return W_hr (P, H), without rows where there is none."""
     return weights.hh.new_empty(0, spec.hidden_size) if weights.hr is None else weights.hr
 
 
@@ -88,17 +91,9 @@ class PlainRecurrence(Recurrence):
     """One layer in one direction: products in torch around a compiled time loop."""
 
     def forward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor | None,
-        weights: LayerWeights,
-        *,
-        reverse: bool,
-        keep: bool,
+        self, layer: LayerPass, h0: Tensor, c0: Tensor | None, *, keep: bool
     ) -> LayerResult:
+        spec, layout, x, weights, reverse = layer
         kernel, _ = KERNELS[spec.cell]
         gates = _input_projection(spec, x, weights)
         h, c = _own(h0), None if c0 is None else _own(c0)
@@ -120,26 +115,14 @@ class PlainRecurrence(Recurrence):
             kernel(*loop, spec.cell == "rnn_relu", *_arrays(weights.hh.T, gates, h, y, h_before))
         return LayerResult(y, h, c, (h_before, gates, *kept) if keep else ())
 
-    def backward(
-        self,
-        spec: Spec,
-        layout: Layout,
-        x: Tensor,
-        weights: LayerWeights,
-        saved: tuple[Tensor, ...],
-        dy: Tensor,
-        dh_n: Tensor,
-        dc_n: Tensor | None,
-        *,
-        reverse: bool,
-        needs_dx: bool,
-        spent: bool = False,
-    ) -> LayerGradients:
+    def backward(self, layer: LayerPass, given: BackwardInputs) -> LayerGradients:
+        spec, layout, x, weights, reverse = layer
         _, kernel = KERNELS[spec.cell]
+        saved, dy, dh_n, dc_n, needs_dx, _ = given
         h_before, gates, *kept = saved
         dh, dc = _own(dh_n), None if dc_n is None else _own(dc_n)
         alpha = torch.empty_like(gates)
-        mu, dw_hr = alpha, None
+        mu, d_hr = alpha, None
         steps = _steps(layout, reverse=not reverse)
         if dc is not None:
             dh_all = x.new_empty(layout.N if spec.proj_size else 0, spec.state_size)
@@ -147,24 +130,13 @@ class PlainRecurrence(Recurrence):
             kernel(steps, *constants, *_arrays(gates, *kept, dy, dh, dc, alpha, dh_all))
             if weights.hr is not None:
                 o, tanh_c = gates[:, -spec.hidden_size :], kept[1]
-                dw_hr = sum_of_outer(dh_all, o * tanh_c)
+                d_hr = sum_of_outer(dh_all, o * tanh_c)
         elif spec.cell == "gru":
             mu = torch.empty_like(alpha)
             kernel(steps, *_arrays(weights.hh, gates, h_before, *kept, dy, dh, alpha, mu))
         else:
             kernel(steps, spec.cell == "rnn_relu", *_arrays(weights.hh, gates, dy, dh, alpha))
-        return LayerGradients(
-            dx=alpha @ weights.ih if needs_dx else None,
-            dh0=dh,
-            dc0=dc,
-            weights=LayerWeights(
-                ih=sum_of_outer(alpha, x),
-                hh=sum_of_outer(mu, h_before),
-                bias_ih=None if weights.bias_ih is None else alpha.sum(0),
-                bias_hh=None if weights.bias_hh is None else mu.sum(0),
-                hr=dw_hr,
-            ),
-        )
+        return gradients_of_rows(layer, alpha, mu, h_before, (dh, dc), d_hr, needs_dx=needs_dx)
 
 
 class NumbaPlain(Jitted):

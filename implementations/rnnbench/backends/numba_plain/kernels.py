@@ -31,12 +31,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-
-# Only "contract" (fused multiply-add): the wider flags gave NaN for large arguments, and no speed.
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+from rnnbench.backends.numba_base import OPTIONS
 
 
 @cache
@@ -50,7 +46,7 @@ def _warn_uncached() -> None:
 
 
 def _jit(function: Callable[..., Any]) -> Any:
-    """The compiled function, cached on disk where a folder for it can be written."""
+    """Return the compiled function, cached on disk where a folder for it can be written."""
     try:
         return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # "cannot cache function …: no locator available"
@@ -59,15 +55,15 @@ def _jit(function: Callable[..., Any]) -> Any:
 
 
 @_jit
-def sigmoid(x: float) -> float:
-    """1 / (1 + e^−x), from e^−|x|, so that nothing overflows and small values keep their digits."""
+def sigmoid(x):
+    """Return 1 / (1 + e^−x), from e^−|x|: nothing overflows and small values keep their digits."""
     e = math.exp(-abs(x))
     return (1 if x >= 0 else e) / (1 + e)
 
 
 @_jit
-def tanh(x: float) -> float:
-    """tanh in float64 whatever x is, so that in float32 only the last rounding counts.
+def tanh(x):
+    """Return tanh in float64 whatever x is, so that in float32 only the last rounding counts.
 
     Half the time of the C library's, and closer (1.3 ulp against 2 in float64). Near 0, where
     1 − 2/(e^2x + 1) would cancel, the eighth convergent of Lambert's continued fraction
@@ -85,8 +81,8 @@ def tanh(x: float) -> float:
 
 
 @_jit
-def _product(x: Array, w: Array, out: Array) -> None:
-    """out = x w: (b, K)·(K, M) → (b, M), on this thread.
+def _product(x, w, out):
+    """Set out to x w: (b, K)·(K, M) → (b, M), on this thread.
 
     Not np.dot: SciPy's BLAS starts its own threads for products of this size, and 128 steps of a
     GRU (B=16, H=128) then took 74 ms instead of 16. Four rows of w stay in the cache for all of x.
@@ -107,8 +103,8 @@ def _product(x: Array, w: Array, out: Array) -> None:
 
 
 @_jit
-def _add(a: Array, b: Array, out: Array) -> None:
-    """out = a + b, (b, H) each; ``out`` may be one of them."""
+def _add(a, b, out):
+    """Set out to a + b, (b, H) each; ``out`` may be one of them."""
     for k in range(len(a)):
         a_k, b_k, out_k = a[k], b[k], out[k]
         for j in range(len(a_k)):
@@ -116,8 +112,8 @@ def _add(a: Array, b: Array, out: Array) -> None:
 
 
 @_jit
-def _rnn_row(a: Array, u: Array, relu: bool) -> None:
-    """a ← φ(a + u), (H,) each."""
+def _rnn_row(a, u, relu):
+    """Set a to φ(a + u), (H,) each."""
     for j in range(len(a)):
         a[j] += u[j]
         if not relu:
@@ -127,8 +123,8 @@ def _rnn_row(a: Array, u: Array, relu: bool) -> None:
 
 
 @_jit
-def _rnn_row_backward(h: Array, dh: Array, alpha: Array, relu: bool) -> None:
-    """alpha = dh ⊙ φ', (H,) each, with φ' from h = φ(a + u)."""
+def _rnn_row_backward(h, dh, alpha, relu):
+    """Set alpha to dh ⊙ φ', (H,) each, with φ' from h = φ(a + u)."""
     one = h.dtype.type(1)
     for j in range(len(h)):
         if not relu:
@@ -140,8 +136,8 @@ def _rnn_row_backward(h: Array, dh: Array, alpha: Array, relu: bool) -> None:
 
 
 @_jit
-def _gru_row(gates: Array, u: Array, bias_n: Array, u_n: Array, h: Array) -> None:
-    """One sequence, one step. gates, u (3·H,); the others (H,)."""
+def _gru_row(gates, u, bias_n, u_n, h):
+    """Run one step of one sequence. gates, u (3·H,); the others (H,)."""
     H = len(h)
     r, z, n = gates[:H], gates[H : 2 * H], gates[2 * H :]
     for j in range(H):
@@ -153,10 +149,8 @@ def _gru_row(gates: Array, u: Array, bias_n: Array, u_n: Array, h: Array) -> Non
 
 
 @_jit
-def _gru_row_backward(
-    gates: Array, u_n: Array, h: Array, dh: Array, alpha: Array, mu: Array, bypass: Array
-) -> None:
-    """One sequence, one step; h is h_{t−1}. gates, alpha, mu (3·H,); the others (H,)."""
+def _gru_row_backward(gates, u_n, h, dh, alpha, mu, bypass):
+    """Go one step of one sequence back; h is h_{t−1}. gates, alpha, mu (3·H,); the others (H,)."""
     H = len(h)
     one = h.dtype.type(1)
     r, z, n = gates[:H], gates[H : 2 * H], gates[2 * H :]
@@ -172,8 +166,8 @@ def _gru_row_backward(
 
 
 @_jit
-def _lstm_row(gates: Array, u: Array, c: Array, tanh_c: Array, m: Array) -> None:
-    """One sequence, one step; m = o ⊙ tanh c. gates, u (4·H,); the others (H,)."""
+def _lstm_row(gates, u, c, tanh_c, m):
+    """Run one step of one sequence; m = o ⊙ tanh c. gates, u (4·H,); the others (H,)."""
     H = len(c)
     i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
     for j in range(H):
@@ -187,10 +181,8 @@ def _lstm_row(gates: Array, u: Array, c: Array, tanh_c: Array, m: Array) -> None
 
 
 @_jit
-def _lstm_row_backward(
-    gates: Array, c: Array, tanh_c: Array, dm: Array, dc: Array, alpha: Array
-) -> None:
-    """One sequence, one step; c is c_{t−1}. gates, alpha (4·H,); the others (H,)."""
+def _lstm_row_backward(gates, c, tanh_c, dm, dc, alpha):
+    """Go one step of one sequence back; c is c_{t−1}. gates, alpha (4·H,); the others (H,)."""
     H = len(c)
     one = c.dtype.type(1)
     i, f, g, o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
@@ -204,16 +196,7 @@ def _lstm_row_backward(
 
 
 @_jit
-def rnn_forward(
-    steps: Array,
-    keep: bool,
-    relu: bool,
-    w_hh_t: Array,
-    gates: Array,
-    h: Array,
-    y: Array,
-    h_before: Array,
-) -> None:
+def rnn_forward(steps, keep, relu, w_hh_t, gates, h, y, h_before):
     u = np.empty_like(h)
     for t in range(len(steps)):
         start, b = steps[t, 0], steps[t, 1]
@@ -227,9 +210,7 @@ def rnn_forward(
 
 
 @_jit
-def rnn_backward(
-    steps: Array, relu: bool, w_hh: Array, gates: Array, dy: Array, dh: Array, alpha: Array
-) -> None:
+def rnn_backward(steps, relu, w_hh, gates, dy, dh, alpha):
     for t in range(len(steps)):
         start, b = steps[t, 0], steps[t, 1]
         _add(dh[:b], dy[start : start + b], dh[:b])
@@ -239,18 +220,8 @@ def rnn_backward(
 
 
 @_jit
-def gru_forward(
-    steps: Array,
-    keep: bool,
-    w_hh_t: Array,
-    bias_n: Array,
-    gates: Array,
-    h: Array,
-    y: Array,
-    h_before: Array,
-    u_n: Array,
-) -> None:
-    """bias_n (H,): the part of bias_hh behind the reset gate."""
+def gru_forward(steps, keep, w_hh_t, bias_n, gates, h, y, h_before, u_n):
+    """Run all steps. bias_n (H,): the part of bias_hh behind the reset gate."""
     u = np.empty((len(h), w_hh_t.shape[1]), h.dtype)
     for t in range(len(steps)):
         start, b = steps[t, 0], steps[t, 1]
@@ -263,17 +234,7 @@ def gru_forward(
 
 
 @_jit
-def gru_backward(
-    steps: Array,
-    w_hh: Array,
-    gates: Array,
-    h_before: Array,
-    u_n: Array,
-    dy: Array,
-    dh: Array,
-    alpha: Array,
-    mu: Array,
-) -> None:
+def gru_backward(steps, w_hh, gates, h_before, u_n, dy, dh, alpha, mu):
     bypass = np.empty_like(dh)
     for t in range(len(steps)):
         start, b = steps[t, 0], steps[t, 1]
@@ -288,20 +249,8 @@ def gru_backward(
 
 
 @_jit
-def lstm_forward(
-    steps: Array,
-    keep: bool,
-    w_hh_t: Array,
-    w_hr_t: Array,
-    gates: Array,
-    h: Array,
-    c: Array,
-    y: Array,
-    h_before: Array,
-    c_before: Array,
-    tanh_c: Array,
-) -> None:
-    """w_hr_t (H, P): the projection, or (H, 0) for none."""
+def lstm_forward(steps, keep, w_hh_t, w_hr_t, gates, h, c, y, h_before, c_before, tanh_c):
+    """Run all steps. w_hr_t (H, P): the projection, or (H, 0) for none."""
     projected = w_hr_t.shape[1] > 0
     u = np.empty((len(h), w_hh_t.shape[1]), h.dtype)
     m = np.empty_like(c) if projected else h
@@ -319,20 +268,8 @@ def lstm_forward(
 
 
 @_jit
-def lstm_backward(
-    steps: Array,
-    w_hh: Array,
-    w_hr: Array,
-    gates: Array,
-    c_before: Array,
-    tanh_c: Array,
-    dy: Array,
-    dh: Array,
-    dc: Array,
-    alpha: Array,
-    dh_all: Array,
-) -> None:
-    """w_hr (P, H): the projection, or (0, H) for none.
+def lstm_backward(steps, w_hh, w_hr, gates, c_before, tanh_c, dy, dh, dc, alpha, dh_all):
+    """Go all steps back. w_hr (P, H): the projection, or (0, H) for none.
 
     dh_all: with projection (N, P), on return dh of every row; (0, H) without.
     """

@@ -1,8 +1,8 @@
-"""What asv's own comparison says of the same pairs: the rule of ``asv continuous``.
+"""asv's own comparison of the same pairs: the rule of ``asv continuous``.
 
 All samples of a side's processes are one sample, its median the value. A case changed if a
 Mann-Whitney test on the samples says so (p < 0.002; where they are too few, if the intervals of the
-medians do not overlap) and the medians differ by more than a factor, 1.1 unless told. asv would
+medians do not overlap) and the medians differ by more than a factor, 1.1 by default. asv would
 keep samples only when asked, and compare intervals otherwise; here it has the better of the two.
 """
 
@@ -21,7 +21,7 @@ FACTORS = (DEFAULT_FACTOR, 1.05, 1.02)
 
 
 def outcomes(rounds: Sequence[Round], case: Case) -> dict[str, Status] | None:
-    """Factor → what asv says; None if the case has no samples on one side."""
+    """Return factor → asv's answer; None if the case has no samples on one side."""
     from asv.commands.compare import _is_result_better
     from asv_runner.statistics import compute_stats
 
@@ -32,12 +32,12 @@ def outcomes(rounds: Sequence[Round], case: Case) -> dict[str, Status] | None:
     if not all(sides):
         return None
     (base, base_stats), (head, head_stats) = (compute_stats(samples, 1) for samples in sides)
-    told: tuple[Any, Any] = (base_stats, sides[0]), (head_stats, sides[1])
+    ours: tuple[Any, Any] = (base_stats, sides[0]), (head_stats, sides[1])
 
     def said(factor: float) -> Status:
-        if _is_result_better(head, base, told[1], told[0], factor):
+        if _is_result_better(head, base, ours[1], ours[0], factor):
             return Status.IMPROVEMENT
-        if _is_result_better(base, head, told[0], told[1], factor):
+        if _is_result_better(base, head, ours[0], ours[1], factor):
             return Status.REGRESSION
         return Status.NO_CHANGE
 

@@ -1,4 +1,4 @@
-"""Trials one after another through the path of a verdict; each is kept as it ends.
+"""Run trials through the path of a verdict, one after another; each is kept as it ends.
 
 A card counts the latest trials of one *kin*: same machine, versions and settings; which commit was
 compared with itself does not matter. So a run that was killed goes on where it was, and a nightly
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from rnnbench.files import machine, records
 from rnnbench.judge.calibration import asv_rule, count, plant, spread
 from rnnbench.judge.calibration.card import Card
 from rnnbench.judge.calibration.trial import Trial, keep, kept
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict import choice
 from rnnbench.judge.verdict.answer import Status
+from rnnbench.judge.verdict.choice import Chooser
 from rnnbench.judge.verdict.decision import Rule
 from rnnbench.judge.verdict.pairs import Judgement, judge
-from rnnbench.judge.verdict.process import Listed, Sampling, Suite, listed
+from rnnbench.judge.verdict.process import Listed, Sampling, listed
 from rnnbench.judge.verdict.sides import TIME, Case, Side
 
 QUICK = Sampling(sweeps=8, samples=4, least=2, sample_time=0.001, sweep_time=0.005)
@@ -35,7 +37,7 @@ OLDEST = 30.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How many trials make a card, and how each is judged."""
+    """The number of trials that make a card, and how each is judged."""
 
     verdicts: int = 40
     planted_verdicts: int = 10
@@ -67,7 +69,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stand:
-    """How far it is."""
+    """Progress of a calibration."""
 
     done: int
     due: int
@@ -85,23 +87,24 @@ class Calibrated:
     """Trials in this run."""
     missing: int
     seconds: float
+    plants: bool
+    """The suite can slow its package; otherwise there are A/A trials only."""
 
 
 Judge = Callable[..., Judgement]
 List = Callable[[Side, Suite, Path], Listed]
 
 
-def chosen(cases: Iterable[Case]) -> list[Case]:
-    """Of a verdict's own choice those that can be slowed, the first length of sequence only."""
-    near = [case for case in choice.default(cases) if plant.key(case)]
-    first = {case.benchmark: dict(case.params)["T"] for case in reversed(near)}
-    return [case for case in near if dict(case.params)["T"] == first[case.benchmark]]
+def chosen(suite: Suite) -> Chooser:
+    """Return a function that picks those of a verdict's own choice that the suite calibrates."""
+    return timed(lambda cases: suite.calibrated(suite.choose(choice.default(cases))))
 
 
-def timed(
-    choose: Callable[[Iterable[Case]], Iterable[Case]],
-) -> Callable[[Iterable[Case]], list[Case]]:
-    """Of what ``choose`` picks the times: their errors are what a card is about."""
+def timed(choose: Chooser) -> Chooser:
+    """Return a function that picks the times among those that ``choose`` picks.
+
+    It is their errors that a card is about.
+    """
     return lambda cases: [case for case in choose(cases) if case.quantity == TIME]
 
 
@@ -109,10 +112,10 @@ def calibrate(
     side: Side,
     suite: Suite,
     results: Path,
-    choose: Callable[[Iterable[Case]], list[Case]],
+    choose: Chooser,
     plan: Plan,
     *,
-    told: Callable[[Stand], None] = lambda _: None,
+    on_progress: Callable[[Stand], None] = lambda _: None,
     judged: Judge = judge,
     listing: List = listed,
 ) -> Calibrated:
@@ -122,6 +125,8 @@ def calibrate(
     copied or a choice without cases, and WorkerError where nothing can be measured.
     """
     begun = time.monotonic()
+    if suite.plant is None:
+        plan = replace(plan, planted_verdicts=0)
     with tempfile.TemporaryDirectory(prefix="rnnbench-calibrate-") as scratch:
         work = _Work(side, suite, results, choose, plan, Path(scratch), judged, listing)
         due, done, longest = work.due(), 0, 0.0
@@ -129,60 +134,66 @@ def calibrate(
             spent = time.monotonic() - begun
             if done and spent + longest > plan.budget:
                 break
-            told(Stand(done, len(due), longest, kind))
+            on_progress(Stand(done, len(due), longest, kind))
             work.trial(planted=kind == PLANTED)
             longest = max(longest, time.monotonic() - begun - spent)
             done += 1
             work.write_card()
         missing = len(due) - done
         if plan.instructions and missing == 0 and work.instructions is None:
-            told(Stand(done, len(due), longest, "instruction counts"))
+            on_progress(Stand(done, len(due), longest, "instruction counts"))
             work.count_instructions()
-        return Calibrated(work.write_card(), done, missing, time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        return Calibrated(work.write_card(), done, missing, seconds, suite.plant is not None)
 
 
 AA, PLANTED = "A/A", "planted"
 
 
+@dataclass
 class _Work:
-    """Copies, cases and trials of one calibrating."""
+    """Copies, cases and trials of one calibration."""
 
-    def __init__(
-        self,
-        side: Side,
-        suite: Suite,
-        results: Path,
-        choose: Callable[[Iterable[Case]], list[Case]],
-        plan: Plan,
-        scratch: Path,
-        judged: Judge,
-        listing: List,
-    ) -> None:
-        self.suite, self.results, self.plan = suite, results, plan
-        self.judged = judged
+    side: Side
+    suite: Suite
+    results: Path
+    choose: Chooser
+    plan: Plan
+    scratch: Path
+    judged: Judge
+    listing: List
+
+    def __post_init__(self) -> None:
         self.machine = machine.identity()
         self.copies = {
-            name: _own(plant.copied(side, scratch / name, planted), scratch / f"{name}-kept")
+            name: self._copy(name, planted)
             for name, planted in (("a", None), ("b", None), ("unslowed", {}))
         }
-        self.side = side
-        has = listing(self.copies["a"], suite, scratch)
-        self.cases = choose(has.index)
+        has = self.listing(self.copies["a"], self.suite, self.scratch)
+        self.cases = self.choose(has.index)
         if not self.cases:
-            raise InputError(f"no timed case is chosen out of {len(has.index)} in {suite.folder}")
-        self.choose: Callable[[Iterable[Case]], list[Case]] = lambda _: self.cases
-        self.scratch = scratch
-        cards = records.read(results, records.CARD, Card.from_dict, self.machine["host"])
+            raise InputError(
+                f"no timed case is chosen out of {len(has.index)} in {self.suite.folder}"
+            )
+        self.keys = plant.keyed(self.suite, self.cases)
+        cards = records.read(self.results, records.CARD, Card.from_dict, self.machine["host"])
         self.instructions = spread.known([one.value for one in cards if one.value], has.versions)
         self.settings = self._settings()
         self.versions = has.versions
 
+    def _copy(self, name: str, planted: Mapping[Case, float] | None) -> Side:
+        """Return a copy of the side, with a folder for what its benchmarks keep over the trials.
+
+        This repository's check parity once and keep the answer there.
+        """
+        copy = plant.copied(self.side, self.scratch / name, self.suite, planted)
+        kept = self.scratch / f"{name}-kept"
+        kept.mkdir(exist_ok=True)
+        return replace(copy, environment=dict(copy.environment) | {"RNNBENCH_KEPT_DIR": str(kept)})
+
     def _settings(self) -> dict[str, Any]:
         plan = self.plan
-        return {
-            "threshold": plan.rule.threshold,
-            "alpha": plan.rule.alpha,
-            "floor": plan.rule.floor,
+        return asdict(plan.rule) | {
             "looks": list(plan.rule.looks),
             "seconds": plan.each,
             "sampling": asdict(plan.sampling),
@@ -192,7 +203,7 @@ class _Work:
         }
 
     def kin(self) -> list[Trial]:
-        """Kept trials that count with those of this run, oldest first."""
+        """Return the kept trials that count with those of this run, oldest first."""
         same = (self.machine, dict(self.versions), self.settings)
         return [
             trial
@@ -202,7 +213,7 @@ class _Work:
         ]
 
     def counting(self) -> list[Trial]:
-        """The latest of each kind, as many as make a card."""
+        """Return the latest of each kind, as many as make a card."""
         every = self.kin()
         aa = [trial for trial in every if trial.planted is None]
         slowed = [trial for trial in every if trial.planted is not None]
@@ -210,7 +221,7 @@ class _Work:
         return [trial for found, count in wanted for trial in (found[-count:] if count else [])]
 
     def due(self) -> list[str]:
-        """Kinds of the trials to make, mixed, so that a part of them is a card too."""
+        """Return the kinds of the trials to make, mixed, so that a part of them is a card too."""
         have = self.counting()
         slowed = sum(trial.planted is not None for trial in have)
         missing = [self.plan.verdicts - (len(have) - slowed), self.plan.planted_verdicts - slowed]
@@ -223,13 +234,16 @@ class _Work:
         return [name for _, name in sorted(zip(kinds, names, strict=True))]
 
     def trial(self, *, planted: bool) -> None:
-        """Judge once, and keep what came of it."""
+        """Judge once, and keep the verdict."""
         turn = len(self.kin())
-        slowed = plant.sizes(self.cases, turn, self.plan.sizes) if planted else None
+        slowed = plant.sizes(self.keys, turn, self.plan.sizes) if planted else None
+        sides = self.copies["a"], self.copies["b"]
+        if slowed is not None:
+            sides = self.copies["unslowed"], self._copy("slowed", slowed)
         found = self.judged(
-            *self._sides(slowed),
+            *sides,
             self.suite,
-            self.choose,
+            lambda _: self.cases,
             rule=self.plan.rule,
             sampling=self.plan.sampling,
             budget=self.plan.each,
@@ -244,18 +258,11 @@ class _Work:
         sizes = None if slowed is None else {case.name: size for case, size in slowed.items()}
         keep(self.results, Trial(found.verdict, self.settings, sizes, asv))
 
-    def _sides(self, slowed: dict[Case, float] | None) -> tuple[Side, Side]:
-        if slowed is None:
-            return self.copies["a"], self.copies["b"]
-        kept = self.scratch / "slowed-kept"
-        head = _own(plant.copied(self.side, self.scratch / "slowed", slowed), kept)
-        return self.copies["unslowed"], head
-
     def count_instructions(self) -> None:
         self.instructions = spread.spread(self.copies["a"], self.suite, self.scratch)
 
     def write_card(self) -> Card | None:
-        """From all that counts; None if there is nothing."""
+        """Write the card of all trials that count; returns None if there are none."""
         trials = self.counting()
         if not trials:
             return None
@@ -263,9 +270,3 @@ class _Work:
         name = records.name(found.at)
         records.write(self.results, records.CARD, found.machine["host"], name, found.as_dict())
         return found
-
-
-def _own(side: Side, kept: Path) -> Side:
-    """What this repository's benchmarks keep is kept over the trials: parity is checked once."""
-    kept.mkdir(exist_ok=True)
-    return replace(side, environment=dict(side.environment) | {"RNNBENCH_KEPT_DIR": str(kept)})

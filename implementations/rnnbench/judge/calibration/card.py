@@ -1,4 +1,4 @@
-"""The error-rate card: what the verdicts of a machine are worth, measured on it.
+"""The error-rate card of a machine's verdicts, measured on it.
 
 *A/A* verdicts compare a commit with itself: each change they name is a false alarm. *Planted*
 verdicts compare it with a copy slowed by a known share, in time that is really spent.
@@ -7,15 +7,15 @@ verdicts compare it with a copy slowed by a known share, in time that is really 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
-SCHEMA = 1
+from rnnbench.files.schema import Record
 
 
 @dataclass(frozen=True)
 class Planted:
-    """What verdicts made of one planted slowdown; counts are of cases."""
+    """The verdicts' answers to one planted slowdown; counts are of cases."""
 
     size: float
     """0.05: head takes 1.05 times as long."""
@@ -33,7 +33,7 @@ class Planted:
 
 
 @dataclass(frozen=True)
-class Card:
+class Card(Record):
     """One machine's error rates."""
 
     at: str
@@ -62,14 +62,3 @@ class Card:
     """Cases that were left as they were in planted verdicts."""
     spared_alarms: int = 0
     """How many of them were called a regression or an improvement."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA} | asdict(self)
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """Raises KeyError, TypeError or ValueError for what `as_dict` does not write."""
-        if given["schema"] != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
-        own = {key: value for key, value in given.items() if key != "schema"}
-        return cls(**own | {"planted": tuple(Planted(**one) for one in own["planted"])})

@@ -1,4 +1,4 @@
-"""Trials to a card: how often the verdicts were wrong."""
+"""Count how often the verdicts of trials were wrong."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rnnbench.judge.verdict.decision import Rule
 
 CHANGED = (Status.REGRESSION, Status.IMPROVEMENT)
 FIRST_LOOK = Rule().looks[1]
-"""Rounds before which no time is decided, whatever they could have shown."""
+"""Rounds before which no time is decided, however narrow their spread."""
 Said = Callable[[Trial, CaseAnswer], str | None]
-"""What a rule says of a case of a trial; None where it says nothing."""
+"""A rule's answer for a case of a trial; None where it has none."""
 
 
 def card(trials: Sequence[Trial], instructions: Mapping[str, Any] | None = None) -> Card:
-    """The card of trials of one kin; its date is that of the latest."""
+    """Return the card of trials of one kin; its date is that of the latest."""
     aa = [trial for trial in trials if trial.planted is None]
     latest = max((trial.verdict for trial in trials), key=lambda verdict: verdict.at)
     alarms = _alarms(aa, _ours)
@@ -62,12 +62,12 @@ def _asv(factor: float) -> Said:
 
 
 def _alarms(aa: Iterable[Trial], said: Said) -> list[int]:
-    """Cases called a change, in each A/A trial."""
+    """Return the number of cases called a change, in each A/A trial."""
     return [sum(said(trial, case) in CHANGED for case in trial.measured) for trial in aa]
 
 
 def _slowed(trials: Iterable[Trial]) -> dict[float, list[tuple[Trial, CaseAnswer]]]:
-    """Size → the measured cases that were slowed by it."""
+    """Return size → the measured cases that were slowed by it."""
     found = defaultdict(list)
     for trial in trials:
         for case in trial.measured:
@@ -108,7 +108,7 @@ def _count(cases: Iterable[CaseAnswer], status: Status) -> int:
 
 
 def _detectable(aa: Iterable[Trial]) -> dict[str, float]:
-    """Case → the median of what its A/A trials would have shown."""
+    """Return case → median of the least change that its A/A trials would have shown."""
     found = defaultdict(list)
     for trial in aa:
         for case in trial.measured:
@@ -118,7 +118,7 @@ def _detectable(aa: Iterable[Trial]) -> dict[str, float]:
 
 
 def _other(trials: Sequence[Trial], aa: Sequence[Trial]) -> dict[str, Any] | None:
-    """asv's rule: with its own factor, and beside it with smaller ones."""
+    """Return the counts for asv's rule: with its own factor, and beside it with smaller ones."""
     if not any(trial.asv for trial in trials):
         return None
     rows = []

@@ -1,4 +1,4 @@
-"""The spread of the deterministic channel, over ten processes on one side.
+"""The spread of instruction counts over ten processes on one side.
 
 Counts are kept as a channel only while (largest − smallest) / median stays below
 `rnnbench.judge.verdict.channels.SPREAD` in every case.
@@ -12,13 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.channels import SPREAD
-from rnnbench.judge.verdict.process import Listed, Measured, Sampling, Suite, listed, measure
+from rnnbench.judge.verdict.process import Listed, Measured, Sampling, listed, measure
 from rnnbench.judge.verdict.sides import INSTRUCTIONS, Case, Side
 
 RUNS = 10
-COUNTING = {"RNNBENCH_PROFILE": "nightly"}
-"""The smallest profile of this repository's benchmarks that counts."""
 ONCE = Sampling(sweeps=1, samples=1, limit=1200.0)
 
 
@@ -29,8 +28,8 @@ def spread(
     measured: Callable[..., list[Measured]] = measure,
     listing: Callable[..., Listed] = listed,
 ) -> dict[str, Any]:
-    """``available``, ``reason`` if not, and ``spread``: the widest of all cases."""
-    side = replace(side, environment=dict(side.environment) | COUNTING)
+    """Return ``available``, the ``reason`` if not, and ``spread``, the widest of all cases."""
+    side = replace(side, environment={**side.environment, **suite.counting})
     has = listing(side, suite, scratch)
     places = {case: at for case, at in has.index.items() if case.quantity == INSTRUCTIONS}
     if not places:
@@ -55,7 +54,7 @@ def _absent(reason: str) -> dict[str, Any]:
 
 
 def known(cards: list[Any], versions: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the latest card with these versions says, if its counts were measured."""
+    """Return ``instructions`` of the latest card with these versions that has any."""
     for card in reversed(cards):
         if card.versions == versions and card.instructions:
             return dict(card.instructions)

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rnnbench.files import records
+from rnnbench.files.schema import Record
 from rnnbench.judge.verdict.answer import MEASURED, CaseAnswer, Verdict
 
-SCHEMA = 1
 TRIALS = "trials"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A verdict, and what it should have said."""
+class Trial(Record):
+    """A verdict, and the right answer."""
 
     verdict: Verdict
     settings: Mapping[str, Any]
@@ -32,36 +32,19 @@ class Trial:
         return self.verdict.of(*MEASURED)
 
     def age(self, now: datetime | None = None) -> float:
-        """Days since it was measured."""
+        """Return the days since it was measured."""
         since = (now or datetime.now(UTC)) - datetime.fromisoformat(self.verdict.at)
         return since.total_seconds() / 86400
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "schema": SCHEMA,
-            "verdict": self.verdict.as_dict(),
-            "settings": dict(self.settings),
-            "planted": None if self.planted is None else dict(self.planted),
-            "asv": {case: dict(said) for case, said in self.asv.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """Raises KeyError, TypeError or ValueError for what `as_dict` does not write."""
-        if given["schema"] != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
-        own = {name: value for name, value in given.items() if name != "schema"}
-        return cls(**own | {"verdict": Verdict.from_dict(given["verdict"])})
-
 
 def keep(results: Path, trial: Trial) -> Path:
-    """Write one, whole or not at all."""
+    """Write a trial, whole or not at all."""
     kind = "aa" if trial.planted is None else "planted"
     name = records.name(trial.verdict.at, kind)
     return records.write(results, TRIALS, trial.verdict.machine["host"], name, trial.as_dict())
 
 
 def kept(results: Path, host: str) -> list[Trial]:
-    """All that can be read, oldest first."""
+    """Return all trials of a host that can be read, oldest first."""
     found = records.read(results, TRIALS, Trial.from_dict, host)
     return [one.value for one in found if one.value is not None]

@@ -1,13 +1,17 @@
-"""What went wrong in a unit, from what asv printed, in a word and a sentence."""
+"""Explain what went wrong in a night, in a word and a sentence: from asv's output, and git's."""
 
 from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 
+from rnnbench.files import git
+from rnnbench.judge import commits
 from rnnbench.judge.nightly.night import Trouble
-from rnnbench.judge.nightly.supervised import Ended
 from rnnbench.judge.nightly.units import Unit
+from rnnbench.judge.suite import WRONG
+from rnnbench.judge.supervised import Ended
 from rnnbench.judge.verdict.text import plain
 
 LONGEST = 300
@@ -17,7 +21,7 @@ FULL = re.compile(r"No space left on device|File too large|Disk quota exceeded")
 TIMEOUT = re.compile(r"asv: benchmark timed out \(timeout ([\d.]+)s\)")
 STATUS = re.compile(r"asv: benchmark failed \(exit status (-?\d+)\)")
 MEMORY = re.compile(r"MemoryError|[Cc]annot allocate memory|can't allocate memory|bad_alloc")
-PARITY = re.compile(r"^.*ParityFailureError.*$", re.MULTILINE)
+PARITY = re.compile(rf"^.*{WRONG}.*$", re.MULTILINE)
 RAISED = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt)\b.*)$", re.MULTILINE)
 UNBUILT = re.compile(r"^[^\w\n]*(?:\[[^\]\n]*\][^\w\n]*)?Skipping (?!results)\S+\s*$", re.MULTILINE)
 DISCOVERY = "Failed to build the project and import the benchmark suite"
@@ -26,7 +30,7 @@ LISTING = "benchmark.py discover"
 
 
 def full_disk(error: OSError, unit: str) -> Trouble:
-    """What could not be written."""
+    """Return the trouble of something that could not be written."""
     return Trouble("disk", unit, f"It could not be written: {error.strerror}. {AGAIN}")
 
 
@@ -34,20 +38,20 @@ AGAIN = "The next night measures it."
 
 
 def built(ended: Ended) -> bool:
-    """Whether asv got as far as running the commit's code."""
+    """Return True if asv got as far as running the commit's code."""
     unlisted = DISCOVERY in ended.text and LISTING not in ended.text
     return UNBUILT.search(ended.text) is None and not unlisted
 
 
 def unbuilt(commit: str, ended: Ended) -> Trouble:
-    """A commit that cannot be built or installed."""
+    """Return the trouble of a commit that cannot be built or installed."""
     before = UNBUILT.split(ended.text)[0]
     words = last_words(before, but=("Skipping", "Failed:", "Building", "Installing", "--------"))
     return Trouble("build", commit[:8], f"The commit does not build: {words}")
 
 
 def failed_cases(unit: Unit, failed: int, ended: Ended, *, again: bool) -> Trouble:
-    """Some cases of a unit have no number."""
+    """Return the trouble of a unit some of whose cases have no number."""
     what, why = _kind(ended.text)
     after = "They are tried again the next night." if again else "They are not tried again."
     count = f"{failed} of its {len(unit.cases)} cases failed"
@@ -55,7 +59,7 @@ def failed_cases(unit: Unit, failed: int, ended: Ended, *, again: bool) -> Troub
 
 
 def no_results(unit: Unit, ended: Ended) -> Trouble:
-    """asv itself ended without results."""
+    """Return the trouble of a unit for which asv itself ended without results."""
     if ended.cut_off:
         sentence = f"It was stopped after {ended.seconds:.0f} s, at the end of the night's time."
         return Trouble("hang", unit.name, f"{sentence} {AGAIN}")
@@ -64,15 +68,43 @@ def no_results(unit: Unit, ended: Ended) -> Trouble:
 
 
 def part_failed(part: str, ended: Ended) -> Trouble:
-    """Another part of the night than measuring, such as publishing."""
+    """Return the trouble of a part of the night other than measuring, such as publishing."""
     if ended.cut_off:
         return Trouble("hang", part, f"It was stopped after {ended.seconds:.0f} s.")
     what, why = _kind(ended.text)
     return Trouble(what, part, f"It ended with code {ended.code}: {why}.")
 
 
+def of_clone(folder: Path, base: str | None, head: str, *, existing: bool) -> list[Trouble]:
+    """Return troubles of the clone: what makes the night's answers smaller than they could be.
+
+    ``base`` is the last clean commit; ``existing``: the environment measures the files themselves.
+    """
+    found = []
+    if git.ask(folder, "symbolic-ref", "--quiet", "HEAD") is None:
+        found.append(
+            f"HEAD is detached: the night measures {head[:8]} and does not know of what branch"
+        )
+    if base is not None and commits.find(folder, base) is None:
+        lost = "the clone is shallow (git fetch --unshallow)"
+        why = lost if commits.is_shallow(folder) else "history rewritten"
+        found.append(
+            f"the last clean commit {base[:8]} is not in this clone, {why}: {head[:8]} is "
+            "measured, and judged against nothing"
+        )
+    elif base is not None and not commits.is_ancestor(folder, base, head):
+        found.append(
+            f"the last clean commit {base[:8]} is no ancestor of {head[:8]} (a branch was "
+            "rewritten, or the clone is shallow): it is judged against, and the commits "
+            "between are not known"
+        )
+    if existing and git.ask(folder, "status", "--porcelain", "--untracked-files=no"):
+        found.append("files differ from HEAD, and this environment measures the files")
+    return [Trouble("clone", head[:8], f"{sentence}.") for sentence in found]
+
+
 def _kind(text: str) -> tuple[str, str]:
-    """The kind of trouble, and what happened."""
+    """Return the kind of trouble, and what happened."""
     status = STATUS.search(text)
     ended = int(status[1]) if status else 0
     timeout = TIMEOUT.search(text)
@@ -99,7 +131,7 @@ def _signal(number: int) -> str:
 
 
 def last_words(text: str, but: tuple[str, ...] = ()) -> str:
-    """The last line that says something."""
+    """Return the last line that says something, without those that begin with one of ``but``."""
     lines = [re.sub(r"^[^\w(]+", "", line).strip() for line in text.splitlines()]
     telling = [line for line in lines if line and not line.startswith(but)] if but else lines
     return _short(next((line for line in reversed(telling) if line), "it said nothing"))

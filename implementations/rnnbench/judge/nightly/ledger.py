@@ -1,4 +1,4 @@
-"""What earlier nights know that asv's files do not say: what failed where, how long things take.
+"""Facts that nights hand on and asv's files do not have: failures, durations, commits left.
 
 asv writes the same NaN for a case that was skipped and for one that was never run, so that a case
 which has no number needs to be remembered here. Losing the file costs some measuring, no result.
@@ -6,23 +6,22 @@ which has no number needs to be remembered here. Losing the file costs some meas
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from rnnbench.files import records
+from rnnbench.files.schema import Record
 
-SCHEMA = 1
 KIND = "nightly"
 NEW_SHARE = 0.3
 """Weight of the newest duration in the running mean."""
 
 
 @dataclass
-class Ledger:
-    """Of one machine and shard."""
+class Ledger(Record):
+    """The facts of one machine and shard."""
 
     missing: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     """Commit → benchmark at its version → case without a number → ``failed`` or ``none``."""
@@ -37,25 +36,11 @@ class Ledger:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Empty where there is no file yet; ValueError, KeyError, TypeError where it is broken."""
-        try:
-            given = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return cls()
-        if given["schema"] != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
-        own = {key: value for key, value in given.items() if key != "schema"}
-        shapes = {name: type(value) for name, value in asdict(cls()).items()}
-        for key, value in own.items():
-            if not isinstance(value, shapes[key]):
-                raise TypeError(f"{key} must be a {shapes[key].__name__}")
-        return cls(**own)
+        """Return the ledger kept in a file, empty where there is none; raises ValueError."""
+        return super().read(file) if file.exists() else cls()
 
     def write(self, folder: Path, host: str, name: str) -> Path:
         return records.write(folder, KIND, host, name, self.as_dict())
-
-    def as_dict(self) -> Mapping[str, Any]:
-        return {"schema": SCHEMA} | asdict(self)
 
     def note_seconds(self, what: str, per_case: float) -> None:
         old = self.seconds.get(what, per_case)
@@ -70,7 +55,7 @@ class Ledger:
         known[benchmark] = before | {case: kind for case, kind in kinds.items() if kind != "ok"}
 
     def closed(self, commit: str, benchmark: str, *, again: bool) -> set[str]:
-        """Cases without a number that are not run again; those that failed are if ``again``."""
+        """Return cases without a number that are not run again; failed ones are, if ``again``."""
         known = self.missing.get(commit, {}).get(benchmark, {})
         return {case for case, kind in known.items() if kind == "none" or not again}
 

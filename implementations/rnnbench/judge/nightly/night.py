@@ -1,17 +1,17 @@
-"""What one night did: for the report, and for the night that comes after it."""
+"""The record of one night: for the report, and for the night that comes after it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
-SCHEMA = 1
+from rnnbench.exit_codes import NOTHING_MEASURED
+from rnnbench.files.schema import Record
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that went wrong, what it cost, and what to do."""
+    """Something that went wrong, with its cost and what to do."""
 
     what: str
     """A word for the kind: build, crash, hang, memory, disk, result file, clock, clone, …"""
@@ -21,7 +21,7 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Night:
+class Night(Record):
     """One run of ``rnnbench nightly``."""
 
     at: str
@@ -33,29 +33,16 @@ class Night:
     commits: tuple[str, ...]
     """New ones, oldest first."""
     budget: float
-    seconds: float
-    measured: int
+    seconds: float = 0.0
+    measured: int = 0
     """Units measured this night."""
-    left: int
+    left: int = 0
     """Units that the next night begins with."""
-    troubles: tuple[Trouble, ...]
-    verdict: str | None
+    troubles: tuple[Trouble, ...] = ()
+    verdict: str | None = None
     """Path of the verdict's file below the results directory."""
-    exit_code: int
-    finished: bool
+    exit_code: int = NOTHING_MEASURED
+    finished: bool = False
     shard: str = "1/1"
     bench: tuple[str, ...] = ()
     """Patterns that the cases were limited to."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA} | asdict(self)
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """Raises KeyError, TypeError or ValueError for what `as_dict` does not write."""
-        if given["schema"] != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
-        own = {key: value for key, value in given.items() if key != "schema"}
-        troubles = tuple(Trouble(**one) for one in own["troubles"])
-        lists = {name: tuple(own.get(name, ())) for name in ("commits", "bench")}
-        return cls(**own | {"troubles": troubles} | lists)

@@ -1,31 +1,17 @@
-"""What a night is asked for, the commands that it is made of, and how far it is."""
+"""The request for a night, and its progress."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rnnbench.errors import InputError
 from rnnbench.judge.nightly import units
-from rnnbench.judge.nightly.engine import Engine
-from rnnbench.judge.nightly.night import Trouble
-from rnnbench.judge.nightly.shard import Shard
-from rnnbench.judge.verdict.answer import Verdict
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What came of judging head against the last clean commit."""
-
-    verdict: Verdict | None = None
-    path: str | None = None
-    """Of the verdict's file, below the results directory."""
-    troubles: tuple[Trouble, ...] = ()
+from rnnbench.judge.nightly.units import Shard
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a night is asked for."""
+    """The request for a night."""
 
     budget: float
     shard: Shard = field(default_factory=Shard)
@@ -52,18 +38,13 @@ class Plan:
 
     @property
     def judges(self) -> bool:
-        """Of a fleet the first shard judges head, and calibrates."""
+        """True for the first shard of a fleet, which alone judges head, and calibrates."""
         return self.shard.i == 1
-
-
-Judge = Callable[[Engine, Plan, str, str, float], Judged]
-"""Base, head, seconds."""
-Calibrate = Callable[[Engine, Plan, float], tuple[Trouble, ...]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """How far the night is."""
+    """Progress of a night."""
 
     what: str
     done: int = 0

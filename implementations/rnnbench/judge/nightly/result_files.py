@@ -1,4 +1,4 @@
-"""Result files: taken over whole from where asv wrote them, or set aside with their name.
+"""Take result files over whole from where asv wrote them, or set them aside with their name.
 
 asv writes its files in place, so that a kill leaves half a file. A night lets it write into a
 folder of its own, seeded with what is known of the commit, and puts the outcome here by renaming.
@@ -10,52 +10,27 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rnnbench.files import atomic, jsonl
+from rnnbench.judge.engine import API_VERSION, SUITE, ForeignError, case_names, read_suite
 from rnnbench.judge.nightly.night import Trouble
 
 ASIDE = "aside"
-API_VERSION = 2
-"""Of asv's result files and of its benchmarks.json."""
 RESULT = re.compile(r"[0-9a-f]{8}-.+\.json")
 """asv's name of a result file, below the machine's folder; other files there are not its."""
-PART = re.compile(r"\..+\.json\.\d+")
-"""A temporary name, here and in `rnnbench.files.records`."""
-SUITE, MACHINE = "benchmarks.json", "machine.json"
-
-
-class ForeignError(ValueError):
-    """A file is not what its name says."""
-
-
-def place(content: bytes, target: Path) -> None:
-    """Write a file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def sweep(results: Path) -> None:
-    """Remove what a killed process had not come to rename; the lock must be held."""
-    for file in results.rglob(".*.json.*"):
-        if PART.fullmatch(file.name):
-            file.unlink(missing_ok=True)
+MACHINE = "machine.json"
 
 
 def load(file: Path) -> dict[str, Any]:
-    """One of asv's result files; ForeignError where it is not this machine's and this commit's."""
+    """Return one of asv's result files.
+
+    Raises ForeignError where it is not of the machine and the commit that its name says.
+    """
     try:
         given = json.loads(file.read_bytes())
         version = given["version"]
@@ -78,21 +53,17 @@ def load(file: Path) -> dict[str, Any]:
 
 def set_broken_aside(results: Path) -> list[Trouble]:
     """Move what asv could not read out of its way, and say so."""
+    checks: list[tuple[Path, Callable[[Path], object]]] = [
+        *((file, _load_machine) for file in sorted(results.glob(f"*/{MACHINE}"))),
+        *((file, load) for file in result_files(results)),
+        *((file, read_suite) for file in results.glob(SUITE)),
+    ]
     found = []
-    for file in sorted(results.glob("*/*.json")):
+    for file, check in checks:
         try:
-            if file.name == MACHINE:
-                _load_machine(file)
-            elif RESULT.fullmatch(file.name):
-                load(file)
+            check(file)
         except ForeignError as error:
             found.append(set_aside(results, file, str(error)))
-    suite = results / SUITE
-    if suite.exists():
-        try:
-            read_suite(suite)
-        except ForeignError as error:
-            found.append(set_aside(results, suite, str(error)))
     return found
 
 
@@ -110,20 +81,6 @@ def set_aside(results: Path, file: Path, why: str) -> Trouble:
     return Trouble("result file", str(name), f"It is {why}. It was set aside as {moved}.")
 
 
-def read_suite(file: Path) -> list[dict[str, Any]]:
-    """The entries of asv's benchmarks.json."""
-    try:
-        given = json.loads(file.read_bytes())
-        version = given.pop("version")
-        entries = list(given.values())
-        whole = all({"name", "params", "version"} <= entry.keys() for entry in entries)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ForeignError(f"no list of benchmarks: {type(error).__name__}: {error}") from error
-    if version != API_VERSION or not whole:
-        raise ForeignError(f"no list of benchmarks of version {API_VERSION}")
-    return entries
-
-
 def _load_machine(file: Path) -> None:
     try:
         given = json.loads(file.read_bytes())
@@ -135,13 +92,12 @@ def _load_machine(file: Path) -> None:
 
 
 def outcomes(given: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Benchmark at its version → case → ok, failed, or none (skipped or never run)."""
+    """Return benchmark at its version → case → ok, failed, or none (skipped or never run)."""
     columns = given["result_columns"]
     found = {}
     for name, row in given["results"].items():
         entry = dict(zip(columns, row, strict=False))
-        combinations = list(itertools.product(*(entry.get("params") or [])))
-        cases = [f"{name}({', '.join(values)})" if values else name for values in combinations]
+        cases = case_names({"name": name, "params": entry.get("params")})
         values = entry.get("result") or [None] * len(cases)
         kinds = (_kind(value) for value in values)
         found[f"{name}@{entry.get('version')}"] = dict(zip(cases, kinds, strict=False))
@@ -157,7 +113,7 @@ def _kind(value: object) -> str:
 def numbers(
     results: Path, host: str, commits: list[str], *, existing: bool
 ) -> dict[str, dict[str, set[str]]]:
-    """Commit → benchmark at its version → cases that have a number.
+    """Return commit → benchmark at its version → cases that have a number.
 
     In every environment of the kind that is asked for: an existing one, or those of asv.
     """
@@ -180,7 +136,7 @@ def numbers(
 
 
 def seed(results: Path, scratch: Path, host: str, commit: str) -> None:
-    """Give asv what is known of the commit, to which it adds."""
+    """Copy the known results of a commit to where asv adds to them."""
     for file in results.glob(f"{host}/{commit[:8]}-*.json"):
         (scratch / host).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, scratch / host / file.name)
@@ -192,7 +148,7 @@ def adopt(scratch: Path, results: Path) -> dict[str, dict[str, str]]:
     A half file, or one that lacks a number that is known already, is left behind.
     """
     for file in sorted(scratch.glob("records/*/*.jsonl")):
-        _append_lines(file, results / file.relative_to(scratch))
+        jsonl.merge(file, results / file.relative_to(scratch))
     found: dict[str, dict[str, str]] = {}
     for file in _written(scratch):
         target = results / file.relative_to(scratch)
@@ -201,16 +157,15 @@ def adopt(scratch: Path, results: Path) -> dict[str, dict[str, str]]:
             continue
         machine = file.with_name(MACHINE)
         if machine.exists() and not target.with_name(MACHINE).exists():
-            place(machine.read_bytes(), target.with_name(MACHINE))
-        if not target.exists() or target.read_bytes() != file.read_bytes():
-            place(file.read_bytes(), target)
+            atomic.write(target.with_name(MACHINE), machine.read_bytes())
+        atomic.write_if_changed(target, file.read_bytes())
         for key, cases in new.items():
             found.setdefault(key, {}).update(cases)
     return found
 
 
 def _written(scratch: Path) -> Iterator[Path]:
-    """Whole result files."""
+    """Yield the whole result files."""
     for file in result_files(scratch):
         try:
             load(file)
@@ -220,14 +175,14 @@ def _written(scratch: Path) -> Iterator[Path]:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """asv's result files of all machines, whole or not."""
+    """Yield asv's result files of all machines, whole or not."""
     for file in sorted(folder.glob("*/*.json")):
         if RESULT.fullmatch(file.name):
             yield file
 
 
 def _covers(new: Mapping[str, Mapping[str, str]], old: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether no number of a benchmark in both, at the same version, would be lost."""
+    """Return True if no number of a benchmark in both, at the same version, would be lost."""
     return all(
         new[key].get(case) == "ok"
         for key, cases in old.items()
@@ -235,18 +190,3 @@ def _covers(new: Mapping[str, Mapping[str, str]], old: Mapping[str, Mapping[str,
         for case, kind in cases.items()
         if kind == "ok"
     )
-
-
-def _append_lines(source: Path, target: Path) -> None:
-    """Append the whole lines that are new; a half last line, of a kill, is cut off first."""
-    lines = [line for line in source.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
-    known = target.read_bytes() if target.exists() else b""
-    whole = known.rfind(b"\n") + 1
-    have = set(known[:whole].splitlines(keepends=True))
-    fresh = b"".join(line for line in lines if line not in have)
-    if not fresh and whole == len(known):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("ab") as stream:
-        stream.truncate(whole)
-        stream.write(fresh)

@@ -1,8 +1,8 @@
-"""One night: what is new is judged and measured within the budget, and published.
+"""Run one night: judge and measure what is new within the budget, and publish.
 
-Order: judge head against the last clean commit, since that is what a night is for; a share for
+Order: judge head against the last clean commit, which is the purpose of a night; a share for
 calibration; measure units until the time is up; publish. The file of the night is written when it
-begins and after every step, so that a killed night is known for one, and the next goes on from it.
+begins and after every step, so that the next night sees that it was killed, and goes on from it.
 
 The last clean commit is the head of the last night of this machine and shard that finished with
 exit code 0. So there is no state that could contradict the nights.
@@ -10,9 +10,9 @@ exit code 0. So there is no state that could contradict the nights.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,15 +20,14 @@ from typing import Any
 
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
-from rnnbench.files import machine, records
-from rnnbench.judge.nightly import accounts, result_files, units
-from rnnbench.judge.nightly.clone import Clone
-from rnnbench.judge.nightly.engine import Engine, EngineError
+from rnnbench.files import atomic, machine, records
+from rnnbench.judge.commits import between, find
+from rnnbench.judge.engine import APART, SUITE, Engine, EngineError
+from rnnbench.judge.nightly import accounts, parts, result_files, units
 from rnnbench.judge.nightly.ledger import KIND, Ledger
 from rnnbench.judge.nightly.night import Night, Trouble
-from rnnbench.judge.nightly.plan import Calibrate, Judge, Plan, Step
-from rnnbench.judge.nightly.shard import Shard
-from rnnbench.judge.nightly.units import Unit
+from rnnbench.judge.nightly.plan import Plan, Step
+from rnnbench.judge.nightly.units import Shard, Unit
 from rnnbench.judge.verdict.answer import Verdict
 
 PUBLISH_SECONDS = 3600.0
@@ -37,12 +36,8 @@ GRACE = 0.1
 IN_VAIN = 3
 """Units in a row without a result that could be kept, after which the night measures no more."""
 RANK = (FAILED, BROKEN, NOTHING_MEASURED, INCONCLUSIVE, GOOD)
-"""Which exit code stands where several apply: as in `Verdict.exit_code`."""
+"""Exit codes, the one that stands first where several apply: as in `Verdict.exit_code`."""
 PUBLISH = "<publish>"
-
-
-def _silent(_: Step) -> None:
-    """Show nothing."""
 
 
 @dataclass
@@ -51,9 +46,6 @@ class _Run:
 
     engine: Engine
     plan: Plan
-    clone: Clone
-    judge: Judge
-    calibrate: Calibrate
     show: Callable[[Step], None]
     began: float
     night: Night
@@ -86,7 +78,7 @@ class _Run:
             troubles=tuple(self.troubles),
             **changes,  # type: ignore[arg-type]
         )
-        results, host = self.engine.results, self.engine.host
+        results, host = self.engine.project.results, self.engine.project.host
         try:
             records.write(results, records.NIGHTS, host, self.file, self.night.as_dict())
             self.ledger.write(results, host, _ledger_name(self.plan.shard))
@@ -100,33 +92,35 @@ class _Run:
         self.broken |= at_head
 
     def judge_head(self) -> None:
-        """Unless an interrupted night has judged these two commits already."""
+        """Judge head, unless an interrupted night has judged these two commits already."""
         base, head = self.night.base, self.night.head
         seconds = self.plan.budget * self.plan.verdict_share if self.plan.judges else 0.0
-        if base is None or base == head or not seconds or self.clone.commit(base) is None:
+        if base is None or base == head or not seconds:
+            return
+        if find(self.engine.project.folder, base) is None:
             return
         if self.night.verdict is None:
             self._show("judging", seconds)
-            judged = self.judge(self.engine, self.plan, base, head, seconds)
+            judged = parts.judge(self.engine, self.plan, base, head, seconds)
             self.trouble(*judged.troubles, at_head=judged.verdict is None)
             self.verdict = judged.verdict
             self.save(verdict=judged.path)
         else:
-            self.verdict = _read_verdict(self.engine.results / self.night.verdict)
+            with suppress(OSError, ValueError):
+                self.verdict = Verdict.read(self.engine.project.results / self.night.verdict)
 
     def calibrate_machine(self) -> None:
         seconds = min(self.plan.budget * self.plan.calibrate_share, self.remaining())
         if seconds > 0 and self.plan.judges:
             self._show("calibrating", seconds)
-            self.trouble(*self.calibrate(self.engine, self.plan, seconds))
+            self.trouble(*parts.calibrate(self.engine, self.plan, seconds))
 
     def list_units(self) -> None:
-        """What is left to measure; where the suite can't be imported, nothing is."""
+        """List what is left to measure; nothing where the suite can't be imported."""
         self._show("listing", None)
         suite: list[dict[str, Any]] = []
         try:
             suite = self.engine.suite(self.night.head)
-            self.engine.keep_suite()
         except OSError as error:
             self.trouble(accounts.full_disk(error, "listing"), at_head=True)
         except EngineError as error:
@@ -136,18 +130,21 @@ class _Run:
                 self.trouble(accounts.part_failed("listing", error.ended), at_head=True)
         if not suite:
             return
-        parts = units.slices(suite, self.plan.shard, self.plan.bench, self.plan.unit_cases)
-        self.cases = sum(len(part.cases) for part in parts)
+        slices = units.slices(suite, self.plan.shard, self.plan.bench, self.plan.unit_cases)
+        self.cases = sum(len(part.cases) for part in slices)
         if not self.cases:
             asked = f"{', '.join(self.plan.bench) or 'no pattern'}; shard {self.plan.shard}"
             self.trouble(Trouble("cases", "listing", f"The suite has no such case: {asked}."))
         known = result_files.numbers(
-            self.engine.results, self.engine.host, self.commits, existing=self.engine.existing
+            self.engine.project.results,
+            self.engine.project.host,
+            self.commits,
+            existing=self.engine.existing,
         )
-        self.left = units.waiting(self.commits, parts, known, self.ledger, self.night.head)
+        self.left = units.waiting(self.commits, slices, known, self.ledger, self.night.head)
 
     def measure(self) -> None:
-        """Unit by unit, until there is none or the time is up."""
+        """Measure unit by unit, until there is none or the time is up."""
         waiting, vain = list(self.left), 0
         for number, unit in enumerate(waiting):
             if unit.commit in self.ledger.unbuilt:
@@ -166,12 +163,15 @@ class _Run:
             self.save()
 
     def _measure(self, unit: Unit, number: int, total: int) -> bool:
-        """Whether something is known of the unit now; OSError where it could not be kept."""
+        """Measure a unit; returns True if it has an outcome. Raises OSError if it can't be kept."""
         later = units.estimate(self.left, self.ledger)
         rest = None if later is None else min(later, self.remaining())
         self._show("measuring", rest, number, total)
         limit = self.remaining() + max(60.0, GRACE * self.plan.budget)
-        ended = self.engine.measure(unit, limit)
+        results, scratch = self.engine.project.results, self.engine.scratch
+        self.engine.clear()
+        result_files.seed(results, scratch, self.engine.project.host, unit.commit)
+        ended = self.engine.measure(unit.commit, [unit.pattern], limit, conf=APART)
         head = self._at_head(unit)
         if not accounts.built(ended):
             trouble = accounts.unbuilt(unit.commit, ended)
@@ -182,7 +182,7 @@ class _Run:
         if ended.code not in (0, 2):  # 2: some case failed, and all is saved
             self.trouble(accounts.no_results(unit, ended), at_head=head)
             return False
-        found = result_files.adopt(self.engine.scratch, self.engine.results).get(unit.slice.key, {})
+        found = result_files.adopt(scratch, results).get(unit.slice.key, {})
         kinds = {case: found.get(case, "failed") for case in unit.cases}
         self.ledger.note_outcomes(unit.commit, unit.slice.key, kinds)
         self.ledger.last[unit.slice.id] = self.night.at
@@ -210,7 +210,7 @@ class _Run:
         return unit.commit == self.night.head
 
     def exit_code(self) -> int:
-        """A regression outranks what broke, that outranks silence, and that outranks doubt."""
+        """Return the code of the worst outcome, in the order of `RANK`."""
         codes = {GOOD if self.verdict is None else self.verdict.exit_code}
         if self.parity:
             codes.add(FAILED)
@@ -224,11 +224,11 @@ class _Run:
         return next(code for code in RANK if code in codes)
 
     def close(self) -> None:
-        """The night as the report shows it, then the report, then what came of that."""
+        """Keep the night for the report, publish, then keep the outcome of that."""
         self.ledger.queue = [c for c in self.commits if any(u.commit == c for u in self.left)]
         self.ledger.keep_only([*self.commits, self.night.head])
         self.save(exit_code=self.exit_code(), finished=True)
-        if (self.engine.results / result_files.SUITE).exists():
+        if (self.engine.project.results / SUITE).exists():
             self._show("publishing", self.ledger.seconds.get(PUBLISH))
             ended = self.engine.publish(PUBLISH_SECONDS)
             self.ledger.note_seconds(PUBLISH, ended.seconds)
@@ -247,89 +247,80 @@ class Result:
     page: Path
 
 
-def night(
-    engine: Engine,
-    plan: Plan,
-    judge: Judge,
-    calibrate: Calibrate,
-    show: Callable[[Step], None] = _silent,
-) -> Result:
+def night(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> Result:
     """Run one night on the engine's repository; its lock must be held.
 
     Raises InputError where there is no commit to measure. What goes wrong otherwise is in the
     night's troubles, and costs that unit only.
     """
-    began = time.monotonic()
-    clone = Clone(engine.root)
-    head = clone.head()
-    if head is None:
-        raise InputError(f"{engine.root} must be a git checkout with a commit; it has none")
     show(Step("reading"))
-    result_files.sweep(engine.results)
-    nights, troubles = _nights(engine)
-    earlier = [one for one in nights if (one.shard, one.bench) == (str(plan.shard), plan.bench)]
-    troubles += result_files.set_broken_aside(engine.results)
-    ledger, broken = _ledger(engine, plan.shard)
-    troubles += broken
-    if engine.scratch.exists():
-        result_files.adopt(engine.scratch, engine.results)
-        engine.clear()
-    base = next((one.head for one in reversed(earlier) if one.finished and not one.exit_code), None)
-    troubles += clone.troubles(base, head, existing=engine.existing)
-    commits, left_out = _commits(clone, base, head, ledger, engine, plan)
-    at, clock = _moment(nights)
-    cut_off = earlier[-1] if earlier and not earlier[-1].finished else None
-    if cut_off is not None:
-        kept = f"The {cut_off.measured} units that it had measured are kept; this night goes on."
-        troubles.append(Trouble("killed", cut_off.at, f"That night was cut off. {kept}"))
-    ledger.unbuilt.pop(head, None)
-    same = cut_off is not None and (cut_off.head, cut_off.base) == (head, base)
-    tonight = Night(
-        at=at,
-        machine=machine.identity() | {"host": engine.host},
-        head=head,
-        base=base,
-        commits=tuple(commits),
-        budget=plan.budget,
-        seconds=0.0,
-        measured=0,
-        left=0,
-        troubles=(),
-        verdict=cut_off.verdict if cut_off is not None and same else None,
-        exit_code=NOTHING_MEASURED,
-        finished=False,
-        shard=str(plan.shard),
-        bench=plan.bench,
-    )
-    file = records.name(at, *plan.shard.slug)
-    run = _Run(
-        engine, plan, clone, judge, calibrate, show, began, tonight, ledger, commits, file,
-        [*troubles, *left_out, *clock],
-    )  # fmt: skip
+    run = _begin(engine, plan, show)
     run.save()
-    run.trouble(*engine.open(head, base))
-    try:
+    base, head = run.night.base, run.night.head
+    with engine.opened([head] if base is None else [head, base]) as broken:
+        if broken is not None:
+            sentence = f"It was half written when a run was killed; it is now {broken}."
+            run.trouble(Trouble("result file", broken.stem, sentence))
         run.list_units()
         run.judge_head()
         run.calibrate_machine()
         run.measure()
         run.close()
-    finally:
-        engine.close()
-    page = engine.html / "index.html"
-    return Result(
-        run.night, run.verdict, engine.results / records.NIGHTS / engine.host / file, page
+    file = engine.project.results / records.NIGHTS / engine.project.host / run.file
+    return Result(run.night, run.verdict, file, engine.project.html / "index.html")
+
+
+def _begin(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> _Run:
+    """Return the state in which the nights before leave this one; raises InputError."""
+    began = time.monotonic()
+    folder, results = engine.project.folder, engine.project.results
+    head = find(folder, "HEAD")
+    if head is None:
+        raise InputError(f"{folder} must be a git checkout with a commit; it has none")
+    atomic.sweep(results)
+    nights, troubles = _nights(engine)
+    earlier = [one for one in nights if (one.shard, one.bench) == (str(plan.shard), plan.bench)]
+    troubles += result_files.set_broken_aside(results)
+    ledger, broken = _ledger(engine, plan.shard)
+    troubles += broken
+    if engine.scratch.exists():
+        result_files.adopt(engine.scratch, results)
+        engine.clear()
+    base = next((one.head for one in reversed(earlier) if one.finished and not one.exit_code), None)
+    troubles += accounts.of_clone(folder, base, head, existing=engine.existing)
+    commits, left_out = _commits(base, head, ledger, engine, plan)
+    at, clock = _moment(nights)
+    tonight = Night(
+        at=at,
+        machine=machine.identity() | {"host": engine.project.host},
+        head=head,
+        base=base,
+        commits=tuple(commits),
+        budget=plan.budget,
+        shard=str(plan.shard),
+        bench=plan.bench,
     )
+    if earlier and not earlier[-1].finished:
+        last = earlier[-1]
+        kept = f"The {last.measured} units that it had measured are kept; this night goes on."
+        troubles.append(Trouble("killed", last.at, f"That night was cut off. {kept}"))
+        if (last.head, last.base) == (head, base):
+            tonight = replace(tonight, verdict=last.verdict)
+    ledger.unbuilt.pop(head, None)
+    file = records.name(at, *plan.shard.slug)
+    troubles += [*left_out, *clock]
+    return _Run(engine, plan, show, began, tonight, ledger, commits, file, troubles)
 
 
 def _nights(engine: Engine) -> tuple[list[Night], list[Trouble]]:
-    """Nights of this machine, oldest first; broken files are set aside."""
+    """Return the nights of this machine, oldest first; broken files are set aside."""
     found, troubles = [], []
-    for one in records.read(engine.results, records.NIGHTS, Night.from_dict, engine.host):
+    for one in records.read(
+        engine.project.results, records.NIGHTS, Night.from_dict, engine.project.host
+    ):
         if one.value is None:
-            troubles.append(
-                result_files.set_aside(engine.results, one.file, f"no night: {one.broken}")
-            )
+            why = f"no night: {one.broken}"
+            troubles.append(result_files.set_aside(engine.project.results, one.file, why))
         else:
             found.append(one.value)
     return found, troubles
@@ -340,22 +331,28 @@ def _ledger_name(shard: Shard) -> str:
 
 
 def _ledger(engine: Engine, shard: Shard) -> tuple[Ledger, list[Trouble]]:
-    file = engine.results / KIND / engine.host / _ledger_name(shard)
+    results = engine.project.results
+    file = results / KIND / engine.project.host / _ledger_name(shard)
     try:
         return Ledger.read(file), []
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         why = f"no ledger: {type(error).__name__}: {error}"
-        return Ledger(), [result_files.set_aside(engine.results, file, why)]
+        return Ledger(), [result_files.set_aside(results, file, why)]
 
 
 def _commits(
-    clone: Clone, base: str | None, head: str, ledger: Ledger, engine: Engine, plan: Plan
+    base: str | None, head: str, ledger: Ledger, engine: Engine, plan: Plan
 ) -> tuple[list[str], list[Trouble]]:
-    """What may have units: commits left over from earlier nights, then the new ones."""
-    new = clone.since(base, head) or [head]
+    """Return the commits that may have units: those left over from earlier nights, then new ones.
+
+    Where base is unknown, or no ancestor of head, only head is new.
+    """
+    folder = engine.project.folder
+    new = between(folder, base, head) if base is not None else ()
+    new = new or (head,)
     if engine.existing:
         return [head], []
-    over = [one for one in ledger.queue if one not in new and clone.commit(one) is not None]
+    over = [one for one in ledger.queue if one not in new and find(folder, one)]
     every = [*over, *new]
     if len(every) <= plan.commits:
         return every, []
@@ -365,7 +362,7 @@ def _commits(
 
 
 def _moment(earlier: Sequence[Night]) -> tuple[str, list[Trouble]]:
-    """When the night begins, after all earlier ones whatever the clock says."""
+    """Return when the night begins: after all earlier ones, whatever the clock says."""
     now = datetime.now(UTC).replace(microsecond=0)
     if not earlier:
         return now.isoformat(), []
@@ -380,10 +377,3 @@ def _moment(earlier: Sequence[Night]) -> tuple[str, list[Trouble]]:
         f"one is filed as {at}, so that nights keep their order."
     )
     return at, [Trouble("clock", at, sentence)]
-
-
-def _read_verdict(file: Path) -> Verdict | None:
-    try:
-        return Verdict.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

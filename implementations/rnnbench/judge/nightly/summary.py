@@ -21,14 +21,14 @@ SHOWN = 20
 
 
 def headline(result: Result) -> str:
-    """``2026-11-22 03:15 host: a regression``."""
+    """Return ``Night of 2026-11-22 03:15 UTC on host: a regression``."""
     night = result.night
     when = night.at[:16].replace("T", " ")
     return f"Night of {when} UTC on {night.machine['host']}: {HEADLINES[night.exit_code]}"
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
-    """What was done, a name and a sentence each."""
+    """Return what was done, a name and a sentence each."""
     night = result.night
     shard = "" if night.shard == "1/1" else f", shard {night.shard}"
     new = len(night.commits)
@@ -55,7 +55,7 @@ def _against(night: Night) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """``45 s``, ``12 min`` or ``3 h 20 min``."""
+    """Return ``45 s``, ``12 min`` or ``3 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     whole = round(seconds / 60)
@@ -63,7 +63,7 @@ def minutes(seconds: float) -> str:
 
 
 def markdown(result: Result, report: str | None = None) -> str:
-    """The body of an issue; ``report`` is the address of the published report."""
+    """Return the body of an issue; ``report`` is the address of the published report."""
     parts = [f"## {escaped(headline(result))}", ""]
     parts += ["| | |", "|---|---|"]
     rows = [fact for fact in facts(result) if fact[0] != "verdict"]  # which follows in full

@@ -3,20 +3,53 @@
 Order: the slice of cases that went unmeasured for longest comes first, by the night that measured
 it last; of equals the oldest commit. So every slice has its turn however small the budget is, and
 one commit is installed for all of its units in a row.
+
+A fleet of machines shares the cases: case c belongs to shard 1 + (SHA-256(c) mod n), every case to
+exactly one, whatever other cases there are, and the same on every machine.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
+from typing import Any, Self
 
+from rnnbench.errors import InputError
+from rnnbench.judge.engine import case_names
 from rnnbench.judge.nightly.ledger import Ledger
-from rnnbench.judge.nightly.shard import Shard
 
 UNIT_CASES = 16
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The ``i``-th of ``n`` parts of the cases, counted from 1."""
+
+    i: int = 1
+    n: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the shard of a text ``i/n``; raises InputError unless 1 ≤ i ≤ n."""
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise InputError(f"shard must be i/n with 1 <= i <= n, like 2/3; got {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, case: str) -> bool:
+        """Return True if the case, by its name ``benchmark(value, …)``, is of this shard."""
+        digest = int.from_bytes(sha256(case.encode()).digest())
+        return digest % self.n == self.i - 1
+
+    def __str__(self) -> str:
+        return f"{self.i}/{self.n}"
+
+    @property
+    def slug(self) -> tuple[str, ...]:
+        """Part of a file's name; none where there is one shard."""
+        return () if self.n == 1 else (f"{self.i}of{self.n}",)
 
 
 @dataclass(frozen=True)
@@ -41,7 +74,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Unit:
-    """What one run of asv measures."""
+    """The cases that one run of asv measures."""
 
     commit: str
     slice: Slice
@@ -54,16 +87,8 @@ class Unit:
 
     @property
     def pattern(self) -> str:
-        """Of asv's ``--bench``: these cases and no other."""
+        """The pattern for asv's ``--bench`` that matches these cases and no other."""
         return f"^({'|'.join(re.escape(case) for case in self.cases)})$"
-
-
-def case_names(entry: Mapping[str, Any]) -> list[str]:
-    """All cases of an entry of asv's benchmarks.json, in asv's order."""
-    if not entry["params"]:
-        return [entry["name"]]
-    combinations = itertools.product(*entry["params"])
-    return [f"{entry['name']}({', '.join(values)})" for values in combinations]
 
 
 def slices(
@@ -72,7 +97,7 @@ def slices(
     patterns: Sequence[str],
     size: int = UNIT_CASES,
 ) -> list[Slice]:
-    """The cases of a shard that match one of the patterns (asv's ``--bench``), cut into slices."""
+    """Return slices of the cases of a shard that match one of the patterns (``--bench``)."""
     found = []
     for entry in sorted(suite, key=lambda entry: str(entry["name"])):
         cases = [case for case in case_names(entry) if shard.holds(case)]
@@ -91,7 +116,7 @@ def waiting(
     ledger: Ledger,
     head: str,
 ) -> list[Unit]:
-    """All units that are left, the one that waited longest first.
+    """Return all units that are left, the one that waited longest first.
 
     ``numbers``: commit → benchmark at its version → the cases that have a number. What failed at
     head is tried again each night; what failed at an older commit has failed.
@@ -111,7 +136,7 @@ def waiting(
 
 
 def expected(unit: Unit, ledger: Ledger) -> float | None:
-    """Seconds that the unit will take, by earlier ones: of its benchmark, else of any."""
+    """Return the seconds that the unit will take, by earlier ones: of its benchmark, else any."""
     per_case = ledger.seconds.get(unit.slice.benchmark)
     if per_case is None:
         known = [value for name, value in ledger.seconds.items() if not name.startswith("<")]
@@ -122,7 +147,7 @@ def expected(unit: Unit, ledger: Ledger) -> float | None:
 
 
 def estimate(units: Iterable[Unit], ledger: Ledger) -> float | None:
-    """Seconds that all of them will take; None where nothing is known."""
+    """Return the seconds that all of them will take; None where nothing is known."""
     total = 0.0
     for unit in units:
         seconds = expected(unit, ledger)

@@ -1,4 +1,4 @@
-"""What a verdict says of each case, of the whole, and which exit code that is.
+"""The answer of a verdict: of each case, of the whole, and its exit code.
 
 The effect of a case is a ratio, head over base: the exponential of the mean log ratio over the
 rounds that count. ``detectable`` is the least relative change that these rounds would have shown
@@ -8,17 +8,16 @@ with probability 95 %; *no change* denies only what the interval excludes (`Case
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
-
-SCHEMA = 1
+from rnnbench.files.schema import FREE, Bounds, Record
 
 
 class Status(StrEnum):
-    """What is known of one case."""
+    """The outcome of one case."""
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"
@@ -96,7 +95,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Record):
     """All that one run of ``rnnbench verdict`` found."""
 
     at: str
@@ -117,8 +116,13 @@ class Verdict:
     """The range that the change lies in: after base, up to head; one where it was bisected."""
 
     def of(self, *statuses: Status) -> list[CaseAnswer]:
-        """Cases of one of these statuses."""
+        """Return the cases of one of these statuses."""
         return [case for case in self.cases if case.status in statuses]
+
+    @property
+    def worst(self) -> CaseAnswer:
+        """The regression of the largest ratio, or without a ratio; ValueError if there is none."""
+        return max(self.of(Status.REGRESSION), key=lambda case: case.ratio or float("inf"))
 
     @property
     def exit_code(self) -> int:
@@ -134,23 +138,12 @@ class Verdict:
         return GOOD
 
     def as_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, "exit_code": self.exit_code} | asdict(self)
+        """Return the fields as JSON values, with the schema and the exit code."""
+        return super().as_dict() | {"exit_code": self.exit_code}
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """Raises KeyError, TypeError or ValueError for what `as_dict` does not write."""
-        if given["schema"] != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}; got {given['schema']!r}")
-        own = {key: value for key, value in given.items() if key not in ("schema", "exit_code")}
-        cases = tuple(
-            CaseAnswer(
-                **case
-                | {
-                    "status": Status(case["status"]),
-                    "params": tuple((str(name), str(value)) for name, value in case["params"]),
-                }
-            )
-            for case in own["cases"]
-        )
-        sides = {side: Commit(**own[side]) for side in ("base", "head")}
-        return cls(**own | sides | {"cases": cases, "commits": tuple(own["commits"])})
+    def from_dict(cls, given: Any, bounds: Bounds = FREE) -> Self:
+        """Return the verdict that `as_dict` was called on; raises SchemaError."""
+        if isinstance(given, Mapping):  # the exit code follows from the cases
+            given = {name: value for name, value in given.items() if name != "exit_code"}
+        return super().from_dict(given, bounds)

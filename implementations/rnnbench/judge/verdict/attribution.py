@@ -1,4 +1,4 @@
-"""Why: the code, its dependencies, or the measuring tool?
+"""Attribute a regression to the code, its dependencies, or the measuring tool.
 
 Both sides of a verdict are measured by the same benchmarks, so the tool can't be what it found;
 but the history of a case can have moved by it. Parts that are the same on both sides are said to
@@ -7,15 +7,15 @@ be, without a run; the others are swapped alone, and the regressed cases judged 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rnnbench.judge.verdict import commits
+from rnnbench.files import git, jsonl
+from rnnbench.judge.project import Project
 from rnnbench.judge.verdict.answer import Status, Verdict
-from rnnbench.judge.verdict.project import FOLDER, Project
+from rnnbench.judge.verdict.building import FOLDER
 from rnnbench.judge.verdict.sides import Side
 from rnnbench.judge.verdict.text import differences, effect
 
@@ -38,7 +38,10 @@ Judged = Callable[[Side, Side, str], Verdict]
 def attribute(
     project: Project, verdict: Verdict, head: Side, swap: Swap | None, judged: Judged
 ) -> dict[str, Any]:
-    """Part → ``{"differs", "says", "cases": {name: {"status", "ratio", "low", "high"}}}``."""
+    """Judge with one part swapped at a time.
+
+    Returns part → ``{"differs", "says", "cases": {name: {"status", "ratio", "low", "high"}}}``.
+    """
     own = project.conf.project
     changed = [
         line for line in differences(verdict.base, verdict.head) if not _of(line, (own, *TOOL))
@@ -67,19 +70,20 @@ def attribute(
 
 
 def _tool(project: Project, verdict: Verdict, head: Side, judged: Judged) -> dict[str, Any]:
-    """Base's benchmarks against the working tree's, on head; and asv_runner's versions."""
+    """Judge base's benchmarks against the working tree's, on head, and asv_runner's versions."""
     folder = project.suite.folder
     name = folder.relative_to(project.folder)
     runners = [line for line in differences(verdict.base, verdict.head) if _of(line, TOOL)]
     also = f"; with the dependencies went {', '.join(runners)}" if runners else ""
-    if commits.same_files(project.folder, verdict.base.hash, verdict.head.hash, name):
+    span = (verdict.base.hash, verdict.head.hash)
+    if git.ask(project.folder, "diff", "--name-only", *span, "--", str(name)) == "":
         return _part(bool(runners), f"{name} is the same at both commits{also}")
     old = project.folder / FOLDER / "suites" / verdict.base.hash
     if not (old / name).is_dir():
         try:
-            commits.extract(project.folder, verdict.base.hash, str(name), old)
-        except ValueError as error:
-            return _part(True, f"{error}{also}")
+            git.extract(project.folder, verdict.base.hash, str(name), old)
+        except git.GitError:
+            return _part(True, f"commit {verdict.base.hash[:8]} has no {name}{also}")
     found = judged(replace(head, suite=old / name), head, "swapping the benchmarks")
     return _part(True, _stays(found, f"only {name} (base's, working tree's)") + also, found)
 
@@ -90,12 +94,7 @@ def _part(differs: bool, says: str, found: Verdict | None = None) -> dict[str, A
         "differs": differs,
         "says": says,
         "cases": {
-            case.name: {
-                "status": case.status.value,
-                "ratio": case.ratio,
-                "low": case.low,
-                "high": case.high,
-            }
+            case.name: {name: getattr(case, name) for name in ("status", "ratio", "low", "high")}
             for case in cases
         },
     }
@@ -104,10 +103,9 @@ def _part(differs: bool, says: str, found: Verdict | None = None) -> dict[str, A
 def _stays(found: Verdict, swapped: str) -> str:
     stays = found.of(Status.REGRESSION)
     if stays:
-        worst = max(stays, key=lambda case: case.ratio or float("inf"))
         return (
             f"with {swapped} swapped {len(stays)} of {len(found.cases)} regressions stay, "
-            f"{worst.name} by {effect(worst) or 'all'}"
+            f"{found.worst.name} by {effect(found.worst) or 'all'}"
         )
     if found.of(Status.INCONCLUSIVE):
         return f"with {swapped} swapped the rounds do not suffice to tell"
@@ -115,23 +113,19 @@ def _stays(found: Verdict, swapped: str) -> str:
 
 
 def _of(line: str, names: tuple[str, ...]) -> bool:
-    """Whether a difference of versions is that of one of these distributions."""
+    """Return True if a difference of versions is that of one of these distributions."""
     return line.split(" ", maxsplit=1)[0] in names
 
 
 def _recorded(results: Path, verdict: Verdict) -> list[str]:
-    """Versions in the records of base on this host that are not those of today."""
+    """Return the versions in the records of base on this host that are not those of today."""
     folder = results / "records" / verdict.machine["host"]
     files = sorted(folder.glob(f"{verdict.base.hash[:8]}-*.jsonl"))
-    for file in files:
-        for line in reversed(file.read_text(encoding="utf-8", errors="replace").splitlines()):
-            try:
-                known = dict(json.loads(line)["machine"] or {})
-            except (ValueError, KeyError, TypeError):
-                continue
-            return [
-                f"{name} {known[name]}"
-                for name, version in sorted(verdict.head.versions.items())
-                if known.get(name) not in (None, version) and name != "os"
-            ]
-    return []
+    lines = [line for file in files for line in jsonl.read(file) if isinstance(line, dict)]
+    machines = [line["machine"] for line in lines if isinstance(line.get("machine"), dict)]
+    known = machines[-1] if machines else {}
+    return [
+        f"{name} {known[name]}"
+        for name, version in sorted(verdict.head.versions.items())
+        if known.get(name) not in (None, version) and name != "os"
+    ]

@@ -1,4 +1,4 @@
-"""From a range of commits down to the one that made the worst case slower."""
+"""Narrow a range of commits down to the one that made the worst case slower."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Step:
 def narrowed(
     verdict: Verdict, budget: float, compared: Callable[[str, Step], Status | None]
 ) -> tuple[str, ...]:
-    """The commits that the worst regression of a verdict can come from.
+    """Return the commits that the worst regression of a verdict can come from.
 
     ``compared`` judges base against a commit. What it must exclude is half of the change, so that a
     commit counts as good only if most of the regression is yet to come.
     """
-    worst = max(verdict.of(Status.REGRESSION), key=lambda case: case.ratio or float("inf"))
+    worst = verdict.worst
     change = (worst.ratio or 1 + 2 * verdict.threshold) - 1
     step = Step((worst.name,), max(change / 2, LEAST_THRESHOLD), budget)
     return narrow(verdict.commits, lambda commit: _is_bad(compared(commit, step)))

@@ -25,7 +25,7 @@ SAYS = {
     (Status.REGRESSION, Status.IMPROVEMENT): "slower with fewer instructions: each takes longer",
     (Status.IMPROVEMENT, Status.REGRESSION): "faster with more instructions: each takes less",
 }
-"""What time says and what the count says → what that means."""
+"""Statuses of time and count → their meaning."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Disagreement:
 
 
 def disagreements(answers: Iterable[CaseAnswer]) -> list[Disagreement]:
-    """Of all cases that are both timed and counted: same phase, same parameters.
+    """Return the disagreements of cases that are both timed and counted: same class and parameters.
 
     An inconclusive time contradicts nothing.
     """
@@ -54,5 +54,5 @@ def disagreements(answers: Iterable[CaseAnswer]) -> list[Disagreement]:
 
 
 def _place(answer: CaseAnswer) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """``speed.Training.time_training`` and ``instructions.Training.track_…`` share the class."""
+    """Return class and parameters: two channels of a case have them in common."""
     return answer.benchmark.rsplit(".", 2)[-2], answer.params

@@ -1,11 +1,10 @@
-"""Which cases a verdict measures.
+"""The choice of cases that a verdict measures.
 
-Unless told, those around the first value of each parameter: the first parameter (in this project's
-suite the backend) takes all of its values, and at most one of the others departs from its first.
-In the quick profile these are about 50 timed cases and all cells, lengths, depths and directions,
-which one process measures in seconds. Left out are compile seconds and what is compiled by torch,
-of which a case takes seconds to minutes in every process. Of memory and imports there are fewer:
-memory at the first values of all but the first parameter, and the first import.
+By default those around the first value of each parameter: the first parameter takes all of its
+values, and at most one of the others departs from its first. Left out are compile seconds and
+instructions, of which a case takes seconds to minutes in every process. Of memory and imports there
+are fewer: memory at the first values of all but the first parameter, and the first import. Of these
+the suite may leave out more (`rnnbench.judge.suite`).
 """
 
 from __future__ import annotations
@@ -14,28 +13,27 @@ import re
 from collections.abc import Callable, Collection, Iterable
 
 from rnnbench.errors import InputError
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.sides import COMPILE, IMPORT, INSTRUCTIONS, MEMORY, Case
 
-SLOW = "compile"
-"""Left out by default where it is a parameter's value."""
+Chooser = Callable[[Iterable[Case]], list[Case]]
 
 
-def chooser(
-    bench: Collection[str], names: Collection[str]
-) -> Callable[[Iterable[Case]], list[Case]]:
-    """A function that picks: by patterns found in a case's name, by whole names, or by default.
+def compiled(bench: str) -> re.Pattern[str]:
+    """Return a pattern of case names; raises InputError."""
+    try:
+        return re.compile(bench)
+    except re.error as error:
+        raise InputError(f"bench must be a regular expression; got {bench!r}: {error}") from error
+
+
+def chooser(bench: Collection[str], names: Collection[str], suite: Suite) -> Chooser:
+    """Return a function that picks cases: by patterns in a name, by whole names, or by default.
 
     Raises InputError for a pattern that is no regular expression; the function, for a name that no
     case has.
     """
-    patterns = []
-    for text in bench:
-        try:
-            patterns.append(re.compile(text))
-        except re.error as error:
-            raise InputError(
-                f"bench must be a regular expression; got {text!r}: {error}"
-            ) from error
+    patterns = [compiled(text) for text in bench]
 
     def choose(cases: Iterable[Case]) -> list[Case]:
         known = {case.name: case for case in cases}
@@ -43,7 +41,7 @@ def chooser(
         if unknown:
             raise InputError(f"cases must be names of cases; there is no {unknown[0]!r}")
         if not patterns and not names:
-            return default(known.values())
+            return suite.choose(default(known.values()))
         return [
             case
             for name, case in known.items()
@@ -54,20 +52,18 @@ def chooser(
 
 
 def default(cases: Iterable[Case]) -> list[Case]:
-    """The cases around the first values."""
+    """Return the cases around the first values."""
     every = list(cases)
     first: dict[str, tuple[str, ...]] = {}
     for case in every:
         first.setdefault(case.benchmark, tuple(value for _, value in case.params))
-    return [case for case in every if _near(case, first[case.benchmark]) and not _slow(case)]
+    return [case for case in every if _near(case, first[case.benchmark])]
 
 
 def _near(case: Case, first: tuple[str, ...]) -> bool:
     departs = [value != one for (_, value), one in zip(case.params, first, strict=True)]
+    if case.quantity in (COMPILE, INSTRUCTIONS):
+        return False
     if case.quantity == IMPORT:
         return not any(departs)
     return sum(departs[1:]) <= (0 if case.quantity == MEMORY else 1)
-
-
-def _slow(case: Case) -> bool:
-    return case.quantity in (COMPILE, INSTRUCTIONS) or SLOW in dict(case.params).values()

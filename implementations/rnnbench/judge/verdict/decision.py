@@ -1,8 +1,8 @@
 r"""From rounds of pairs to a verdict on each case.
 
-**Effect.** Round r measures a case at base and at head, each in a process of its own. With b_r and
-h_r what is typical of the two processes, d_r = ln(h_r / b_r). Memory layout, hash seed and the
-machine's mood are drawn anew for each process, so a round is *one* observation, however many
+**Effect.** Round r measures a case at base and at head, each in a process of its own. With b_r, h_r
+the `typical` seconds of the two processes, d_r = ln(h_r / b_r). Memory layout, hash seed and the
+machine's state are drawn anew for each process, so a round is *one* observation, however many
 samples its processes took. The effect is the trimmed mean of d over the n rounds that count, g =
 ⌊n/10⌋ cut off at either end, and its standard error is that of Tukey and McLaughlin (1963; Yuen
 1974), with h = n − 2g and s_w the Winsorised standard deviation:
@@ -77,7 +77,7 @@ RESOLUTION = 1e-4
 WIDEST = 100.0
 """Log ratio beyond which an interval says nothing, and which no floating-point number overflows."""
 TIGHTEST_PRIOR = 50.0
-"""Most degrees of freedom that the other cases lend."""
+"""Most degrees of freedom that a case gains from the others."""
 
 Array = NDArray[np.float64]
 Key = TypeVar("Key")
@@ -85,7 +85,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Rule:
-    """How strict a verdict is."""
+    """The strictness of a verdict."""
 
     threshold: float = 0.05
     """The relative change to find or to exclude."""
@@ -111,21 +111,21 @@ class Rule:
 
     @property
     def share(self) -> float:
-        """What one look may spend."""
+        """The part of alpha that one look may spend."""
         return self.alpha / len(self.looks)
 
     def excluded(self, quantity: str) -> float:
-        """The relative change that *no change* excludes."""
+        """Return the relative change that *no change* excludes."""
         return self.threshold * COARSER.get(quantity, 1.0)
 
     def decides(self, quantity: str, rounds: int) -> bool:
-        """Whether a case may be decided after so many rounds."""
+        """Return True if a case may be decided after so many rounds."""
         return rounds >= (self.looks[0] if quantity == MEMORY else self.looks[1])
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the rounds say of one case; ratios are head over base."""
+    """The outcome of one case after some rounds; ratios are head over base."""
 
     status: Status
     ratio: float
@@ -138,7 +138,7 @@ class Decision:
 
 
 def quarantined(controls: Sequence[tuple[float, float]], floor: float) -> list[bool]:
-    """Whether each round's control kernel drifted from its base to its head process.
+    """Return, for each round, True if its control kernel drifted from base to head.
 
     ``controls`` are the medians of its seconds, at base and at head. No commit changes the control,
     so without drift c = ln(head / base) is symmetric about 0, with the spread
@@ -156,7 +156,7 @@ def quarantined(controls: Sequence[tuple[float, float]], floor: float) -> list[b
 
 
 def typical(samples: Sequence[float]) -> float:
-    """The mean of the lower half of a process's samples: what it takes when little disturbs it."""
+    """Return the mean of the lower half of a process's samples, those least disturbed."""
     ordered = sorted(samples)
     return float(np.mean(ordered[: max(1, len(ordered) // 2)]))
 
@@ -164,7 +164,7 @@ def typical(samples: Sequence[float]) -> float:
 def without_drift(
     ratios: Mapping[Key, Sequence[float]], controls: Sequence[float]
 ) -> dict[Key, list[float]]:
-    """Log ratios of times less what the control's log ratio of the same round explains.
+    """Subtract from log ratios of times what the control's log ratio of the same round explains.
 
     All have the same rounds. With fewer than `LEAST` of them, or a control that never moves,
     nothing is taken away.
@@ -216,7 +216,7 @@ def decide(
 
 
 def _trimmed(d: Array) -> tuple[float, float, float]:
-    """Trimmed mean, its standard error and degrees of freedom."""
+    """Return the trimmed mean, its standard error and degrees of freedom."""
     n = len(d)
     cut = int(TRIM * n)
     ordered = np.sort(d)
@@ -226,7 +226,7 @@ def _trimmed(d: Array) -> tuple[float, float, float]:
 
 
 def together(rounds: Sequence[Array]) -> float:
-    """ρ²: mean square of the correlation between cases, less what chance gives, 1/(n − 1).
+    """Return ρ²: mean square of the correlation between cases, less that of chance, 1/(n − 1).
 
     Over the rounds that all have, wild ones clipped.
     """
@@ -246,11 +246,11 @@ def _winsorised(d: Array) -> Array:
 
 
 def shrunk(se: Array, df: Array, together: float) -> tuple[Array, Array]:
-    """Standard errors and degrees of freedom after each case has heard of the others.
+    """Return standard errors and degrees of freedom, shrunk towards those of the other cases.
 
     ln se² has mean ln s₀² + ψ(df/2) − ln(df/2) − ψ(d₀/2) + ln(d₀/2) and variance
     ψ′(df/2) + ψ′(d₀/2); ψ and ψ′ are the digamma and trigamma functions. Cases at the resolution
-    are deterministic: they say nothing of the others, and hear nothing.
+    are deterministic: they neither inform the others nor change.
     """
     noisy = se > RESOLUTION
     if noisy.sum() < 3:
@@ -268,7 +268,7 @@ def shrunk(se: Array, df: Array, together: float) -> tuple[Array, Array]:
 
 
 def _inverse_trigamma(y: float) -> float:
-    """x > 0 with ψ′(x) = y > 0, by Newton's method on 1/ψ′ (Smyth 2004, appendix)."""
+    """Return x > 0 with ψ′(x) = y > 0, by Newton's method on 1/ψ′ (Smyth 2004, appendix)."""
     x = 0.5 + 1 / y
     for _ in range(20):
         value = float(special.polygamma(1, x))

@@ -56,10 +56,7 @@ def _answer(
     reason: str | None = None,
 ) -> CaseAnswer:
     ratio = head / base if base > 0 else None
-    return CaseAnswer(
-        case.benchmark,
-        case.params,
-        case.quantity,
+    return case.answer(
         status,
         ratio=ratio,
         low=ratio,

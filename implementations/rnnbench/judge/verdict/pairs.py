@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from rnnbench.errors import InputError
 from rnnbench.files import machine
+from rnnbench.judge.suite import WRONG, Suite
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 from rnnbench.judge.verdict.decision import (
     Decision,
@@ -37,19 +38,15 @@ from rnnbench.judge.verdict.process import (
     Failure,
     Measured,
     Sampling,
-    Suite,
     WorkerError,
     listed,
     measure,
 )
 from rnnbench.judge.verdict.sides import INSTRUCTIONS, PARITY, TIME, Case, Side
 
-PARITY_FAILURE = "ParityFailureError"
-"""An exception of this name says that the case is wrong, not that it broke."""
-
 
 class Stand(NamedTuple):
-    """How far a verdict is."""
+    """Progress of a verdict."""
 
     rounds: int
     undecided: int
@@ -60,7 +57,7 @@ class Stand(NamedTuple):
 
 @dataclass(frozen=True)
 class Round:
-    """What one process at base and one at head measured."""
+    """The measurements of one process at base and one at head."""
 
     base: Measured
     head: Measured
@@ -72,7 +69,7 @@ class Round:
         return typical(self.base.control), typical(self.head.control)
 
     def pair(self, case: Case) -> tuple[float, float] | None:
-        """What is typical of a case at base and at head, if both have it."""
+        """Return the typical seconds of a case at base and at head, if both have it."""
         if case not in self.base.samples or case not in self.head.samples:
             return None
         return typical(self.base.samples[case]), typical(self.head.samples[case])
@@ -96,7 +93,7 @@ def judge(
     sampling: Sampling | None = None,
     budget: float = 600.0,
     seed: int = 0,
-    told: Callable[[Stand], None] = lambda _: None,
+    on_progress: Callable[[Stand], None] = lambda _: None,
 ) -> Judgement:
     """Judge the cases that ``choose`` picks from all that either side has.
 
@@ -110,7 +107,7 @@ def judge(
     with tempfile.TemporaryDirectory(prefix="rnnbench-verdict-") as scratch:
         work = _Work(base, head, suite, rule or Rule(), sampling or Sampling(), Path(scratch))
         work.prepare(choose)
-        work.run(budget, random.Random(seed), told)
+        work.run(budget, random.Random(seed), on_progress)
         return Judgement(work.verdict(), work.rounds)
 
 
@@ -140,8 +137,7 @@ class _Work:
         """List and measure once; answer all that needs no rounds."""
         self.of_base = listed(self.base, self.suite, self.scratch)
         self.of_head = listed(self.head, self.suite, self.scratch)
-        if self.suite.control is None:
-            self.suite = replace(self.suite, control=self.of_base.control)
+        self.suite = replace(self.suite, control=self.of_base.control)
         every = dict.fromkeys([*self.of_head.index, *self.of_base.index])
         self.cases = list(choose(every))
         if not self.cases:
@@ -164,7 +160,7 @@ class _Work:
         base_first: bool = True,
         core: int | None = None,
     ) -> tuple[Measured, Measured]:
-        """Base and head, measured by turns."""
+        """Measure base and head by turns."""
         sides = [
             (side, {case: has.index[case] for case in cases if case in has.index})
             for side, has in ((self.base, self.of_base), (self.head, self.of_head))
@@ -174,14 +170,16 @@ class _Work:
         base, head = found[::order]
         return base, head
 
-    def run(self, budget: float, drawn: random.Random, told: Callable[[Stand], None]) -> None:
-        """Rounds until all is decided, the last look is done, or the time is spent."""
+    def run(
+        self, budget: float, drawn: random.Random, on_progress: Callable[[Stand], None]
+    ) -> None:
+        """Add rounds until all is decided, the last look is done, or the time is spent."""
         looks, last = iter(self.rule.looks), self.rule.looks[-1]
         look, longest = next(looks), 0.0
         base_first = True
         while self.active and len(self.rounds) < last:
             open_cases = len(self.active), len(self.cases)
-            told(Stand(len(self.rounds), *open_cases, self.seconds, budget))
+            on_progress(Stand(len(self.rounds), *open_cases, self.seconds, budget))
             if self.seconds + longest > budget:
                 self._look()
                 return
@@ -225,12 +223,12 @@ class _Work:
                 self.active.remove(case)
 
     def counting(self) -> list[Round]:
-        """Rounds in which the control did not drift."""
+        """Return the rounds in which the control did not drift."""
         drifted = quarantined([one.control for one in self.rounds], self.rule.floor)
         return [one for one, bad in zip(self.rounds, drifted, strict=True) if not bad]
 
     def ratios(self) -> dict[Case, list[float]]:
-        """Log ratios of each case in the rounds that count; of times without the drift."""
+        """Return log ratios of each case in the rounds that count; of times without the drift."""
         kept = self.counting()
         ratios: dict[Case, list[float]] = {}
         together: dict[tuple[int, ...], list[Case]] = {}
@@ -253,7 +251,7 @@ class _Work:
         return time.monotonic() - self.started
 
     def verdict(self) -> Verdict:
-        """All answers, in the order of the cases."""
+        """Return all answers, in the order of the cases."""
         kept = self.counting()
         for case in self.timed:
             self.answers[case] = self._answer(case, kept)
@@ -272,10 +270,7 @@ class _Work:
     def _answer(self, case: Case, kept: list[Round]) -> CaseAnswer:
         pairs = [pair for one in kept if (pair := one.pair(case)) is not None]
         of_case = sum(one.pair(case) is not None for one in self.rounds)
-        answer = CaseAnswer(
-            case.benchmark,
-            case.params,
-            case.quantity,
+        answer = case.answer(
             Status.INCONCLUSIVE,
             base=median(base for base, _ in pairs) if pairs else None,
             head=median(head for _, head in pairs) if pairs else None,
@@ -290,26 +285,16 @@ class _Work:
             answer = replace(answer, reason=ended)
         if decision is None:
             return answer
-        return replace(
-            answer,
-            status=decision.status,
-            ratio=decision.ratio,
-            low=decision.low,
-            high=decision.high,
-            detectable=decision.detectable,
-            p=decision.p,
-            rounds=decision.rounds,
-            quarantined=of_case - decision.rounds,
-        )
+        return replace(answer, **vars(decision), quarantined=of_case - decision.rounds)
 
 
 def processors() -> list[int]:
-    """Those that this process may use; none where the system does not tell."""
+    """Return the processors that this process may use; none where the system does not say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _variables(kept: Path) -> dict[str, str]:
-    """Where this repository's benchmarks keep what the processes of one side share, and records."""
+    """Return variables that name the folder of what the processes of one side share."""
     kept.mkdir()
     return {
         "RNNBENCH_KEPT_DIR": str(kept),
@@ -319,13 +304,9 @@ def _variables(kept: Path) -> dict[str, str]:
 
 
 def _without_rounds(case: Case, base: Measured, head: Measured, work: _Work) -> CaseAnswer | None:
-    """The answer for a case that failed, was skipped or is a number without noise."""
-
-    def answer(status: Status, reason: str) -> CaseAnswer:
-        return CaseAnswer(case.benchmark, case.params, case.quantity, status, reason=reason)
-
+    """Return the answer for a case that failed, was skipped or is a number without noise."""
     if case in head.failed:
-        return _failed(case, head.failed[case], base.failed.get(case), answer)
+        return _failed(case, head.failed[case], base.failed.get(case))
     accounts: dict[Status, list[str | bool | None]] = {
         Status.SKIPPED: [case in base.skipped and head.skipped.get(case)],
         Status.BROKEN: [
@@ -341,25 +322,19 @@ def _without_rounds(case: Case, base: Measured, head: Measured, work: _Work) -> 
     for status, sentences in accounts.items():
         for sentence in sentences:
             if isinstance(sentence, str):
-                return answer(status, sentence)
+                return case.answer(status, reason=sentence)
+    if case.quantity not in (PARITY, INSTRUCTIONS):
+        return None
+    (got_base,), (got_head,) = base.samples[case], head.samples[case]
     if case.quantity == PARITY:
-        (got_base,), (got_head,) = base.samples[case], head.samples[case]
         return parity_answer(case, got_base, got_head)
-    if case.quantity == INSTRUCTIONS:
-        (got_base,), (got_head,) = base.samples[case], head.samples[case]
-        return count_answer(case, got_base, got_head, work.rule.floor)
-    return None
+    return count_answer(case, got_base, got_head, work.rule.floor)
 
 
-def _failed(
-    case: Case,
-    at_head: Failure,
-    at_base: Failure | None,
-    answer: Callable[[Status, str], CaseAnswer],
-) -> CaseAnswer:
-    if at_head.kind != PARITY_FAILURE:
-        return answer(Status.BROKEN, at_head.reason)
+def _failed(case: Case, at_head: Failure, at_base: Failure | None) -> CaseAnswer:
+    if at_head.kind != WRONG:
+        return case.answer(Status.BROKEN, reason=at_head.reason)
     if at_base is not None:
-        return answer(Status.BROKEN, f"wrong at base and at head: {at_head.reason}")
-    wrong = answer(Status.REGRESSION, f"wrong at head: {at_head.reason}")
+        return case.answer(Status.BROKEN, reason=f"wrong at base and at head: {at_head.reason}")
+    wrong = case.answer(Status.REGRESSION, reason=f"wrong at head: {at_head.reason}")
     return replace(wrong, quantity=PARITY)

@@ -1,4 +1,4 @@
-"""The measuring processes of one round: started, given their turns, listened to, and outlived.
+"""Run the measuring processes of one round: start them, give them their turns, end them.
 
 The sides live at the same time and sweep over the cases by turns, A B B A A B …: what is slow for
 longer than a sweep is slow for both. They start and set up side by side, where nothing is measured.
@@ -19,13 +19,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
-from rnnbench.comparison.threads import VARIABLES
-from rnnbench.files.machine import DISTRIBUTIONS
+from rnnbench.files.machine import DISTRIBUTIONS, THREAD_VARIABLES
+from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.sides import Case, Side, quantity
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -38,8 +38,7 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one process samples a case; `rnnbench.judge.verdict.worker` has the meaning of a
-    sweep."""
+    """The sampling of a case in one process, in sweeps (`rnnbench.judge.verdict.worker`)."""
 
     sweeps: int = 6
     samples: int = 2
@@ -55,16 +54,8 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Suite:
-    """asv's benchmark_dir, and the benchmark in it that no commit changes."""
-
-    folder: Path
-    control: str | None = None
-
-
-@dataclass(frozen=True)
 class Failure:
-    """Why a case has no number."""
+    """The reason why a case has no number."""
 
     reason: str
     kind: str
@@ -73,7 +64,7 @@ class Failure:
 
 @dataclass
 class Measured:
-    """What one process (or several, where cases brought some down) found on one side."""
+    """The findings of one process on one side, or of several where cases brought some down."""
 
     samples: dict[Case, list[float]] = field(default_factory=dict)
     """Seconds per call of each sample, or the one value of a benchmark that gives a number."""
@@ -85,7 +76,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Listed:
-    """What a side has: the place of each case in asv's grid, and versions."""
+    """The cases of a side with their places in asv's grid, and versions."""
 
     index: Mapping[Case, int]
     versions: Mapping[str, str]
@@ -93,18 +84,15 @@ class Listed:
 
 
 def listed(side: Side, suite: Suite, scratch: Path) -> Listed:
-    """All cases that a verdict knows a rule for; raises WorkerError."""
+    """List all cases that a verdict has a rule for; raises WorkerError."""
     order = {"list": True, "versions": [*DISTRIBUTIONS, "asv_runner"]}
-    with _Process(side, suite, order, scratch, Sampling()) as process:
-        (found,) = process.turn(LISTING_LIMIT)
+    with _started(side, suite, order, scratch, Sampling()) as worker:
+        (found,) = worker.turn(LISTING_LIMIT)
     index: dict[Case, int] = {}
-    control = None
+    control = _control(suite, found["benchmarks"])
     for one in found["benchmarks"]:
-        if one["name"].split(".")[0] == "control" and not one["params"]:
-            control = control or one["name"]
-            continue
         measures = quantity(one["name"], one["type"], one["unit"])
-        if measures is None:
+        if measures is None or one["name"] == control:
             continue
         for place, values in enumerate(itertools.product(*one["params"])):
             params = tuple(zip(one["param_names"], map(_plain, values), strict=True))
@@ -112,8 +100,16 @@ def listed(side: Side, suite: Suite, scratch: Path) -> Listed:
     return Listed(index, found["versions"], control)
 
 
+def _control(suite: Suite, benchmarks: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the name of the benchmark that no commit changes."""
+    plain = [one["name"] for one in benchmarks if not one["params"]]
+    if suite.control in plain:
+        return suite.control
+    return next((name for name in plain if name.split(".")[0] == "control"), None)
+
+
 def _plain(value: str) -> str:
-    """A parameter without the quotes of its repr."""
+    """Return a parameter without the quotes of its repr."""
     return value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
 
 
@@ -159,16 +155,16 @@ def _measure_group(
         have = [n for n, places in enumerate(left) if places]
         parts = {n: Measured() for n in have}
         with ExitStack() as running:
-            processes = {}
+            workers = {}
             for n in have:
                 order = _order(left[n], suite, sampling, core)
-                process = _Process(sides[n][0], suite, order, scratch, sampling)
-                processes[n] = running.enter_context(process)
+                started = _started(sides[n][0], suite, order, scratch, sampling)
+                workers[n] = running.enter_context(started)
             at = have[0]
             try:
                 for turn in range(sampling.sweeps + 2):  # set up, sweeps, tear down
                     for at in have if turn % 2 else have[::-1]:
-                        for message in processes[at].turn(sampling.limit):
+                        for message in workers[at].turn(sampling.limit):
                             _take(message, list(left[at]), parts[at])
             except _EndedError as end:
                 if end.at is None:
@@ -191,17 +187,8 @@ def _measure_group(
 
 
 def _order(places: Places, suite: Suite, sampling: Sampling, core: int | None) -> dict[str, Any]:
-    return {
-        "cases": [[case.benchmark, place] for case, place in places.items()],
-        "control": suite.control,
-        "core": core,
-        "sweeps": sampling.sweeps,
-        "samples": sampling.samples,
-        "least": sampling.least,
-        "sample_time": sampling.sample_time,
-        "sweep_time": sampling.sweep_time,
-        "limit": sampling.limit,
-    }
+    cases = [[case.benchmark, place] for case, place in places.items()]
+    return asdict(sampling) | {"cases": cases, "control": suite.control, "core": core}
 
 
 def _take(message: Mapping[str, Any], names: Sequence[Case], part: Measured) -> None:
@@ -226,71 +213,62 @@ class _EndedError(WorkerError):
         self.at, self.kind = at, kind
 
 
-class _Process:
-    """A worker with its order, from its start to its end."""
+@contextmanager
+def _started(
+    side: Side, suite: Suite, order: Mapping[str, Any], scratch: Path, sampling: Sampling
+) -> Iterator[_Worker]:
+    """Start a worker with its order; kill it, with all that it started, when the block ends."""
+    environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(sampling.threads))
+    environment["RNNBENCH_THREADS"] = str(sampling.threads)
+    environment |= {"ASV": "true", "ASV_COMMIT": side.commit.hash, **side.environment}
+    environment.pop("PYTHONPATH", None)  # asv drops it, too: it would hide the side's own
+    if side.path is not None:
+        environment["PYTHONPATH"] = str(side.path)
+    with (
+        tempfile.TemporaryDirectory(dir=scratch) as folder,
+        tempfile.TemporaryFile() as words,
+        subprocess.Popen(  # noqa: S603
+            [side.python, str(WORKER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        ) as process,
+    ):
+        worker = _Worker(process, words)
+        try:
+            worker.tell({**order, "suite": str(side.suite or suite.folder)})
+            yield worker
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with suppress(BrokenPipeError):
+                worker.orders.close()
 
-    def __init__(
-        self,
-        side: Side,
-        suite: Suite,
-        order: Mapping[str, Any],
-        scratch: Path,
-        sampling: Sampling,
-    ) -> None:
-        self.command = [side.python, str(WORKER)]
-        self.order = dict(order) | {"suite": str(side.suite or suite.folder)}
-        self.scratch = scratch
-        self.environment = dict(os.environ) | dict.fromkeys(VARIABLES, str(sampling.threads))
-        self.environment["RNNBENCH_THREADS"] = str(sampling.threads)
-        self.environment |= {"ASV": "true", "ASV_COMMIT": side.commit.hash, **side.environment}
-        self.environment.pop("PYTHONPATH", None)  # asv drops it, too: it would hide the side's own
-        if side.path is not None:
-            self.environment["PYTHONPATH"] = str(side.path)
+
+class _Worker:
+    """A running worker: it is told to go on, and listened to."""
+
+    def __init__(self, process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process, self.words, self.orders = process, words, process.stdin
+        self.lines = _Lines(process.stdout)
         self.at: int | None = None
         self.begun = False
 
-    def __enter__(self) -> Self:
-        with ExitStack() as opened:
-            folder = opened.enter_context(tempfile.TemporaryDirectory(dir=self.scratch))
-            self.words = opened.enter_context(tempfile.TemporaryFile())
-            self.process = opened.enter_context(
-                subprocess.Popen(  # noqa: S603
-                    self.command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self.words,
-                    cwd=folder,
-                    env=self.environment,
-                    start_new_session=True,
-                )
-            )
-            assert self.process.stdout is not None
-            self.lines = _Lines(self.process.stdout)
-            opened.callback(self._kill)
-            self._tell(self.order)
-            self.opened = opened.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.opened.close()
-
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        assert self.process.stdin is not None
+    def tell(self, message: Any) -> None:
+        """Send a message, unless the worker has ended: its last words say why."""
         with suppress(BrokenPipeError):
-            self.process.stdin.close()
-
-    def _tell(self, message: Any) -> None:
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # its last words say why
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
+            self.orders.write(json.dumps(message).encode() + b"\n")
+            self.orders.flush()
 
     def turn(self, limit: float) -> Iterator[dict[str, Any]]:
-        """What it says in its next turn, but for its place; raises _EndedError."""
+        """Yield the messages of its next turn, but for its place; raises _EndedError."""
         if self.begun:
-            self._tell("go")
+            self.tell("go")
         self.begun = True
         try:
             while (line := self.lines.next(limit)) is not None:
@@ -328,7 +306,7 @@ class _Lines:
         self.rest = b""
 
     def next(self, limit: float) -> bytes | None:
-        """The next line, None at the end; raises TimeoutError after ``limit`` seconds."""
+        """Return the next line, None at the end; raises TimeoutError after ``limit`` seconds."""
         until = time.monotonic() + limit
         while b"\n" not in self.rest:
             if not select.select([self.descriptor], [], [], max(0.0, until - time.monotonic()))[0]:

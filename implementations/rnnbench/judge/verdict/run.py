@@ -8,25 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from rnnbench.errors import InputError
-from rnnbench.judge.verdict import attribution, commits
+from rnnbench.judge import commits
+from rnnbench.judge.project import Project
+from rnnbench.judge.verdict import attribution
 from rnnbench.judge.verdict.answer import Commit, Status, Verdict
 from rnnbench.judge.verdict.bisection import Step, narrowed
+from rnnbench.judge.verdict.building import BuildError, install, requirements
 from rnnbench.judge.verdict.choice import chooser
 from rnnbench.judge.verdict.decision import Rule
 from rnnbench.judge.verdict.pairs import Judgement, Stand, judge
 from rnnbench.judge.verdict.process import Sampling, WorkerError
-from rnnbench.judge.verdict.project import BuildError, Project, requirements
 from rnnbench.judge.verdict.sides import Side
 
 PART = 0.25
 """Of the budget, for each judging that follows a regression."""
-Told = Callable[[str, Stand | None], None]
+OnProgress = Callable[[str, Stand | None], None]
 """Called with what is done now and, during rounds, how far it is."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked; the command's options have the same names."""
+    """The request; the command's options have the same names."""
 
     base: str
     head: str
@@ -52,22 +54,25 @@ class Found(Judgement):
     results: Path = Path()
 
 
-def run(request: Request, told: Told = lambda doing, now: None) -> Found:
-    """Raises InputError for what is asked wrongly, BuildError and WorkerError with a sentence."""
-    return _Run(request, told).found()
+def run(request: Request, on_progress: OnProgress = lambda doing, now: None) -> Found:
+    """Build and judge two commits, and explain what got slower.
+
+    Raises InputError for a wrong request, BuildError and WorkerError with a sentence.
+    """
+    return _Run(request, on_progress).found()
 
 
 class _Run:
     """A request that was found to make sense."""
 
-    def __init__(self, request: Request, told: Told) -> None:
-        self.request, self.told = request, told
+    def __init__(self, request: Request, on_progress: OnProgress) -> None:
+        self.request, self.on_progress = request, on_progress
         self.rule = Rule(request.threshold, request.alpha)
-        self.choose = chooser(request.bench, request.cases)
         self.needed = requirements(request.base_requirements)
         if not request.budget > 0:
             raise InputError(f"budget must be more than 0 minutes; got {request.budget / 60:g}")
         self.project = Project(request.config)
+        self.choose = chooser(request.bench, request.cases, self.project.suite)
         self.base, self.head = (
             commits.commit(self.project.folder, given, name)
             for given, name in ((request.base, "base"), (request.head, "head"))
@@ -80,26 +85,23 @@ class _Run:
 
     def side(self, commit: Commit, *, as_base: bool = False) -> Side:
         """Build a commit, on base's own dependencies or on those of all others."""
-        self.told(f"building {commit.hash[:8]}", None)
-        if not as_base:
-            return self.project.side(commit, self.request.environment)
-        return self.project.side(
-            commit, self.request.environment, self.request.base_python, self.needed
-        )
+        self.on_progress(f"building {commit.hash[:8]}", None)
+        own = (self.request.base_python, self.needed) if as_base else ()
+        return install(self.project, commit, self.request.environment, *own)
 
     def judged(self, one: Side, other: Side, doing: str, step: Step) -> Judgement:
         """Judge one installed commit against another."""
-        self.told(f"{doing}: each case once, not counted", None)
+        self.on_progress(f"{doing}: each case once, not counted", None)
         return judge(
             one,
             other,
             self.project.suite,
-            chooser((), step.cases) if step.cases else self.choose,
+            chooser((), step.cases, self.project.suite) if step.cases else self.choose,
             rule=replace(self.rule, threshold=step.threshold),
             sampling=self.request.sampling,
             budget=step.budget,
             seed=self.request.seed,
-            told=lambda now: self.told(doing, now),
+            on_progress=lambda now: self.on_progress(doing, now),
         )
 
     def found(self) -> Found:
@@ -131,7 +133,7 @@ class _Run:
         )
 
     def _compared(self, commit: str, step: Step) -> Status | None:
-        """Base against a commit on the way; None where it can't be known."""
+        """Judge base against a commit on the way; None where it can't be known."""
         try:
             side = self.side(commits.commit(self.project.folder, commit, "commit"))
             found = self.judged(self.base_side, side, f"bisecting, {commit[:8]}", step)

@@ -1,15 +1,18 @@
-"""What is measured against what: two sides, and cases that both are asked for."""
+"""The sides that are compared, and the cases that both are measured for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from rnnbench.judge.verdict.answer import Commit
+from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status
 
 TIME, PARITY, MEMORY, COMPILE, IMPORT = "time", "parity", "memory", "compile", "import"
 INSTRUCTIONS = "instructions"
+OF_UNIT = {"bytes": MEMORY, "eps": PARITY, "instructions": INSTRUCTIONS}
+"""Unit of a benchmark that gives one number → its quantity."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,15 @@ class Case:
         """``benchmark(value, value, …)``."""
         return f"{self.benchmark}({', '.join(value for _, value in self.params)})"
 
+    def answer(self, status: Status, **more: Any) -> CaseAnswer:
+        """Return an answer for this case; ``more`` are further fields of `CaseAnswer`."""
+        return CaseAnswer(self.benchmark, self.params, self.quantity, status, **more)
+
 
 def quantity(benchmark: str, kind: str, unit: str) -> str | None:
-    """What a benchmark of asv's type and unit measures; None if a verdict knows no rule for it."""
+    """Return the quantity of a benchmark of asv's type and unit; None if there is no rule."""
     if kind == "time":
         return TIME
-    if unit == "bytes":
-        return MEMORY
-    if unit == "eps":
-        return PARITY
-    if unit == INSTRUCTIONS:
-        return INSTRUCTIONS
     if unit == "seconds":
         return IMPORT if "import" in benchmark.lower() else COMPILE
-    return None
+    return OF_UNIT.get(unit)

@@ -30,23 +30,23 @@ PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 def plain(text: str) -> str:
-    """Without control characters, which could rewrite a terminal's lines."""
+    """Return the text without control characters, which could rewrite a terminal's lines."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", text).strip()
 
 
 def escaped(text: str) -> str:
-    """Markdown that shows ``text`` as it is: no markup, no HTML, no mention, no link."""
+    """Return Markdown that shows ``text`` as it is: no markup, no HTML, no mention, no link."""
     kept = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~&$:])", r"\\\1", plain(text))
     return kept.replace("@", "@\u200b")
 
 
 def code(text: str) -> str:
-    """``text`` in a code span of a table; backticks and bars would end it."""
+    """Return ``text`` as a code span of a table; backticks and bars would end it."""
     return "`" + plain(text).replace("`", "'").replace("|", "¦") + "`"
 
 
 def percent(ratio: float) -> str:
-    """Relative change of a ratio, signed."""
+    """Return the relative change of a ratio, signed."""
     return f"{100 * (ratio - 1):+.1f} %"
 
 
@@ -65,7 +65,7 @@ def detectable(case: CaseAnswer) -> str:
 
 
 def unchanged(verdict: Verdict) -> str:
-    """What is known not to have changed, by quantity, and what is excluded."""
+    """Return which cases did not change, by quantity, and the change that is excluded."""
     parts = []
     for quantity in UNITS:
         cases = [case for case in verdict.of(Status.NO_CHANGE) if case.quantity == quantity]
@@ -78,7 +78,7 @@ def unchanged(verdict: Verdict) -> str:
 
 
 def accounts(cases: Sequence[CaseAnswer]) -> list[tuple[str, list[CaseAnswer]]]:
-    """Reasons, and the cases that give each."""
+    """Return the reasons, and the cases that give each."""
     found: dict[str, list[CaseAnswer]] = {}
     for case in cases:
         if case.reason:
@@ -87,18 +87,18 @@ def accounts(cases: Sequence[CaseAnswer]) -> list[tuple[str, list[CaseAnswer]]]:
 
 
 def account(reason: str, cases: Sequence[CaseAnswer]) -> str:
-    """A reason with the first case that gives it."""
+    """Return a reason with the first case that gives it."""
     more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
     return f"{cases[0].status.value}: {cases[0].name}{more}: {reason}"
 
 
 def channel_labels(verdict: Verdict) -> list[tuple[str, str]]:
-    """Cases of which seconds and instructions say different things, and what that means."""
+    """Return cases whose seconds and instructions disagree, and the meaning of that."""
     return [(one.time.name, one.says) for one in disagreements(verdict.cases)]
 
 
 def amount(value: float | None, quantity: str) -> str:
-    """A figure with its unit."""
+    """Return a figure with its unit."""
     if value is None:
         return ""
     if quantity == PARITY:
@@ -112,7 +112,7 @@ def amount(value: float | None, quantity: str) -> str:
 
 
 def counts(verdict: Verdict) -> str:
-    """``2 regressions, 38 no change``: only statuses that there are."""
+    """Return ``2 regressions, 38 no change``: only statuses that there are."""
     found = {status: len(verdict.of(status)) for status in Status}
     plural = {Status.REGRESSION: "regressions", Status.IMPROVEMENT: "improvements"}
     return ", ".join(
@@ -123,10 +123,10 @@ def counts(verdict: Verdict) -> str:
 
 
 def headline(verdict: Verdict) -> str:
-    """One sentence that is the answer."""
+    """Return the answer in one sentence."""
     slower = verdict.of(Status.REGRESSION)
     if slower:
-        worst = max(slower, key=lambda case: case.ratio or float("inf"))
+        worst = verdict.worst
         size = f" by {effect(worst)}" if worst.ratio else ""
         return f"Regression: {len(slower)} of {len(verdict.cases)} cases, {worst.name}{size} first"
     broken = verdict.of(Status.BROKEN)
@@ -145,7 +145,7 @@ def headline(verdict: Verdict) -> str:
 
 
 def differences(base: Commit, head: Commit) -> list[str]:
-    """Versions that are not the same on both sides."""
+    """Return the versions that are not the same on both sides."""
     names = sorted({*base.versions, *head.versions})
     pairs = [(name, base.versions.get(name), head.versions.get(name)) for name in names]
     return [
@@ -156,7 +156,7 @@ def differences(base: Commit, head: Commit) -> list[str]:
 
 
 def command(verdict: Verdict, cases: Sequence[CaseAnswer] = ()) -> str:
-    """How to do it again; every name is quoted, as a shell reads this."""
+    """Return the command that repeats a verdict; every name is quoted, as a shell reads it."""
     words = ["rnnbench", "verdict", verdict.base.hash, verdict.head.hash]
     words += ["--threshold", f"{100 * verdict.threshold:g}%"]
     words += [f"--case={case.name}" for case in cases]
@@ -164,7 +164,7 @@ def command(verdict: Verdict, cases: Sequence[CaseAnswer] = ()) -> str:
 
 
 def markdown(verdict: Verdict, report: str | None = None) -> str:
-    """The body of an issue or a comment; ``report`` is the address of the published report."""
+    """Return the body of an issue or comment; ``report`` is the published report's address."""
     parts = [f"### {MARKS[_look(verdict)]} {escaped(headline(verdict))}", _sides(verdict)]
     for status in (Status.REGRESSION, Status.BROKEN, Status.IMPROVEMENT, Status.INCONCLUSIVE):
         cases = verdict.of(status)

@@ -48,7 +48,7 @@ SCHEDSTAT = "/proc/thread-self/schedstat"
 
 
 def _clock() -> Callable[[], float]:
-    """Seconds without those spent waiting for a processor; of the wall where nobody counts them."""
+    """Return a clock without the seconds spent waiting for a processor, where they are counted."""
     wall = timeit.default_timer
     try:
         descriptor = os.open(SCHEDSTAT, os.O_RDONLY)
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def _die_with_parent() -> None:
-    """A measuring process whose judge was killed would disturb whoever measures next."""
+    """Let the kernel kill this process with its parent: it would disturb later measurements."""
     with contextlib.suppress(Exception):
         import ctypes
 
@@ -107,11 +107,7 @@ def _die_with_parent() -> None:
 
 
 def _listing(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None]:
-    say(**_listed(given))
-    yield
-
-
-def _listed(given: dict[str, Any]) -> dict[str, Any]:
+    """List the benchmarks and the versions that are asked for."""
     from asv_runner._aux import update_sys_path
     from asv_runner.discovery import disc_benchmarks
 
@@ -130,7 +126,8 @@ def _listed(given: dict[str, Any]) -> dict[str, Any]:
     for name in given["versions"]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return {"benchmarks": found, "versions": versions}
+    say(benchmarks=found, versions=versions)
+    yield
 
 
 class Running:
@@ -141,7 +138,7 @@ class Running:
         self.number: int = benchmark.number if timed(benchmark) else 1
 
     def sample(self) -> list[float]:
-        """Seconds of a few samples, by asv_runner's own timing; it counts the calls but once."""
+        """Return seconds of a few samples, by asv_runner's timing; it counts the calls once."""
         own, given = self.benchmark, self.given
         own.sample_time = min(own.sample_time, given["sample_time"])
         if own.timer is timeit.default_timer:
@@ -165,7 +162,7 @@ class Running:
 
 
 def _measuring(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None]:
-    """Yields at the end of each turn."""
+    """Measure what is ordered, and yield at the end of each turn."""
     limit = given["limit"]
     running: dict[int, Running] = {}
     values: dict[int, Any] = {}
@@ -228,7 +225,7 @@ def _sampled(one: Running) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _on(core: int | None) -> Iterator[None]:
-    """This thread on one processor, and whatever it starts meanwhile."""
+    """Hold this thread, and whatever it starts meanwhile, on one processor."""
     if core is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -241,11 +238,11 @@ def _on(core: int | None) -> Iterator[None]:
 
 
 class SkippedError(Exception):
-    """asv's word for it is NotImplementedError in a set-up."""
+    """The benchmark skips the case: for asv, a NotImplementedError in its set-up."""
 
 
 def timed(benchmark: Any) -> bool:
-    """Whether it is sampled; else it gives one number."""
+    """Return True for a benchmark that is sampled; others give one number."""
     return hasattr(benchmark, "benchmark_timing")
 
 
@@ -277,7 +274,7 @@ def _set_up(benchmark: Any, caches: dict[str, Any]) -> Any:
 
 
 def _control(given: dict[str, Any]) -> Callable[[], list[float]]:
-    """The suite's own control benchmark, or else a loop of the interpreter."""
+    """Return a function that samples the suite's control benchmark, or a loop of Python."""
     if given["control"]:
         own = Running(_set_up(_benchmark(f"{given['control']}-0", given), {}), given)
 
@@ -285,7 +282,7 @@ def _control(given: dict[str, Any]) -> Callable[[], list[float]]:
             try:
                 return own.sample()
             except Exception:  # noqa: BLE001
-                return own.sample()  # its teardown told of what the case before it had left behind
+                return own.sample()  # its teardown raised for the case before
 
         return sample
 

@@ -1,0 +1,1 @@
+"""Text, figures, charts and templates: what pages are written with."""

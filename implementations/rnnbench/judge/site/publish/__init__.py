@@ -1,0 +1,1 @@
+"""The publisher: `publish` writes a site; `graphs` and `explorer` make the explorer's files."""

@@ -1,0 +1,1 @@
+"""Charts of this suite, from the parts in `rnnbench.judge.site.html.svg`."""

@@ -1,0 +1,1 @@
+"""Programs that measure and leave what they saw beside asv's results."""

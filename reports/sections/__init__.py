@@ -1,0 +1,1 @@
+"""Parts of pages, from what was read: tables, figures and charts."""
