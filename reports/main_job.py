@@ -33,7 +33,7 @@ from reports.rows import load_rows
 from rnnbench.cli.exits import leave
 from rnnbench.cli.progress import progress
 from rnnbench.exit_codes import BROKEN, USAGE
-from rnnbench.judge.nightly import lock
+from rnnbench.judge.nightly import lock, supervised
 
 CONFIG = Path("asv.conf.json")
 LOG = Path(".asv/bench.log")
@@ -180,7 +180,7 @@ def _register_machine() -> None:
 def _asv(*arguments: str) -> subprocess.Popen[bytes]:
     """Start asv, its output to the log."""
     with LOG.open("ab") as log:
-        return subprocess.Popen(
+        return supervised.interruptible(
             [sys.executable, "-m", "asv", "--config", str(CONFIG), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,

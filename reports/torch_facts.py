@@ -173,9 +173,9 @@ def packed_lstm_is_not_validated() -> tuple[bool, str]:
 
 
 @fact(
-    "Training an LSTM under float16 autocast on the CPU fails; inference works, and so do RNN and "
-    "GRU.",
-    "Use bfloat16 autocast on the CPU.",
+    "Training an LSTM under float16 autocast on the CPU fails; RNN and GRU work, and so does "
+    "inference where the processor has float16 instructions.",
+    "Use bfloat16 autocast on a CPU that has instructions for that, and none on any other.",
 )
 def float16_autocast_cannot_train_an_lstm() -> tuple[bool, str]:
     import torch
@@ -190,16 +190,24 @@ def float16_autocast_cannot_train_an_lstm() -> tuple[bool, str]:
 
 
 @fact(
-    "Under bfloat16 autocast on the CPU a GRU returns float32, an RNN and an LSTM return bfloat16.",
+    "Under bfloat16 autocast on the CPU a GRU returns float32, an RNN and an LSTM return bfloat16; "
+    "an LSTM fails where oneDNN has no bfloat16 for the processor.",
     "Code behind the recurrent layer sees another dtype when the cell is changed.",
 )
 def autocast_gives_another_dtype_for_gru() -> tuple[bool, str]:
     import torch
 
+    def dtype(kind: str) -> str:
+        try:
+            return str(_module(kind)(_x())[0].dtype)
+        except RuntimeError as error:
+            return str(error).partition(". ")[0]
+
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
-        seen = {kind: str(_module(kind)(_x())[0].dtype) for kind in KINDS}
+        seen = {kind: dtype(kind) for kind in KINDS}
     lower = "torch.bfloat16"
-    return seen == {"RNN": lower, "GRU": "torch.float32", "LSTM": lower}, str(seen)
+    lstm = seen["LSTM"] == lower or "primitive descriptor" in seen["LSTM"]
+    return lstm and (seen["RNN"], seen["GRU"]) == (lower, "torch.float32"), str(seen)
 
 
 @fact(

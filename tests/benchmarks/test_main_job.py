@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -77,6 +79,29 @@ def test_from_measuring_to_the_page(checkout):
     assert found["dirty"]
     assert 0 < found["asv_cost"] < found["wall_seconds"]
     assert os.path.samefile(found["page"], checkout / "reports" / "html" / "index.html")
+
+
+def test_sigterm_ends_it_with_asv_though_it_was_started_in_the_background(checkout):
+    """A script's background jobs ignore SIGINT, by which the main job ends asv."""
+    log = checkout / ".asv" / "bench.log"
+    log.parent.mkdir()
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "reports.main_job",
+         "--profile", "quick", "--bench", "^speed"],
+        cwd=checkout, env=os.environ | {"HOME": str(checkout)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 120
+        while not (log.exists() and "Benchmarking" in log.read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(3)  # into the first of two minutes
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    assert "nterrupt" in log.read_text()  # asv says so, in one way or another
 
 
 def _rows(*statuses, backend="numba"):

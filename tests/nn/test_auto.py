@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import rnnbench
+from rnnbench.backends import native
+from rnnbench.interface import Conditions
 from rnnbench.nn import auto
 from rnnbench.nn import modules as nn
 from rnnbench.spec import CELLS, PHASES, Spec
@@ -117,3 +119,39 @@ def test_packed_sequences_autocast_and_tangents(planted, seen):
         module(x)
     torch.func.jvp(lambda x: module(x)[0], (x,), (x,))
     assert seen == ["numba", "native", "native"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("lengths", [None, (4, 4), (4, 2)], ids=["dense", "equal", "ragged"])
+def test_under_autocast_it_takes_torch_where_torch_itself_can(seen, dtype, lengths):
+    """No processor trains a dense LSTM in float16; whether it has bfloat16 is the processor's."""
+    module, torchs = rnnbench.LSTM(3, 4), rnnbench.LSTM(3, 4, backend="native")
+    x = torch.randn(4, 2, 3)
+    if lengths is not None:
+        x = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths))
+    theirs = torch.nn.LSTM(3, 4)
+    with torch.autocast("cpu", dtype=dtype):
+        try:
+            theirs(x)
+        except RuntimeError:
+            with pytest.raises(rnnbench.UnsupportedError, match="gradients"):
+                torchs(x)
+            taken = "numba"
+        else:
+            torchs(x)
+            taken = "native"
+        module(x)
+    assert seen[-1] == taken
+    assert taken == "numba" or dtype == torch.bfloat16 or lengths == (4, 2)
+
+
+def test_asking_what_torch_can_do_leaves_random_numbers_and_modes_alone():
+    native._refusal.cache_clear()
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    autocast = torch.autocast("cpu", dtype=torch.float16)
+    with autocast, torch.device("meta"), native.Operators() as seen:
+        said = rnnbench.get_backend("native").supports(Spec("lstm", 3, 4), Conditions())
+    assert "float16 autocast with gradients" in said
+    assert not seen.counts
+    assert torch.equal(torch.get_rng_state(), before)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -38,10 +41,18 @@ class Operators(TorchDispatchMode):
 
 
 class Native(Backend):
-    """``torch.nn`` in the dtypes and on the devices that it takes."""
+    """``torch.nn`` in the dtypes and on the devices that it takes, under the autocast in force."""
 
     def supports(self, spec: Spec, conditions: Conditions) -> str | None:
-        return None
+        if conditions.device != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return None
+        like = replace(
+            spec, input_size=3, hidden_size=4, layers=1, proj_size=min(spec.proj_size, 2), dropout=0
+        )
+        return _refusal(
+            like, conditions.packed, torch.get_autocast_dtype("cpu"), torch.is_grad_enabled(),
+            torch.backends.mkldnn.enabled,
+        )  # fmt: skip
 
     def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
         if inputs.masks is None:
@@ -53,6 +64,42 @@ class Native(Backend):
             self.run(spec, inputs)
         kernel = next((text for name, text in KERNELS.items() if name in seen.counts), "ATen loop")
         return {"kernel": kernel, "device": str(inputs.x.device)}
+
+
+@cache
+def _refusal(
+    spec: Spec, packed: bool, lower: torch.dtype, graph: bool, onednn: bool
+) -> str | None:  # fmt: skip
+    """Why torch cannot run ``spec`` under autocast to ``lower`` on this processor, if it cannot.
+
+    It hands a dense LSTM to oneDNN without asking whether that has the dtype for the processor, and
+    for training. So torch is asked, once, by a tiny network; in a thread of its own, where none of
+    the caller's modes (a trace, fake tensors) can answer in its place.
+    """
+    dtype = getattr(torch, spec.dtype)
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device="cpu")
+
+    def attempt() -> None:
+        inputs = Inputs(
+            zeros(3, 3) if packed else zeros(2, 2, 3),
+            tuple(zeros(*shape) for shape in spec.state_shapes(2).values()),
+            tuple(zeros(*parameter.shape) for parameter in spec.parameters),
+            torch.tensor([2, 1], device="cpu") if packed else None,  # equal lengths are dense to it
+        )
+        with torch.set_grad_enabled(graph), torch.autocast("cpu", dtype=lower):
+            _call(spec, inputs, 1, 0.0)
+
+    try:
+        with ThreadPoolExecutor(1) as alone:
+            alone.submit(attempt).result()
+    except RuntimeError as error:
+        what = f"{'packed' if packed else 'dense'} {spec.cell} in {spec.dtype}"
+        autocast = f"{str(lower).removeprefix('torch.')} autocast {'with' if graph else 'without'}"
+        said = str(error).partition(". ")[0]
+        return f"on this processor torch has no {what} under {autocast} gradients ({said})"
+    return None
 
 
 def _call(

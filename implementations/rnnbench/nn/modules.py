@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache, partial
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -81,10 +82,12 @@ def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
     _check(cell, a)
     device = a.x.device.type
     name = choose(backend, cell, a)
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     if name == "native":
+        if autocast and backend != AUTO and _is_known(a):  # a sentence in the place of oneDNN's
+            interface.require(name, *_question(cell, a))
         return getattr(torch._VF, cell)(*args)  # type: ignore[no-any-return]
     hidden_dtype = a.state[-1].dtype
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     if autocast:
         a = _lowered(cell, a)
     spec = _spec_of(cell, a)
@@ -130,13 +133,14 @@ def _check(cell: str, a: _Arguments) -> None:
 def _lowered(cell: str, a: _Arguments) -> _Arguments:
     """The arguments in the dtype that torch's own module returns under autocast.
 
-    RNN and LSTM run in autocast's dtype. torch's GRU, and its packed LSTM without projection, lower
-    their products alone and return the dtype of their state, so they are computed in that here.
+    RNN and LSTM run in autocast's dtype. torch's GRU, and its LSTM without projection on different
+    lengths, lower their products alone and return the dtype of their state, so they are computed in
+    that here.
     """
     lower = torch.get_autocast_dtype(a.x.device.type)
     projected = len(a.state) > 1 and a.state[0].shape[-1] != a.state[1].shape[-1]
-    packed_lstm = cell == "lstm" and a.batch_sizes is not None and not projected
-    dtype = a.state[0].dtype if cell == "gru" or packed_lstm else lower
+    ragged_lstm = cell == "lstm" and _is_ragged(a) and not projected
+    dtype = a.state[0].dtype if cell == "gru" or ragged_lstm else lower
     if torch.float64 in (a.x.dtype, a.weights[0].dtype):  # which autocast leaves alone
         return a
     return a._replace(
@@ -155,7 +159,7 @@ def choose(backend: str, cell: str, a: _Arguments) -> str:
     """
     if backend != AUTO:
         return backend
-    if str(a.weights[0].dtype).removeprefix("torch.") not in DTYPES:
+    if not _is_known(a):
         return "native"
     spec, packed = _spec_of(cell, a), a.batch_sizes is not None
     if _is_plain(a):
@@ -169,12 +173,31 @@ def choose(backend: str, cell: str, a: _Arguments) -> str:
         phase = "training" if graph else "inference"
         if auto.numba_is_faster(spec, phase, packed, T, B, torch.get_num_threads()):
             return "numba"
-    conditions = interface.Conditions(device=a.x.device.type, packed=packed)
+    question = _question(cell, a)
     return next(
         name
         for name in interface.AUTO_ORDER
-        if interface.get_backend(name).supports(spec, conditions) is None
+        if interface.get_backend(name).supports(*question) is None
     )
+
+
+def _is_known(a: _Arguments) -> bool:
+    return str(a.weights[0].dtype).removeprefix("torch.") in DTYPES
+
+
+def _question(cell: str, a: _Arguments) -> tuple[Spec, interface.Conditions]:
+    """What `supports` is asked. In x's dtype: under autocast, where it may be another than the
+    weights', torch chooses its kernel by that.
+    """
+    spec, dtype = _spec_of(cell, a), str(a.x.dtype).removeprefix("torch.")
+    if dtype != spec.dtype and dtype in DTYPES:
+        spec = replace(spec, dtype=dtype)
+    return spec, interface.Conditions(device=a.x.device.type, packed=_is_ragged(a))
+
+
+def _is_ragged(a: _Arguments) -> bool:
+    """Packed, and not all of one length: those are dense for torch's LSTM."""
+    return a.batch_sizes is not None and bool(a.batch_sizes[0] != a.batch_sizes[-1])
 
 
 def _is_plain(a: _Arguments) -> bool:

@@ -194,6 +194,33 @@ def test_a_command_that_a_signal_ends_is_told_apart(tmp_path: Path) -> None:
     assert ended.code == 128 + signal.SIGTERM
 
 
+IGNORING = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+"""Runs a command as a script's background job is run: with SIGINT ignored."""
+
+INTERRUPTS = """
+import os, signal, subprocess, sys
+from rnnbench.nightly import tied
+sleeps = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
+child = tied.interruptible(sleeps, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+child.stdout.readline()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    os.killpg(0, signal.SIGINT)  # as the terminal does
+print(os.getpgid(child.pid) == os.getpgid(0), child.poll(), end=" ")
+child.send_signal(signal.SIGINT)
+print(child.wait(30))
+"""
+
+
+@pytest.mark.parametrize("ignoring", [False, True])
+def test_a_process_that_ignores_sigint_can_start_one_that_does_not(ignoring: bool) -> None:
+    """Ctrl-C reaches neither: it goes to their terminal's group."""
+    command = [*IGNORING * ignoring, sys.executable, "-c", INTERRUPTS]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, process_group=0
+    )  # fmt: skip
+    assert done.stdout.split() == [str(not ignoring), "None", str(-signal.SIGINT)]
+
+
 def test_sigterm_ends_a_night_with_its_commands(scratch: Scratch) -> None:
     process: subprocess.Popen[str] = scratch.start(*OPTIONS, "--calibrate-share", "0")
     until = time.monotonic() + 60

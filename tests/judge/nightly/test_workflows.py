@@ -13,7 +13,7 @@ WORKFLOWS = sorted(FOLDER.glob("*.yml"))
 
 def test_there_are_workflows() -> None:
     names = {file.stem for file in WORKFLOWS}
-    assert names == {"test", "nightly", "pull-request", "pull-request-comment"}
+    assert names == {"test", "weekly", "nightly", "pull-request", "pull-request-comment"}
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TICK_SECONDS = 0.2
 KILL_SECONDS = 10.0
@@ -94,6 +95,23 @@ def run(
         stream.seek(offset)
         text = stream.read().decode(errors="replace")
     return Ended(code, time.monotonic() - began, text)
+
+
+def interruptible(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a command that SIGINT ends, also from a process that was started to ignore it.
+
+    A script's background jobs ignore it, and what they start inherits that: an ignored signal stays
+    ignored across execve(2), where one with a handler is the default's again. They do so to be left
+    alone by the terminal's Ctrl-C, and so is the command then, in a process group of its own.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored:
+        return subprocess.Popen(command, **options)  # noqa: S603
+    signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.Popen(command, process_group=0, **options)  # noqa: S603
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def main(arguments: Sequence[str]) -> int:
