@@ -8,7 +8,7 @@ import time
 from backends.caching import identity_in_a_process
 from numba.core.registry import cpu_target
 
-from rnnbench.backends.numba import compiling, products
+from rnnbench.backends.numba import compiling, gemm
 
 
 def test_two_processes_compile_at_once_and_a_third_loads_from_the_disk(tmp_path):
@@ -24,7 +24,7 @@ def test_two_processes_compile_at_once_and_a_third_loads_from_the_disk(tmp_path)
 def test_each_processor_has_its_own_code_in_the_folder():
     """What is compiled for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES change, is in the key."""
     codegen = cpu_target.target_context.codegen()
-    key = products.multiply._cache._index_key((), codegen)
+    key = gemm.multiply._cache._index_key((), codegen)
     assert {codegen._get_host_cpu_name(), codegen._tm_features} <= set(key[1])
 
 

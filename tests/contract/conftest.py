@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from contract.modules import CELL, KINDS, Pair, make
-from support import skip_what_jax_compiles
+from support import sizes, skip_what_jax_compiles
 
 import rnnbench
 from rnnbench.interface import Conditions
@@ -29,15 +29,18 @@ def _affordable(request):
 def pair(backend, kind):
     """A function that makes both modules from one seed, or skips with the backend's reason."""
 
-    def build(*args, **kwargs):
+    def build(input_size, hidden_size, **kwargs):
         spec = Spec(CELL[kind], 3, 4, dtype=str(kwargs.get("dtype", torch.float32))[6:])
         reason = rnnbench.get_backend(backend).supports(spec, Conditions())
         if reason is not None:
             pytest.skip(f"{backend}: {reason}")
+        hidden_size, projection = sizes(backend, hidden_size, kwargs.get("proj_size", 0))
+        if projection:
+            kwargs["proj_size"] = projection
         torch.manual_seed(0)
-        theirs = make(torch.nn, kind, *args, **kwargs)
+        theirs = make(torch.nn, kind, input_size, hidden_size, **kwargs)
         torch.manual_seed(0)
-        ours = make(rnnbench, kind, *args, backend=backend, **kwargs)
+        ours = make(rnnbench, kind, input_size, hidden_size, backend=backend, **kwargs)
         return Pair(theirs, ours)
 
     return build

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from contract.modules import assert_same, make
+from support import sizes
 from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
 from torch.nn.utils.rnn import pack_sequence
 
@@ -89,7 +90,8 @@ def test_second_derivatives(pair):
 
 
 def test_second_derivatives_of_packed_sequences_are_refused_as_in_torch(backend, kind):
-    module = make(rnnbench, kind, 3, 4, backend=backend, dtype=torch.float64)
+    hidden, _ = sizes(backend, 4)
+    module = make(rnnbench, kind, 3, hidden, backend=backend, dtype=torch.float64)
     packed = pack_sequence([X.double()[:, 0], X.double()[:3, 1]])
 
     def loss(data):

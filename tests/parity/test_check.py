@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import skip_unless_supported, skip_what_jax_compiles, trains
+from support import sizes, skip_unless_supported, skip_what_jax_compiles, trains
 
 import rnnbench
 from rnnbench import Case, Spec, check, mistakes
@@ -27,9 +27,9 @@ def thinned(backend, cases, step):
     return cases if full else cases[::step]
 
 
-def grid(cell, dtype, *, steps=(1, 2, 17), phases=PHASES):
+def grid(cell, dtype, hidden, *, steps=(1, 2, 17), phases=PHASES):
     return [
-        Case(Spec(cell, INPUT, H, L, D, bias, dtype), T, B, phase)
+        Case(Spec(cell, INPUT, hidden, L, D, bias, dtype), T, B, phase)
         for T, L, D, bias, B, phase in itertools.product(
             steps, (1, 3), (1, 2), (True, False), (1, 5), phases
         )
@@ -42,9 +42,10 @@ def test_backend_is_within_budget_over_the_grid(backend, cell, dtype):
     if cell != "lstm" and dtype == "float64":
         skip_what_jax_compiles(backend, "the LSTM shows it")
     phases = PHASES if trains(backend) else ("inference",)
-    two = Spec(cell, INPUT, H, 2, 2, dtype=dtype)
+    hidden, _ = sizes(backend, H)
+    two = Spec(cell, INPUT, hidden, 2, 2, dtype=dtype)
     cases = [Case(two, 128, 5, phases[-1]), Case(two, 9, 3, phases[-1], initial_state=False)]
-    cases = thinned(backend, cases + grid(cell, dtype, phases=phases), 31)
+    cases = thinned(backend, cases + grid(cell, dtype, hidden, phases=phases), 31)
     result = check(backend, cases)
     assert result.passed, result
     compared = set(result.to_frame().quantity)
@@ -61,7 +62,7 @@ def test_backend_is_within_budget_over_the_grid(backend, cell, dtype):
 def test_packed_sequences_and_given_dropout_masks_are_within_budget(backend, cell, phase):
     if cell == "rnn_relu" or phase == "inference":
         skip_what_jax_compiles(backend, "the other cells show it, in training")
-    spec = Spec(cell, INPUT, H, layers=3, directions=2, dropout=0.4)
+    spec = Spec(cell, INPUT, sizes(backend, H)[0], layers=3, directions=2, dropout=0.4)
     masked = phase == "training"
     skip_unless_supported(backend, spec, packed=True, masks_given=masked, phase=phase)
     lengths = thinned(backend, [(9, 9, 4, 1), (6,), (5, 5, 5)], 3)
@@ -72,7 +73,8 @@ def test_packed_sequences_and_given_dropout_masks_are_within_budget(backend, cel
 
 def test_projected_lstm_is_within_budget(backend):
     skip_what_jax_compiles(backend, "the contract's table shows it")
-    spec = Spec("lstm", INPUT, H, layers=2, directions=2, proj_size=5)
+    hidden, projection = sizes(backend, H, 5)
+    spec = Spec("lstm", INPUT, hidden, layers=2, directions=2, proj_size=projection)
     skip_unless_supported(backend, spec)
     cases = [Case(spec, 9, 3, phase) for phase in ("inference", "training")]
     result = check(backend, [*cases, Case(spec, 7, 2, lengths=(7, 3))])
@@ -85,8 +87,7 @@ def test_any_shape_is_within_budget(backend, data):
     skip_what_jax_compiles(backend, "each example is another shape to compile")
     draw = data.draw
     cell = draw(st.sampled_from(CELLS))
-    # compile builds one graph per hidden size: one size keeps this a test of shapes, not of g++
-    hidden = H if backend == "compile" else draw(st.integers(2, 20))
+    hidden, _ = sizes(backend, draw(st.integers(2, 20)))
     spec = Spec(
         cell, draw(st.integers(1, 9)), hidden, draw(st.integers(1, 3)), draw(st.integers(1, 2)),
         draw(st.booleans()),
@@ -134,7 +135,7 @@ def test_function_without_lengths_is_not_asked_about_packed_sequences():
 
 
 def test_lengths_of_a_case_may_come_in_any_order(backend):
-    spec = Spec("lstm", INPUT, H, layers=2, directions=2)
+    spec = Spec("lstm", INPUT, sizes(backend, H)[0], layers=2, directions=2)
     phase = "training" if trains(backend) else "inference"
     skip_unless_supported(backend, spec, packed=True, phase=phase)
     assert check(backend, [Case(spec, 6, 4, phase, lengths=(4, 6, 4, 5))]).passed

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support import sizes
 
 from rnnbench import Case, Spec, check, interface
 from rnnbench.parity import contract
@@ -36,9 +37,11 @@ def test_every_yes_is_shown_by_parity(backend, feature):
         cells = ("gru",)  # 18 graphs to compile for the others, which full contract runs have
     if backend == "jax" and os.environ.get("RNNBENCH_PROFILE") != "full":
         cells = cells[-1:]  # it compiles each for half a second and more
+    hidden, projection = sizes(backend, 4, changes.get("proj_size", 0))
+    changes = changes | {"hidden_size": hidden, "proj_size": projection}
     cases = [
         Case(
-            Spec(**{"cell": cell, "input_size": 3, "hidden_size": 4} | changes),
+            Spec(**{"cell": cell, "input_size": 3} | changes),
             5, 2, conditions.phase, lengths=(5, 3) if conditions.packed else None,
         )
         for cell in cells

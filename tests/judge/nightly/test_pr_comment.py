@@ -7,13 +7,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnbench.judge.nightly import pr_comment
+from rnnbench.judge.verdict import text
 from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
 
 HEAD = "b" * 40
@@ -102,36 +104,63 @@ def test_what_is_no_json_object_is_refused(content: bytes) -> None:
         pr_comment.read(content, HEAD)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))
-def test_any_value_in_any_field_is_refused_or_shown(value: object) -> None:
-    for path in (("at",), ("cases", 0, "reason"), ("head", "subject"), ("attribution",)):
-        changed = as_json()
-        _set(*path, to=value)(changed)
-        try:
-            pr_comment.comment(pr_comment.read(dumped(changed), HEAD))
-        except pr_comment.RefusedError:
-            continue
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= pr_comment.LONGEST_TEXT
+
+
+def _is_date(value: object) -> bool:
+    try:
+        return _is_text(value) and bool(datetime.fromisoformat(str(value)))
+    except ValueError:
+        return False
+
+
+FIELDS: dict[tuple[Any, ...], Callable[[object], bool]] = {
+    ("at",): _is_date,
+    ("cases", 0, "reason"): lambda value: value is None or _is_text(value),
+    ("head", "subject"): _is_text,
+    ("attribution",): lambda value: value is None,
+}
+"""Fields → whether a value that is no object belongs there."""
+LEAVES = st.none() | st.booleans() | st.floats() | st.text() | st.just(VERDICT.at)
+
+
+@pytest.mark.parametrize("path", FIELDS, ids=str)
+@settings(deadline=None, derandomize=True)
+@given(value=st.recursive(LEAVES, st.lists, max_leaves=5))
+def test_any_value_in_any_field_is_refused_or_shown(path: tuple[Any, ...], value: object) -> None:
+    changed = as_json()
+    _set(*path, to=value)(changed)
+    if not FIELDS[path](value):
+        with pytest.raises(pr_comment.RefusedError):
+            pr_comment.read(dumped(changed), HEAD)
+        return
+    taken = pr_comment.read(dumped(changed), HEAD)
+    assert as_json(taken) == changed
+    shown = pr_comment.comment(taken)
+    if path != ("at",) and isinstance(value, str):
+        assert text.escaped(value) in shown
 
 
 @pytest.mark.parametrize(
-    "text",
+    "markup",
     [
         "@everyone", "<script>x</script>", "<!-- x -->", "![x](http://x.example/i.png)",
         "[click](javascript:x)", "` | \n# heading", "https://x.example",
     ],
 )  # fmt: skip
-def test_no_text_of_the_stranger_becomes_markup(text: str) -> None:
+def test_no_text_of_the_stranger_becomes_markup(markup: str) -> None:
     value = as_json()
     for path in (("head", "subject"), ("cases", 0, "reason"), ("attribution", "code", "says")):
-        _set(*path, to=text)(value)
-    value["cases"][0]["params"] = [["backend", text]]
-    value["head"]["versions"] = {text: text}
-    value["machine"]["cpu"] = text
+        _set(*path, to=markup)(value)
+    value["cases"][0]["params"] = [["backend", markup]]
+    value["head"]["versions"] = {markup: markup}
+    value["machine"]["cpu"] = markup
     shown = pr_comment.comment(pr_comment.read(dumped(value), HEAD))
     outside = "".join(shown.split("`")[::2])  # code spans show what they hold
     outside = re.sub(r"\\.", "", outside)  # and so does what is escaped
-    for markup in ("@everyone", "<script", "<!--", "](", "https://", "\n# heading"):
-        assert markup not in outside
+    for active in ("@everyone", "<script", "<!--", "](", "https://", "\n# heading"):
+        assert active not in outside
 
 
 def test_the_command_needs_the_standard_library_only(tmp_path: Any) -> None:
