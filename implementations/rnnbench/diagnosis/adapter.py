@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnbench.diagnosis.guard import guarded
-from rnnbench.diagnosis.layouts import GATE_ORDER, Layout, to_numpy, to_torch
+from rnnbench.diagnosis.layouts import Layout, to_numpy, to_torch
 from rnnbench.diagnosis.limit import TimeLimit
 from rnnbench.diagnosis.parametrised import with_plain_weights
 from rnnbench.diagnosis.signature import POSITIONAL, Arguments, arguments_of, positional, takes
@@ -360,8 +360,3 @@ def _renamed(spec: Spec, mapping: Mapped | None) -> dict[str, str]:
                 f"{{'weight_ih_l0': 'W'}}; got {name!r}: {own!r}"
             )
     return dict(mapping or {})  # type: ignore[arg-type]
-
-
-def gate_letters(spec: Spec) -> str:
-    """A letter for each gate's block of rows, in torch's order."""
-    return GATE_ORDER[spec.cell]

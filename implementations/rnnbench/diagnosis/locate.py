@@ -29,10 +29,10 @@ from rnnbench.diagnosis.cuts import (
     state_share,
     weights_of,
 )
-from rnnbench.diagnosis.layouts import GATE_ORDER
 from rnnbench.diagnosis.result import Place, suffix
 from rnnbench.diagnosis.trials import Posed, Trial, put
 from rnnbench.parity.oracle import Array
+from rnnbench.spec import GATE_ORDER
 
 PINNED = 30.0
 """A bias so far up or down that a gate is 0 or 1 to rounding; a candidate activation ±1."""
