@@ -94,10 +94,9 @@ def mistake(
 
 def _texts(docstring: str) -> tuple[str, str, str, str]:
     """Return sentence, where, wrong and right; empty texts under ``python -OO``."""
-    parts = re.split(r"^(?:where|wrong|right)  ", cleandoc(docstring), flags=re.MULTILINE)
-    sentence, where, wrong, right = (
-        " ".join(part.split()) for part in (parts if docstring else [""] * 4)
-    )
+    pattern = r"^(?:where|wrong|right)  "
+    parts = re.split(pattern, cleandoc(docstring), flags=re.MULTILINE) if docstring else [""] * 4
+    sentence, where, wrong, right = (" ".join(part.split()) for part in parts)
     return sentence, where, wrong, right
 
 
