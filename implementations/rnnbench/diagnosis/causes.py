@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from rnnbench import mistakes
-from rnnbench.diagnosis.trials import Posed, Trial, without_padding
+from rnnbench.diagnosis.trials import Solved, Trial, without_padding
 from rnnbench.mistakes import CATALOGUE, Mistake
 from rnnbench.parity.budget import FLOOR, conditioning_of, relative_error, rule
 from rnnbench.parity.candidate import answers
@@ -163,7 +163,7 @@ def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
     if not ids:
         return not any(row.quantity in FORWARD or not forward_only for row in trial.failed)
     try:
-        expected = _numbers(trial.posed, ids, forward_only=forward_only)
+        expected = _numbers(trial.solved, ids, forward_only=forward_only)
     except (RuntimeError, IndexError, ValueError):  # shapes do not fit, or nothing to act on
         return False
     if _match(trial, ids, expected, forward_only=forward_only):
@@ -192,7 +192,7 @@ def _match(
     noise = conditioning_of(
         trial.problem,
         {q: v for q in near if (v := expected.get(q)) is not None and v.any()},
-        lambda moved: _numbers(replace(trial.posed, problem=moved), ids, forward_only=near_forward),
+        lambda moved: _numbers(replace(trial.solved, problem=moved), ids, forward_only=near_forward),
     )
     return all(
         (_compare(trial, q, expected.get(q)) or 0.0) <= FLOOR * noise.get(q, 0.0) for q in near
@@ -203,7 +203,7 @@ def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None
     """Error in eps of an answer to the planted number; None if that cannot be the explanation."""
     case = trial.problem.case
     unit = UNIT_ROUNDOFF[case.spec.dtype]
-    got, right = trial.numbers(quantity), trial.posed.expected[quantity]
+    got, right = trial.numbers(quantity), trial.solved.expected[quantity]
     if planted is None or got is None:
         nothing = all(value is None or not value.any() for value in (got, planted))
         return 0.0 if nothing else None
@@ -219,15 +219,15 @@ def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None
     return error if error * LEAST_GAIN <= departs else None
 
 
-def _numbers(posed: Posed, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
-    problem, case = posed.problem, posed.problem.case
+def _numbers(solved: Solved, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
+    problem, case = solved.problem, solved.problem.case
     upstream = problem.upstream if case.training and not forward_only else None
     with torch.set_grad_enabled(upstream is not None):
         found = mistakes.answers(
             case.spec, problem.x, problem.state, problem.weights, mistakes=ids,
             upstream=upstream, lengths=case.lengths, masks=problem.masks,
         )  # fmt: skip
-    if posed.packed:
+    if solved.packed:
         for name in ("output", "grad_x"):
             if found.get(name) is not None:
                 found[name] = without_padding(case, found[name])

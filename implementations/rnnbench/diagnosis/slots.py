@@ -1,4 +1,4 @@
-"""Where a stranger holds tensors: every place in the candidate, found and written to.
+"""Where a adapter holds tensors: every place in the candidate, found and written to.
 
 A `Slot` is a registered parameter, a plain attribute, an item of a list, tuple or dict at any
 depth, also inside objects that are no modules. Tensors are put there for the length of a call and

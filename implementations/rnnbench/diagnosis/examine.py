@@ -1,7 +1,7 @@
 """Where an implementation goes wrong, and why: `rnnbench.diagnose`.
 
 usage                               what was asked for, before any work
-stranger, told, signature, slots, weights, computed, layouts, guard, limit
+adapter, told, signature, slots, weights, computed, layouts, guard, limit
                                     asking somebody's program without harm
 repeat                              whether two equal calls give equal answers
 trials                              problems, answers, the layout that fits
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from rnnbench.diagnosis import cuts, locate
-from rnnbench.diagnosis.adapter import Stranger, introductions
+from rnnbench.diagnosis.adapter import Adapter, adapters_for
 from rnnbench.diagnosis.causes import Found, explain, returned
 from rnnbench.diagnosis.guard import buffers_kept
 from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
@@ -31,8 +31,8 @@ from rnnbench.diagnosis.trials import (
     Trial,
     cases_for,
     own_numbers,
-    posed_for,
-    put,
+    solved_for,
+    attempt,
     recognise,
     takes_packed,
     what_it_raised,
@@ -120,58 +120,58 @@ def diagnose(
         spec=spec, kind=kind, mapping=mapping, layout=layout, loss=loss, x=x, state=state,
         weights=weights,
     )  # fmt: skip
-    strangers = introductions(candidate, spec, kind, mapping, layout, loss, limit)
-    here = torch.get_default_device().type == "cpu"  # where problems are posed and compared
+    adapters = adapters_for(candidate, spec, kind, mapping, layout, loss, limit)
+    here = torch.get_default_device().type == "cpu"  # where problems are solved and compared
     changed: list[str] = []
-    with buffers_kept(strangers[0].candidate, changed):
+    with buffers_kept(adapters[0].candidate, changed):
         try:
             with nullcontext() if here else torch.device("cpu"):
-                result = _diagnosed(strangers, layout, (x, state, weights), seconds)
+                result = _diagnosed(adapters, layout, (x, state, weights), seconds)
         except TimeUpError:
-            result = _cut_off(strangers, limit)
+            result = _cut_off(adapters, limit)
     result.notes += changed
     result.seconds = time.monotonic() - started
     return result
 
 
-def _cut_off(strangers: Sequence[Stranger], limit: TimeLimit) -> Diagnosis:
+def _cut_off(adapters: Sequence[Adapter], limit: TimeLimit) -> Diagnosis:
     """What is left to say of a candidate whose time was over; its weights are its own again."""
-    for stranger in strangers:
-        if stranger.match is not None:
-            stranger.match.restore()
-    first = strangers[0]
+    for adapter in adapters:
+        if adapter.match is not None:
+            adapter.match.restore()
+    first = adapters[0]
     return Diagnosis(first.name, first.spec, "raised", first.kind, raised=limit.words)
 
 
 def _diagnosed(
-    strangers: list[Stranger], layout: Mapping[str, Any], own_problem: tuple[Any, Any, Any],
+    adapters: list[Adapter], layout: Mapping[str, Any], own_problem: tuple[Any, Any, Any],
     seconds: float,
 ) -> Diagnosis:  # fmt: skip
     """Recognise the candidate's layout, then whether it is steady, then where it departs."""
-    stranger, seen = recognise(strangers, layout)
-    if stranger.kind != "gradient" and seen.raised is None:
-        stranger.gives = tuple(name for name in stranger.gives if name in seen.got)
+    adapter, seen = recognise(adapters, layout)
+    if adapter.kind != "gradient" and seen.raised is None:
+        adapter.gives = tuple(name for name in adapter.gives if name in seen.got)
     result = Diagnosis(
-        stranger.name, stranger.spec, "right", stranger.kind, layout=stranger.layout.words
+        adapter.name, adapter.spec, "right", adapter.kind, layout=adapter.layout.words
     )
-    own = own_numbers(stranger, *own_problem)
+    own = own_numbers(adapter, *own_problem)
     if seen.raised is not None:
-        result.status, result.raised = "raised", what_it_raised(stranger, seen.raised)
+        result.status, result.raised = "raised", what_it_raised(adapter, seen.raised)
     else:
-        result.unsteady, result.quantities = unsteady(stranger, seen.posed)
+        result.unsteady, result.quantities = unsteady(adapter, seen.solved)
     if result.unsteady:
         result.status = "departs"
     elif seen.raised is None:
-        stranger.takes_packed = takes_packed(stranger)
-        posed = [own] if own is not None else []
-        posed += [posed_for(stranger, case) for case in cases_for(stranger)]
-        _examine(result, stranger, [put(stranger, one) for one in posed], seconds)
-    result.notes = [*_remarks(stranger, seen), *stranger.notes, *result.notes]
+        adapter.takes_packed = takes_packed(adapter)
+        solved = [own] if own is not None else []
+        solved += [solved_for(adapter, case) for case in cases_for(adapter)]
+        _examine(result, adapter, [attempt(adapter, one) for one in solved], seconds)
+    result.notes = [*_remarks(adapter, seen), *adapter.notes, *result.notes]
     return result
 
 
 def _examine(
-    result: Diagnosis, stranger: Stranger, trials: Sequence[Trial], seconds: float
+    result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], seconds: float
 ) -> None:
     """Fill in what the trials say."""
     result.quantities = _worst(trials)
@@ -187,7 +187,7 @@ def _examine(
     wrong = [trial for trial in trials if trial.failed]
     shown = next((trial for trial in dense if trial.failed), dense[0])
     result.T = shown.problem.case.T
-    runs = cuts.cut(stranger, shown.problem)
+    runs = cuts.cut(adapter, shown.problem)
     result.heat = cuts.heat(runs)
     if not wrong:
         return
@@ -195,7 +195,7 @@ def _examine(
     red = {row.quantity for row in shown.failed}
     place = None
     if red & {"output", "h_n", "c_n"}:
-        place = locate.first_forward(stranger, runs)
+        place = locate.first_forward(adapter, runs)
     elif red:
         place = locate.first_backward(runs, red)
     place = place or locate.in_whole(shown if red else wrong[0])
@@ -213,7 +213,7 @@ def _examine(
     _name_cause(result, explain(trials, seconds))
     raised = next((trial.raised for trial in wrong if trial.raised), None)
     if raised is not None:
-        result.raised = what_it_raised(stranger, raised)
+        result.raised = what_it_raised(adapter, raised)
 
 
 def _name_cause(result: Diagnosis, found: Found) -> None:
@@ -239,11 +239,11 @@ def _worst(trials: Sequence[Trial]) -> list[Quantity]:
     ]
 
 
-def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
+def _remarks(adapter: Adapter, seen: Trial) -> list[str]:
     """What the user should know about the candidate, apart from its numbers."""
-    said = [stranger.remark] if stranger.remark else []
-    match = stranger.match
-    if match is not None and match.plain and stranger.kind in ("module", "cell"):
+    said = [adapter.remark] if adapter.remark else []
+    match = adapter.match
+    if match is not None and match.plain and adapter.kind in ("module", "cell"):
         paths = ", ".join(match.plain[:4]) + (", …" if len(match.plain) > 4 else "")
         said.append(
             f"weights that are no parameters ({paths}): .parameters(), optimisers, .to() and "
@@ -262,16 +262,16 @@ def _remarks(stranger: Stranger, seen: Trial) -> list[str]:
             f"one tensor stands for two weights: {pairs}; it was given the value of the first, so "
             "the second departs. Hold a tensor for each, equal or not, to have the rest compared"
         )
-    if stranger.absent:
-        names = ", ".join(stranger.absent[:4]) + (", …" if len(stranger.absent) > 4 else "")
+    if adapter.absent:
+        names = ", ".join(adapter.absent[:4]) + (", …" if len(adapter.absent) > 4 else "")
         said.append(f"it has no {names}: taken for zero")
-    if not stranger.takes_state:
+    if not adapter.takes_state:
         said.append("it takes no initial state: compared with zero states")
-    if stranger.kind == "module" and seen.raised is None and not stranger.takes_packed:
+    if adapter.kind == "module" and seen.raised is None and not adapter.takes_packed:
         said.append("it takes no PackedSequence: sequences of different lengths are not compared")
-    if stranger.kind != "gradient" and seen.raised is None:
+    if adapter.kind != "gradient" and seen.raised is None:
         missing = [
-            n for n in ("h_n", "c_n") if n in seen.posed.expected and n not in stranger.gives
+            n for n in ("h_n", "c_n") if n in seen.solved.expected and n not in adapter.gives
         ]
         if missing:
             said.append(f"it does not return {' or '.join(missing)}: not compared")
