@@ -55,7 +55,7 @@ class Tree:
 
 def room(module: str) -> str:
     """The room that a module lies in; the package's face is ``rnnbench``."""
-    parts = module.split(".")
+    parts = module.removesuffix(".__main__").split(".")
     if parts[0] == "benchmarks":
         return "benchmarks"
     return ".".join(parts[:2])

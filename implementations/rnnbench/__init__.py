@@ -9,16 +9,35 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers, which do not call __getattr__
+    from rnnbench import mistakes, training, truncation
+    from rnnbench.diagnosis.examine import diagnose
+    from rnnbench.errors import InputError, UnsupportedError
+    from rnnbench.interface import (
+        Backend,
+        Conditions,
+        Inputs,
+        backends,
+        get_backend,
+        register,
+        run,
+    )
+    from rnnbench.nn.modules import GRU, LSTM, RNN
+    from rnnbench.parity.check import check
+    from rnnbench.spec import Case, Spec
+    from rnnbench.truncation.modes import truncated_bptt
+    from rnnbench.truncation.windowing import windows
 
 _HOME = {
-    "RNN": "nn",
-    "GRU": "nn",
-    "LSTM": "nn",
+    "RNN": "nn.modules",
+    "GRU": "nn.modules",
+    "LSTM": "nn.modules",
     "check": "parity.check",
     "truncated_bptt": "truncation.modes",
     "windows": "truncation.windowing",
-    "diagnose": "diagnosis",
+    "diagnose": "diagnosis.examine",
     "backends": "interface",
     "register": "interface",
     "get_backend": "interface",

@@ -47,6 +47,9 @@ PEERS = {
 }
 """The same for other libraries' networks, with the libraries that each needs (extra `peers`)."""
 
+AUTO = "auto"
+"""Backend of a module that takes the fastest backend for each case."""
+
 AUTO_ORDER = ("native", "numba", "manual")
 """Backends that "auto" tries, in order: torch's own kernels unless they cannot do the case."""
 

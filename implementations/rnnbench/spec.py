@@ -14,7 +14,9 @@ from typing import Any, TypeGuard
 
 from rnnbench.errors import InputError
 
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
+GATE_ORDER = {"rnn_tanh": "h", "rnn_relu": "h", "gru": "rzn", "lstm": "ifgo"}
+"""torch's order of the gates' blocks, a letter each; the plain cells have one block."""
+GATES = {cell: len(order) for cell, order in GATE_ORDER.items()}
 CELLS = tuple(GATES)
 PHASES = ("inference", "training")
 DIRECTION_SUFFIX = ("", "_reverse")

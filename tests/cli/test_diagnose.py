@@ -197,10 +197,10 @@ def test_wrong_usage_exits_2_with_one_sentence(file, target, arguments, message)
 
 
 def test_the_account_is_not_lost_where_the_page_cannot_be_written(file, tmp_path, monkeypatch):
-    def full(source, target):
+    def full(self, data):
         raise OSError("no space left")
 
-    monkeypatch.setattr("rnnbench.diagnosis.page.os.replace", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     result = invoke(f"{file}:net", "--html", str(tmp_path / "page.html"))
     assert result.exit_code == 2
     assert "net is right" in result.output

@@ -85,13 +85,15 @@ def test_parameters_are_torchs_by_name_shape_order_and_value(kind, pair, kwargs)
 
 
 def test_state_dict_loads_both_ways_strictly(pair):
-    theirs, ours = pair(3, 4, num_layers=2, bidirectional=True)
-    torch.manual_seed(5)
-    for p in theirs.parameters():
-        p.data.normal_()
-    ours.load_state_dict(theirs.state_dict(), strict=True)
-    assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
-    theirs.load_state_dict(ours.state_dict(), strict=True)
+    options = {"num_layers": 2, "bidirectional": True}
+    for source, target in (pair(3, 4, **options), reversed(pair(3, 4, **options))):
+        torch.manual_seed(5)
+        for parameter in source.parameters():
+            parameter.data.normal_()
+        own = {name: value.clone() for name, value in target.state_dict().items()}
+        assert not any(map(torch.equal, own.values(), source.state_dict().values()))
+        target.load_state_dict(source.state_dict(), strict=True)
+        assert all(map(torch.equal, target.state_dict().values(), source.state_dict().values()))
 
 
 def test_repr_is_torchs_and_names_the_backend(pair):

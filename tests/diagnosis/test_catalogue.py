@@ -10,7 +10,7 @@ import torch
 
 import rnnbench
 from rnnbench import Spec
-from rnnbench.diagnosis.adapter import introductions
+from rnnbench.diagnosis.adapter import adapters_for
 from rnnbench.diagnosis.trials import cases_for
 from rnnbench.mistakes import CATALOGUE, candidate
 from rnnbench.spec import CELLS
@@ -35,7 +35,7 @@ def shapes(cell: str, dtype: str) -> list[Spec]:
 
 def applies(mistake, spec: Spec) -> bool:
     """Whether the mistake changes the numbers of a problem that `diagnose` would put."""
-    stranger = introductions(candidate(spec), spec, None, None, {}, None)[0]
+    stranger = adapters_for(candidate(spec), spec, None, None, {}, None)[0]
     return any(mistake.applies(case) for case in cases_for(stranger))
 
 

@@ -335,13 +335,6 @@ def test_copies_and_pickles_of_a_module_that_was_called(way):
             assert all(map(torch.equal, flat(other(x)), want))
 
 
-def test_a_module_of_an_older_pickle_works():
-    net, x = module("GRU"), torch.randn(T, B, I)
-    del net.__dict__["_memory"]
-    with torch.no_grad():
-        assert_same(flat(net(x)), as_native(net, x))
-
-
 def test_a_subclass_that_overrides_a_part_of_torchs_forward_keeps_it():
     class Own(rnnbench.GRU):
         def permute_hidden(self, hx, permutation):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
-from rnnbench.diagnosis.result import Contribution, Diagnosis, Place, row_name
+from rnnbench.diagnosis.findings import Contribution, Findings, Place
 
 SHOWN = 8
 DRAWN = 40
 """Time steps that fit a line of the drawing."""
 
 
-def account(d: Diagnosis) -> str:
+def account(d: Findings) -> str:
     """The whole account, a paragraph each."""
     parts = [verdict(d)]
     if d.first_divergence is not None:
@@ -28,23 +29,13 @@ def account(d: Diagnosis) -> str:
     return "\n\n".join(parts)
 
 
-def _is_drawn(d: Diagnosis) -> bool:
-    """Whether a drawing shows the place: none of a dense sequence shows what lengths do."""
+def _is_drawn(d: Findings) -> bool:
+    """Return whether a drawing shows the place: of a dense sequence none shows what lengths do."""
     place = d.first_divergence
-    if d.heat is None or place is None or place.layer is None or _only(d):
-        return False
-    return bool(_passes(d))
+    return place is not None and place.layer is not None and not _only(d) and bool(d.maps())
 
 
-def _passes(d: Diagnosis) -> list[tuple[str, tuple[tuple[float, ...], ...], bool]]:
-    """Title, shares and whether backward, of each pass that the candidate gives something of."""
-    assert d.heat is not None
-    given = {q.quantity.startswith("grad_") for q in d.quantities}
-    passes = [("forward", d.heat.forward, False), ("gradients", d.heat.backward, True)]
-    return [one for one in passes if one[1] and one[2] in given]
-
-
-def _only(d: Diagnosis) -> bool:
+def _only(d: Findings) -> bool:
     """Whether sequences of one length are right and others are not."""
     heat, wrong = d.heat, [q for q in d.quantities if q.failed]
     if heat is None or any(share > 1 for row in (*heat.forward, *heat.backward) for share in row):
@@ -52,11 +43,11 @@ def _only(d: Diagnosis) -> bool:
     return bool(wrong) and all("-packed" in q.case for q in wrong)
 
 
-def verdict(d: Diagnosis) -> str:
+def verdict(d: Findings) -> str:
     """One line: right, or where it departs, or what it raised."""
     if d.status == "raised":
         return f"{d.candidate}: nothing could be compared: {d.raised}."
-    if d.passed:
+    if d.status == "right":
         worst = max(d.quantities, key=lambda q: q.error / q.budget)
         return (
             f"{d.candidate} is right: {len(d.quantities)} quantities agree with the oracle; the "
@@ -72,14 +63,14 @@ def verdict(d: Diagnosis) -> str:
     )
 
 
-def _departure(d: Diagnosis) -> str:
+def _departure(d: Findings) -> str:
     assert d.first_divergence is not None
     lines = [f"First departure: {where(d)}."]
     lines += [f"  {more}" for more in details(d)]
     return "\n".join(lines)
 
 
-def where(d: Diagnosis) -> str:
+def where(d: Findings) -> str:
     """Quantity, layer, direction, step, gate; by how much."""
     place = d.first_divergence
     assert place is not None
@@ -87,7 +78,8 @@ def where(d: Diagnosis) -> str:
     if place.layer is not None:
         half = f", {('forward', 'reverse')[place.direction or 0]} half of its input"
         name = f"layer {place.layer + 1}" + half
-        said.append(name if place.reads_below else _row(d, place))
+        own = d.row_name(place.layer, place.direction or 0)
+        said.append(name if place.reads_below else own)
     if place.time_step is not None:
         said.append(f"t = {place.time_step} (step {place.time_step + 1} of {d.T})")
     if place.gate is not None:
@@ -95,11 +87,7 @@ def where(d: Diagnosis) -> str:
     return f"{', '.join(said)}: {_by_how_much(d, place)}"
 
 
-def _row(d: Diagnosis, place: Place) -> str:
-    return row_name(place.layer or 0, place.direction or 0, d.directions)
-
-
-def _by_how_much(d: Diagnosis, place: Place) -> str:
+def _by_how_much(d: Findings, place: Place) -> str:
     if math.isfinite(place.error):
         return f"{figure(place.error)} eps, where rounding explains {figure(place.budget)}"
     found = next((q for q in d.quantities if q.quantity == place.quantity and q.failed), None)
@@ -108,7 +96,7 @@ def _by_how_much(d: Diagnosis, place: Place) -> str:
     return f"{found.status}: {found.detail}"
 
 
-def details(d: Diagnosis) -> list[str]:
+def details(d: Findings) -> list[str]:
     """What else is known of the place, a sentence each."""
     place = d.first_divergence
     assert place is not None
@@ -130,7 +118,7 @@ def details(d: Diagnosis) -> list[str]:
     return said
 
 
-def _cause(d: Diagnosis) -> str:
+def _cause(d: Findings) -> str:
     if d.cause is None and d.no_numbers:
         return f"Cause: none is sought, as there are no numbers to explain: {d.no_numbers}."
     if d.cause is None:
@@ -151,7 +139,7 @@ def _cause(d: Diagnosis) -> str:
     return "\n".join(lines)
 
 
-def _contributions(d: Diagnosis) -> str:
+def _contributions(d: Findings) -> str:
     weight = d.contributions_of.removeprefix("grad_")
     by = (
         "" if d.contributions_exact else " (by cut runs, in name only: see rnnbench.diagnosis.cuts)"
@@ -178,30 +166,19 @@ def numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:.4f}" for value in values)
 
 
-def _drawing(d: Diagnosis) -> str:
-    """Layer × time: · within its budget, # departs, X the first place."""
-    assert d.heat is not None
-    place = d.first_divergence
-    steps = range(min(d.T, DRAWN))
+def _drawing(d: Findings) -> str:
+    """Draw layer × time: · within its budget, # departs, X the first place."""
     lines = ["Layer × time (· right, # departs, X first):"]
-    for title, shares, backward in _passes(d):
-        lines.append(f"  {title:<18} t = " + " ".join(str(t % 10) for t in steps))
-        for (layer, direction), row in reversed(list(zip(d.heat.rows, shares, strict=True))):
-            first = (
-                place is not None
-                and place.backward == backward
-                and (place.layer, place.direction) == (layer, direction)
-            )
-            marks = [
-                "X" if first and place and place.time_step == t else "#" if row[t] > 1 else "·"
-                for t in steps
-            ]
-            name = row_name(layer, direction, d.directions)
-            lines.append(f"    {name:<16}     " + " ".join(marks))
+    for backward, rows in d.maps().items():
+        steps = " ".join(str(t % 10) for t in range(min(d.T, DRAWN)))
+        lines.append(f"  {'gradients' if backward else 'forward':<18} t = {steps}")
+        for name, cells in rows:
+            marks = ("X" if first else "#" if share > 1 else "·" for _, share, first in cells)
+            lines.append(f"    {name:<16}     " + " ".join(islice(marks, DRAWN)))
     return "\n".join(lines)
 
 
-def _quantities(d: Diagnosis) -> str:
+def _quantities(d: Findings) -> str:
     wrong = sorted(
         (q for q in d.quantities if q.failed),
         key=lambda q: q.error if math.isfinite(q.error) else math.inf,

@@ -24,12 +24,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnbench.diagnosis.guard import guarded
-from rnnbench.diagnosis.layouts import GATE_ORDER, Layout, to_numpy, to_torch
+from rnnbench.diagnosis.layouts import Layout, to_numpy, to_torch
 from rnnbench.diagnosis.limit import TimeLimit
 from rnnbench.diagnosis.parametrised import with_plain_weights
 from rnnbench.diagnosis.signature import POSITIONAL, Arguments, arguments_of, positional, takes
-from rnnbench.diagnosis.slots import Slot, holds_weights, slots_of
-from rnnbench.diagnosis.told import spec_from
+from rnnbench.diagnosis.slots import Slot, holds_weights, slots_of, spec_from
 from rnnbench.diagnosis.weights import Mapped, Match, matches
 from rnnbench.errors import InputError
 from rnnbench.parity.oracle import Array
@@ -43,7 +42,7 @@ given, or by itself the sum of the final state, or of the output."""
 
 
 @dataclass
-class Stranger:
+class Adapter:
     """A candidate and everything that is known about how to ask it."""
 
     candidate: Any
@@ -85,11 +84,11 @@ class Stranger:
 class _Call:
     """One call: the tensors of a problem, made afresh."""
 
-    def __init__(self, stranger: Stranger, problem: Problem) -> None:
-        self.stranger, self.problem = stranger, problem
-        self.spec, self.layout = stranger.spec, stranger.layout
-        grad = problem.case.training and stranger.kind != "gradient"
-        grad = grad and stranger.layout.arrays == "torch"
+    def __init__(self, adapter: Adapter, problem: Problem) -> None:
+        self.adapter, self.problem = adapter, problem
+        self.spec, self.layout = adapter.spec, adapter.layout
+        grad = problem.case.training and adapter.kind != "gradient"
+        grad = grad and adapter.layout.arrays == "torch"
         self.dtype = getattr(torch, self.spec.dtype)
 
         def leaf(values: Array) -> Tensor:
@@ -106,39 +105,39 @@ class _Call:
         weights = {
             name: self.layout.weight_out(name, weight, self.spec)
             for name, weight in self.weights.items()
-            if name not in self.stranger.absent
+            if name not in self.adapter.absent
         }
-        if self.stranger.match is None and self.stranger.renamed:
-            renamed = self.stranger.renamed
+        if self.adapter.match is None and self.adapter.renamed:
+            renamed = self.adapter.renamed
             weights = {renamed.get(name, name): weight for name, weight in weights.items()}
         if self.layout.arrays == "numpy":
             x, state = to_numpy(x), to_numpy(state)
-            weights = to_numpy(weights) if self.stranger.match is None else weights
+            weights = to_numpy(weights) if self.adapter.match is None else weights
         return x, state, weights
 
     def outputs(self) -> tuple[dict[str, Any], bool]:
         """Output and final states, and whether gradients can be asked for at all."""
         x, state, weights = self._outgoing()
-        stranger = self.stranger
-        if stranger.kind == "cell":
+        adapter = self.adapter
+        if adapter.kind == "cell":
             y, final = self._stepped(x, state, weights)
-        elif stranger.match is not None:
-            with stranger.match.holding(weights):
-                y, final = _parts(self._called(stranger.candidate, x, state))
+        elif adapter.match is not None:
+            with adapter.match.holding(weights):
+                y, final = _parts(self._called(adapter.candidate, x, state))
                 y = self._padded(y)
         else:
-            y, final = _parts(stranger.candidate(x, state, weights, **self._taken()))
+            y, final = _parts(adapter.candidate(x, state, weights, **self._taken()))
         if self.layout.arrays == "numpy" or isinstance(y, np.ndarray):
             y, final = to_torch(y, self.dtype), to_torch(final, self.dtype)
             numpys = True
         else:
             numpys = False
-        if stranger.kind != "cell":
+        if adapter.kind != "cell":
             y = self.layout.y_in(y)
             final = tuple(self.layout.state_in(part, self.spec) for part in final)
         found = {"output": y} | dict(zip(("h_n", "c_n"), final, strict=False))
         if numpys and self.problem.case.training:
-            stranger.notes["it computes with NumPy, which has no gradients: forward only"] = None
+            adapter.notes["it computes with NumPy, which has no gradients: forward only"] = None
         return found, self.problem.case.training and not numpys
 
     def _called(self, candidate: Any, x: Any, state: Any) -> Any:
@@ -148,7 +147,7 @@ class _Call:
             x = pack_padded_sequence(self.x, torch.tensor(own), enforce_sorted=False)
         if self.layout.arrays == "numpy":
             lengths = to_numpy(lengths)
-        return self.stranger.arguments.call(candidate, x, state, lengths)
+        return self.adapter.arguments.call(candidate, x, state, lengths)
 
     def _padded(self, y: Any) -> Any:
         """The output for a packed sequence in the candidate's layout, zero after each end."""
@@ -161,7 +160,7 @@ class _Call:
 
     def _stepped(self, x: Any, state: Any, weights: Any) -> tuple[Any, tuple[Any, ...]]:
         """A single cell along the sequence: our loop, its step."""
-        candidate, match = self.stranger.candidate, self.stranger.match
+        candidate, match = self.adapter.candidate, self.adapter.match
         now = tuple(part[0] for part in state)
         ys = []
         for x_t in x:
@@ -178,9 +177,9 @@ class _Call:
     def _taken(self) -> dict[str, Any]:
         case = self.problem.case
         own: dict[str, Any] = {}
-        if self.stranger.takes_lengths:
+        if self.adapter.takes_lengths:
             own["lengths"] = case.lengths
-        if self.stranger.takes_masks:
+        if self.adapter.takes_masks:
             masks = self.problem.masks
             own["masks"] = masks and tuple(
                 torch.tensor(as_float64(mask), dtype=self.dtype) for mask in masks
@@ -195,7 +194,7 @@ class _Call:
         return sources | {
             f"grad_{name}": weight
             for name, weight in self.weights.items()
-            if name not in self.stranger.absent
+            if name not in self.adapter.absent
         }
 
     def gradients(self, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,15 +223,15 @@ class _Call:
         """What a gradient function returns, by the oracle's names."""
         x, state, weights = self._outgoing()
         arguments: list[Any] = [x, state, weights]
-        if self.stranger.loss == "upstream":
+        if self.adapter.loss == "upstream":
             arguments.append(self._upstream())
-        given = self.stranger.candidate(*arguments)
+        given = self.adapter.candidate(*arguments)
         if not isinstance(given, Mapping):
             raise InputError(
                 "a gradient function must return a dict by the names of what the gradients belong "
                 f"to, such as {{'weight_ih_l0': …}}; got {type(given).__name__}"
             )
-        theirs = {own: name for name, own in self.stranger.renamed.items()}
+        theirs = {own: name for name, own in self.adapter.renamed.items()}
         names = {p.name for p in self.spec.parameters} | {"x", "h0", "c0"}
         found: dict[str, Any] = {}
         for key, value in given.items():
@@ -312,10 +311,10 @@ def kind_of(candidate: Any, kind: str | None) -> str:
     return "module" if holds_weights(candidate) else "function"
 
 
-def introductions(
+def adapters_for(
     candidate: Any, spec: Spec | None, kind: str | None, mapping: Mapped | None,
     layout: Mapping[str, Any], loss: str | None, limit: TimeLimit | None = None,
-) -> list[Stranger]:  # fmt: skip
+) -> list[Adapter]:  # fmt: skip
     """The candidate in every way that its weights can be matched; mostly one.
 
     Raises InputError for what is not known or cannot be told apart.
@@ -323,32 +322,32 @@ def introductions(
     candidate, said = with_plain_weights(candidate)
     name = getattr(candidate, "__name__", type(candidate).__name__)
     kind = kind_of(candidate, kind)
-    spec = spec or spec_from(candidate, kind)
+    spec = spec or spec_from(candidate)
     if kind == "cell" and spec.layers * spec.directions != 1:
         raise InputError(
             f"spec must have one layer and direction for a single cell; got {spec.name}"
         )
     known = Layout(**{name: value for name, value in layout.items() if value is not None})
     known.check(spec)
-    stranger = Stranger(
+    adapter = Adapter(
         candidate, name, spec, kind, known, limit=limit or TimeLimit(None), remark=said
     )
     if holds_weights(candidate) and kind in ("module", "cell"):
         if "batch_first" not in layout or layout["batch_first"] is None:
             first = getattr(candidate, "batch_first", False) is True
-            stranger.layout = replace(known, batch_first=first)
+            adapter.layout = replace(known, batch_first=first)
         if kind == "module":
-            stranger.arguments = arguments_of(candidate, len(spec.state_shapes(1)))
-            stranger.takes_state = stranger.arguments.takes_state
+            adapter.arguments = arguments_of(candidate, len(spec.state_shapes(1)))
+            adapter.takes_state = adapter.arguments.takes_state
         slots: list[Slot] = slots_of(candidate)
-        return [replace(stranger, match=match, notes={}) for match in matches(slots, spec, mapping)]
-    stranger.renamed = _renamed(spec, mapping)
+        return [replace(adapter, match=match, notes={}) for match in matches(slots, spec, mapping)]
+    adapter.renamed = _renamed(spec, mapping)
     if kind == "function":
-        stranger.takes_lengths = takes(candidate, "lengths")
-        stranger.takes_masks = takes(candidate, "masks")
+        adapter.takes_lengths = takes(candidate, "lengths")
+        adapter.takes_masks = takes(candidate, "masks")
     if kind == "gradient":
-        stranger.loss = loss or ("upstream" if positional(candidate) != 3 else "h_n")
-    return [stranger]
+        adapter.loss = loss or ("upstream" if positional(candidate) != 3 else "h_n")
+    return [adapter]
 
 
 def _renamed(spec: Spec, mapping: Mapped | None) -> dict[str, str]:
@@ -360,8 +359,3 @@ def _renamed(spec: Spec, mapping: Mapped | None) -> dict[str, str]:
                 f"{{'weight_ih_l0': 'W'}}; got {name!r}: {own!r}"
             )
     return dict(mapping or {})  # type: ignore[arg-type]
-
-
-def gate_letters(spec: Spec) -> str:
-    """A letter for each gate's block of rows, in torch's order."""
-    return GATE_ORDER[spec.cell]

@@ -29,9 +29,9 @@ import numpy as np
 import torch
 
 from rnnbench import mistakes
-from rnnbench.diagnosis.trials import Posed, Trial, without_padding
+from rnnbench.diagnosis.trials import Solved, Trial, without_padding
 from rnnbench.mistakes import CATALOGUE, Mistake
-from rnnbench.parity.budget import CONDITIONING_DRAWS, FLOOR, relative_error, rule
+from rnnbench.parity.budget import FLOOR, conditioning_of, relative_error, rule
 from rnnbench.parity.candidate import answers
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem
@@ -163,7 +163,7 @@ def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
     if not ids:
         return not any(row.quantity in FORWARD or not forward_only for row in trial.failed)
     try:
-        expected = _numbers(trial.posed, ids, forward_only=forward_only)
+        expected = _numbers(trial.solved, ids, forward_only=forward_only)
     except (RuntimeError, IndexError, ValueError):  # shapes do not fit, or nothing to act on
         return False
     if _match(trial, ids, expected, forward_only=forward_only):
@@ -188,15 +188,24 @@ def _match(
             near.append(quantity)
     if not near:
         return True
-    noise = _conditioning(trial.posed, ids, expected, near)
-    return all((_compare(trial, q, expected.get(q)) or 0.0) <= FLOOR * noise[q] for q in near)
+    near_forward = all(q in FORWARD for q in near)
+    noise = conditioning_of(
+        trial.problem,
+        {q: v for q in near if (v := expected.get(q)) is not None and v.any()},
+        lambda moved: _numbers(
+            replace(trial.solved, problem=moved), ids, forward_only=near_forward
+        ),
+    )
+    return all(
+        (_compare(trial, q, expected.get(q)) or 0.0) <= FLOOR * noise.get(q, 0.0) for q in near
+    )
 
 
 def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None:
     """Error in eps of an answer to the planted number; None if that cannot be the explanation."""
     case = trial.problem.case
     unit = UNIT_ROUNDOFF[case.spec.dtype]
-    got, right = trial.numbers(quantity), trial.posed.expected[quantity]
+    got, right = trial.numbers(quantity), trial.solved.expected[quantity]
     if planted is None or got is None:
         nothing = all(value is None or not value.any() for value in (got, planted))
         return 0.0 if nothing else None
@@ -212,15 +221,15 @@ def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None
     return error if error * LEAST_GAIN <= departs else None
 
 
-def _numbers(posed: Posed, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
-    problem, case = posed.problem, posed.problem.case
+def _numbers(solved: Solved, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
+    problem, case = solved.problem, solved.problem.case
     upstream = problem.upstream if case.training and not forward_only else None
     with torch.set_grad_enabled(upstream is not None):
         found = mistakes.answers(
             case.spec, problem.x, problem.state, problem.weights, mistakes=ids,
             upstream=upstream, lengths=case.lengths, masks=problem.masks,
         )  # fmt: skip
-    if posed.packed:
+    if solved.packed:
         for name in ("output", "grad_x"):
             if found.get(name) is not None:
                 found[name] = without_padding(case, found[name])
@@ -231,30 +240,3 @@ def _in_dtype(problem: Problem, ids: Sequence[str]) -> dict[str, Any]:
     """As `_numbers`, computed in the dtype under test."""
     found = answers(mistakes.candidate(problem.case.spec, *ids), problem)
     return {q: None if v is None else v.detach().double().numpy() for q, v in found.items()}
-
-
-def _conditioning(
-    posed: Posed, ids: Sequence[str], planted: Mapping[str, Any], quantities: Sequence[str]
-) -> dict[str, float]:
-    """A of the planted network: errors that one unit roundoff in all that is given makes."""
-    problem = posed.problem
-    unit = UNIT_ROUNDOFF[problem.case.spec.dtype]
-    rng = np.random.default_rng(problem.case.seed)
-
-    def off(values: Array) -> Array:
-        return values * (1 + unit * rng.choice([-1.0, 1.0], values.shape))
-
-    forward_only = all(q in FORWARD for q in quantities)
-    worst = dict.fromkeys(quantities, 0.0)
-    for _ in range(CONDITIONING_DRAWS):
-        moved = replace(
-            problem,
-            x=off(problem.x),
-            state=tuple(map(off, problem.state)),
-            weights={name: off(weight) for name, weight in problem.weights.items()},
-        )
-        drawn = _numbers(replace(posed, problem=moved), ids, forward_only=forward_only)
-        for q in quantities:
-            if planted.get(q) is not None and planted[q].any():
-                worst[q] = max(worst[q], relative_error(drawn[q], planted[q], unit))
-    return worst

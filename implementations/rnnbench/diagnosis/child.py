@@ -22,7 +22,7 @@ from rnnbench.errors import InputError
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """Load, diagnose, and say in a dict what came of it."""
-    from rnnbench.diagnosis import diagnose
+    from rnnbench.diagnosis.examine import diagnose
     from rnnbench.diagnosis.guard import in_words, watched
     from rnnbench.spec import Spec
 

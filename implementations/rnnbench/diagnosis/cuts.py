@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from rnnbench.diagnosis.adapter import Stranger
-from rnnbench.diagnosis.result import Contribution, Heat, Place
+from rnnbench.diagnosis.adapter import Adapter
+from rnnbench.diagnosis.findings import Contribution, Heat, Place
 from rnnbench.diagnosis.time_invariance import same_at_every_step
-from rnnbench.diagnosis.trials import Posed, Trial, put
+from rnnbench.diagnosis.trials import Solved, Trial, attempt
 from rnnbench.parity.budget import relative_error
 from rnnbench.parity.check import Row
 from rnnbench.parity.oracle import Array
@@ -69,10 +69,10 @@ class Cuts:
         return T - n if bool(direction) != backward else n - 1
 
 
-def cut(stranger: Stranger, whole: Problem) -> Cuts:
+def cut(adapter: Adapter, whole: Problem) -> Cuts:
     """Put every run over the first and the last steps of a dense problem to the candidate."""
     spec, T = whole.case.spec, whole.case.T
-    exact = stranger.takes_state and (spec.directions == 1 or spec.layers == 1)
+    exact = adapter.takes_state and (spec.directions == 1 or spec.layers == 1)
     states = _states(whole) if exact else None
 
     def run(steps: slice, state: tuple[Array, ...]) -> Trial:
@@ -80,7 +80,7 @@ def cut(stranger: Stranger, whole: Problem) -> Cuts:
         upstream = dict(whole.upstream) | {"output": whole.upstream["output"][steps]}
         case = replace(whole.case, T=len(x))
         problem = replace(whole, case=case, x=x, state=state, upstream=upstream)
-        return put(stranger, Posed.of(problem))
+        return attempt(adapter, Solved.of(problem))
 
     first, last = [], []
     for n in range(1, T + 1):
@@ -91,7 +91,7 @@ def cut(stranger: Stranger, whole: Problem) -> Cuts:
             end = _joined(whole, reverse[n], 1)
         first.append(run(slice(0, n), end))
         last.append(run(slice(T - n, T), start))
-    alike = same_at_every_step(stranger, whole)
+    alike = same_at_every_step(adapter, whole)
     return Cuts(whole, first, last, exact and alike is True, alike)
 
 
@@ -134,7 +134,7 @@ def share(trial: Trial, quantity: str, part: Any = ...) -> float:
         return np.inf
     if row is None:
         return 0.0
-    got, right = trial.numbers(quantity), trial.posed.expected[quantity]
+    got, right = trial.numbers(quantity), trial.solved.expected[quantity]
     if not row.failed:
         return min(row.share, 1.0)
     if row.status in WHOLE or got is None:
@@ -221,7 +221,7 @@ def contributions(cuts: Cuts, place: Place) -> list[Contribution]:
     before: tuple[Any, Any] = (0.0, 0.0)
     found = []
     for n, trial in enumerate(cuts.reaching(direction, backward=True), start=1):
-        right = trial.posed.expected[place.quantity]
+        right = trial.solved.expected[place.quantity]
         theirs: Any = trial.numbers(place.quantity)
         if theirs.shape != right.shape:
             return []

@@ -16,10 +16,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.errors import InputError
-from rnnbench.spec import Spec
-
-GATE_ORDER = {"rnn_tanh": "h", "rnn_relu": "h", "gru": "rzn", "lstm": "ifgo"}
-"""torch's order of the gates, a letter each; the plain cells have one block."""
+from rnnbench.spec import GATE_ORDER, Spec
 
 STATES = ("torch", "layers_directions", "directions_layers")
 """Axes of the states: (L·D, B, H), (L, D, B, H), (D, L, B, H)."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnbench.diagnosis.adapter import Stranger
+from rnnbench.diagnosis.adapter import Adapter
 from rnnbench.diagnosis.cuts import (
     WHOLE,
     Cuts,
@@ -29,16 +29,16 @@ from rnnbench.diagnosis.cuts import (
     state_share,
     weights_of,
 )
-from rnnbench.diagnosis.layouts import GATE_ORDER
-from rnnbench.diagnosis.result import Place, suffix
-from rnnbench.diagnosis.trials import Posed, Trial, put
+from rnnbench.diagnosis.findings import Place, suffix
+from rnnbench.diagnosis.trials import Solved, Trial, attempt
 from rnnbench.parity.oracle import Array
+from rnnbench.spec import GATE_ORDER
 
 PINNED = 30.0
 """A bias so far up or down that a gate is 0 or 1 to rounding; a candidate activation ±1."""
 
 
-def first_forward(stranger: Stranger, cuts: Cuts) -> Place | None:
+def first_forward(adapter: Adapter, cuts: Cuts) -> Place | None:
     """The first departure of a state or the output, or None if the pass is right."""
     whole = [row for row in cuts.first[-1].rows if row.status in WHOLE]
     for row in whole:
@@ -50,7 +50,7 @@ def first_forward(stranger: Stranger, cuts: Cuts) -> Place | None:
             place, trial = found[0]
             if cuts.alike is False and place.direction:
                 place = _reverse_in_whole(cuts, place)
-            return _refined(stranger, place, trial)
+            return _refined(adapter, place, trial)
     return None
 
 
@@ -113,20 +113,20 @@ def _place(
     return Place(quantity, layer, direction, t, None, over * row.budget, row.budget, n)
 
 
-def _refined(stranger: Stranger, place: Place, trial: Trial) -> Place:
+def _refined(adapter: Adapter, place: Place, trial: Trial) -> Place:
     """The place with the half of the input that is read wrongly, or the gate."""
     if place.layer is None:
         return place
-    half = _half_read_wrongly(stranger, place, trial)
+    half = _half_read_wrongly(adapter, place, trial)
     if half is not None:
         return replace(place, direction=half, reads_below=True)
-    return replace(place, gate=_gate_forward(stranger, place, trial))
+    return replace(place, gate=_gate_forward(adapter, place, trial))
 
 
-def _again(stranger: Stranger, trial: Trial, weights: Mapping[str, Array]) -> Trial:
+def _again(adapter: Adapter, trial: Trial, weights: Mapping[str, Array]) -> Trial:
     """The same problem with other weights."""
     merged = dict(trial.problem.weights) | dict(weights)
-    return put(stranger, Posed.of(replace(trial.problem, weights=merged)))
+    return attempt(adapter, Solved.of(replace(trial.problem, weights=merged)))
 
 
 def _departs_at(place: Place, trial: Trial) -> bool:
@@ -136,7 +136,7 @@ def _departs_at(place: Place, trial: Trial) -> bool:
     return state_share(trial, row) > 1
 
 
-def _half_read_wrongly(stranger: Stranger, place: Place, trial: Trial) -> int | None:
+def _half_read_wrongly(adapter: Adapter, place: Place, trial: Trial) -> int | None:
     """The half of the layer's input without which the departure vanishes, if it is one only."""
     spec = trial.problem.case.spec
     if not place.layer or spec.directions != 2:
@@ -146,7 +146,7 @@ def _half_read_wrongly(stranger: Stranger, place: Place, trial: Trial) -> int | 
     for half in (0, 1):
         weight = trial.problem.weights[name].copy()
         weight[:, half_of(trial, half)] = 0.0
-        hides.append(not _departs_at(place, _again(stranger, trial, {name: weight})))
+        hides.append(not _departs_at(place, _again(adapter, trial, {name: weight})))
     return hides.index(True) if sum(hides) == 1 else None
 
 
@@ -164,12 +164,12 @@ def _with_gate(trial: Trial, place: Place, gate: int, change: Any) -> dict[str, 
     return changed
 
 
-def _gate_forward(stranger: Stranger, place: Place, trial: Trial) -> str | None:
+def _gate_forward(adapter: Adapter, place: Place, trial: Trial) -> str | None:
     spec = trial.problem.case.spec
     letters = GATE_ORDER[spec.cell]
     if spec.gates == 1 or trial.raised is not None:
         return None
-    unused = [g for i, g in enumerate(letters) if _unused(stranger, place, trial, i)]
+    unused = [g for i, g in enumerate(letters) if _unused(adapter, place, trial, i)]
     if len(unused) == 1:
         return unused[0]
     suspects = []
@@ -180,7 +180,7 @@ def _gate_forward(stranger: Stranger, place: Place, trial: Trial) -> str | None:
             return np.full_like(rows, up if kind == "bias_ih" else 0.0)
 
         if (spec.bias or not up) and not _departs_at(
-            place, _again(stranger, trial, _with_gate(trial, place, i, pinned))
+            place, _again(adapter, trial, _with_gate(trial, place, i, pinned))
         ):
             suspects.append(gate)
     if suspects == ["r", "n"]:  # what r does shows through n alone
@@ -188,11 +188,11 @@ def _gate_forward(stranger: Stranger, place: Place, trial: Trial) -> str | None:
     return suspects[0] if len(suspects) == 1 else None
 
 
-def _unused(stranger: Stranger, place: Place, trial: Trial, gate: int) -> bool:
+def _unused(adapter: Adapter, place: Place, trial: Trial, gate: int) -> bool:
     """Whether the oracle's answer depends on the gate's weights and the candidate's does not."""
-    other = _again(stranger, trial, _with_gate(trial, place, gate, lambda kind, rows: -rows))
+    other = _again(adapter, trial, _with_gate(trial, place, gate, lambda kind, rows: -rows))
     theirs = [t.numbers(place.quantity) for t in (trial, other)]
-    right = [t.posed.expected[place.quantity] for t in (trial, other)]
+    right = [t.solved.expected[place.quantity] for t in (trial, other)]
     if theirs[0] is None or theirs[1] is None or theirs[0].shape != theirs[1].shape:
         return False
     if not (np.isfinite(theirs[0]).all() and np.isfinite(theirs[1]).all()):
@@ -254,7 +254,7 @@ def _of_input(trial: Trial, name: str, n: int, T: int) -> Place:
         wrong = [t for t in range(n) if share(trial, name, t) > 1]
         t = begins + (max(wrong) if wrong else 0)
         return _place(trial, name, row_of(trial, name), 0, 0, t, n)
-    count = len(trial.posed.expected[name])
+    count = len(trial.solved.expected[name])
     wrong = [k for k in range(count) if share(trial, name, k) > 1]
     layer, direction = divmod(max(wrong, default=0), directions)
     t = begins if direction == 0 else T - 1
@@ -290,7 +290,7 @@ def in_whole(trial: Trial) -> Place:
                     layer = spec.layers - 1
                     return replace(place, layer=layer, direction=direction, time_step=t)
     if name in ("h_n", "c_n", "grad_h0", "grad_c0"):
-        wrong = [k for k in range(len(trial.posed.expected[name])) if share(trial, name, k) > 1]
+        wrong = [k for k in range(len(trial.solved.expected[name])) if share(trial, name, k) > 1]
         layer, direction = divmod(min(wrong, default=0), spec.directions)
         return replace(place, layer=layer, direction=direction)
     known = next((p for p in spec.parameters if f"grad_{p.name}" == name), None)

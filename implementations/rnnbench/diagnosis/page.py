@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
 import tempfile
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import jinja2
 from markupsafe import Markup
 
 from rnnbench.diagnosis import account
-from rnnbench.diagnosis.result import Diagnosis, row_name
+from rnnbench.diagnosis.findings import Findings, Row
 from rnnbench.errors import InputError
+from rnnbench.files import atomic
 
 HERE = Path(__file__).parent / "templates"
 LABEL, CELL, ROW, TOP, BOTTOM = 118, 34, 24, 8, 30
@@ -26,7 +26,10 @@ DECADES = 7.0
 """Shares of the budget from 1 to 10⁷ are told apart by colour; what is red is so by a mark too."""
 
 
-def page(d: Diagnosis) -> str:
+TITLES = ("Forward: states and output", "Backward: gradients of the weights")
+
+
+def page(d: Findings) -> str:
     """The page as HTML; everything in the diagnosis is shown escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -39,29 +42,22 @@ def page(d: Diagnosis) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template("diagnosis.html.j2").render(
         d=d,
+        right=d.status == "right",
         account=account,
         style=Markup(style),  # noqa: S704 (ours)
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'",
-        maps=_maps(d),
+        maps=[(TITLES[b], rows, _picture(TITLES[b], rows)) for b, rows in d.maps().items()],
     )
 
 
-def write(d: Diagnosis, path: Path) -> None:
-    """Write the page: to a temporary name first, so that a reader never sees half of it.
+def write(d: Findings, path: Path) -> None:
+    """Write the page, whole or not at all.
 
     Raises InputError where the folder does not exist or cannot be written to.
     """
-    text = page(d)
+    check_path(path)
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".partial", delete=False, encoding="utf-8"
-        ) as partial:
-            partial.write(text)
-        try:
-            Path(partial.name).chmod(0o644)
-            os.replace(partial.name, path)
-        finally:
-            Path(partial.name).unlink(missing_ok=True)
+        atomic.write(path, page(d))
     except OSError as error:
         raise InputError(f"html must be a path that can be written to: {error}") from error
 
@@ -77,56 +73,20 @@ def check_path(path: Path) -> None:
         raise InputError(f"html must be a path that can be written to: {error}") from error
 
 
-def _maps(d: Diagnosis) -> list[dict[str, object]]:
-    """Heat map and table of each pass that there is something of."""
-    if d.heat is None:
-        return []
-    given = {q.quantity.startswith("grad_") for q in d.quantities}
-    found = []
-    for title, shares, backward in (
-        ("Forward: states and output", d.heat.forward, False),
-        ("Backward: gradients of the weights", d.heat.backward, True),
-    ):
-        if backward not in given or not shares:
-            continue
-        place = d.first_divergence
-        first = None
-        if place is not None and place.backward == backward:
-            first = (place.layer, place.direction, place.time_step)
-        rows = [
-            (row, row_name(*row, d.directions), values)
-            for row, values in reversed(list(zip(d.heat.rows, shares, strict=True)))
-        ]
-        cells = [
-            [(t, value, (*row, t) == first) for t, value in enumerate(values)]
-            for row, _, values in rows
-        ]
-        names = [name for _, name, _ in rows]
-        found.append(
-            {
-                "title": title,
-                "picture": _picture(title, names, cells),
-                "T": d.T,
-                "rows": list(zip(names, cells, strict=True)),
-            }
-        )
-    return found
-
-
-def _picture(title: str, names: list[str], cells: list[list[tuple[int, float, bool]]]) -> Markup:
-    """A square per layer and step; a cross in what departs, a frame around the first."""
-    T = len(cells[0])
-    width, height = LABEL + CELL * T + 12, TOP + ROW * len(names) + BOTTOM
+def _picture(title: str, rows: list[Row]) -> Markup:
+    """Draw a square per layer and step; a cross in what departs, a frame around the first."""
+    T = len(rows[0][1])
+    width, height = LABEL + CELL * T + 12, TOP + ROW * len(rows) + BOTTOM
     parts = [
         Markup(
             '<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" '
             'width="{w}" height="{h}"><title>{title}, error over layer and time</title>'
         ).format(w=width, h=height, title=title)
     ]
-    for r, (name, row) in enumerate(zip(names, cells, strict=True)):
+    for r, (name, cells) in enumerate(rows):
         y = TOP + r * ROW
         parts.append(_text(LABEL - 8, y + ROW * 0.65, name, "end"))
-        parts += [_square(LABEL + t * CELL, y, share, first) for t, share, first in row]
+        parts += [_square(LABEL + t * CELL, y, share, first) for t, share, first in cells]
     parts += [_text(LABEL + (t + 0.5) * CELL, height - 14, f"t={t}", "middle") for t in range(T)]
     return Markup("").join([*parts, Markup("</svg>")])
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnbench.diagnosis.adapter import Stranger
-from rnnbench.diagnosis.result import Quantity
-from rnnbench.diagnosis.trials import Posed, Trial, put
+from rnnbench.diagnosis.adapter import Adapter
+from rnnbench.diagnosis.findings import Quantity
+from rnnbench.diagnosis.trials import Solved, Trial, attempt
 from rnnbench.spec import UNIT_ROUNDOFF
 
 LEFT_OVER = (
@@ -30,9 +30,9 @@ DRAWN = (
 )
 
 
-def unsteady(stranger: Stranger, posed: Posed) -> tuple[str, list[Quantity]]:
+def unsteady(adapter: Adapter, solved: Solved) -> tuple[str, list[Quantity]]:
     """What is wrong with its repeatability in one sentence, and what differs; else nothing."""
-    one, same, other = (_from(seed, stranger, posed) for seed in (0, 0, 1))
+    one, same, other = (_from(seed, adapter, solved) for seed in (0, 0, 1))
     for again, sentence in ((same, LEFT_OVER), (other, DRAWN)):
         if again.raised and not one.raised:
             return f"asked the same again, it raised {again.raised}", []
@@ -42,9 +42,9 @@ def unsteady(stranger: Stranger, posed: Posed) -> tuple[str, list[Quantity]]:
     return "", []
 
 
-def _from(seed: int, stranger: Stranger, posed: Posed) -> Trial:
+def _from(seed: int, adapter: Adapter, solved: Solved) -> Trial:
     with _random_state(seed):
-        return put(stranger, posed)
+        return attempt(adapter, solved)
 
 
 @contextmanager

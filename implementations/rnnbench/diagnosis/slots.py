@@ -1,4 +1,4 @@
-"""Where a stranger holds tensors: every place in the candidate, found and written to.
+"""Where a adapter holds tensors: every place in the candidate, found and written to.
 
 A `Slot` is a registered parameter, a plain attribute, an item of a list, tuple or dict at any
 depth, also inside objects that are no modules. Tensors are put there for the length of a call and
@@ -18,6 +18,10 @@ import torch
 from torch import Tensor
 
 from rnnbench.diagnosis.layouts import to_numpy
+from rnnbench.errors import InputError
+from rnnbench.parity.candidate import spec_of_module
+from rnnbench.spec import Spec
+from rnnbench.spec_of import spec_by_names, spec_of
 
 Write = Callable[[Any], None]
 DEPTH = 8
@@ -136,3 +140,27 @@ def _leaf_or_deeper(
             yield from _leaf_or_deeper(f"{path}.{i}", one, put(i), seen, depth)
     else:
         yield from _plain(held, path, seen, depth - 1)
+
+
+def spec_from(candidate: Any) -> Spec:
+    """Return the spec by torch's attributes, of a module or a cell, or by names of weights.
+
+    Raises InputError where neither tells it.
+    """
+    if isinstance(candidate, torch.nn.RNNCellBase):
+        return spec_of(candidate)
+    if isinstance(candidate, torch.nn.Module) and hasattr(candidate, "mode"):
+        return spec_of_module(candidate)
+    held = slots_of(candidate) if holds_weights(candidate) else []
+    found = None
+    if sum(slot.path.endswith("weight_ih_l0") for slot in held) == 1:  # the layers of one network
+        ends = {slot.path.rpartition(".")[2]: slot.tensor for slot in held}
+        relu = "relu" in str(getattr(candidate, "nonlinearity", ""))
+        found = spec_by_names(ends, relu=relu)
+    if found is None:
+        raise InputError(
+            "spec must be given for a candidate that does not carry the attributes or parameter "
+            "names of one network of torch.nn, such as spec=rnnbench.Spec('gru', input_size=3, "
+            "hidden_size=4), or --cell gru --input-size 3 --hidden-size 4"
+        )
+    return found

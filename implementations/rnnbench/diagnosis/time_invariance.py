@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnbench.diagnosis.adapter import Stranger
-from rnnbench.diagnosis.trials import Posed, Trial, put
+from rnnbench.diagnosis.adapter import Adapter
+from rnnbench.diagnosis.trials import Solved, Trial, attempt
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem
 from rnnbench.spec import DIRECTION_SUFFIX, UNIT_ROUNDOFF
@@ -31,19 +31,17 @@ SLACK = 64.0
 """Rounding of the two runs beside each other, in budgets; what departs is thousands off."""
 
 
-def same_at_every_step(stranger: Stranger, whole: Problem) -> bool | None:
+def same_at_every_step(adapter: Adapter, whole: Problem) -> bool | None:
     """Whether a step that does nothing changes nothing; None where that cannot be seen."""
     if whole.case.T < 2:
         return True
-    verdicts = [
-        _same(stranger, whole, direction) for direction in range(whole.case.spec.directions)
-    ]
+    verdicts = [_same(adapter, whole, direction) for direction in range(whole.case.spec.directions)]
     if False in verdicts:
         return False
     return None if None in verdicts else True
 
 
-def _same(stranger: Stranger, whole: Problem, direction: int) -> bool | None:
+def _same(adapter: Adapter, whole: Problem, direction: int) -> bool | None:
     spec, T = whole.case.spec, whole.case.T
     end = DIRECTION_SUFFIX[direction]
     kept = {
@@ -61,12 +59,12 @@ def _same(stranger: Stranger, whole: Problem, direction: int) -> bool | None:
         weights={n: w if n in kept else np.zeros_like(w) for n, w in whole.weights.items()},
     )
     rest = slice(0, T - 1) if direction else slice(1, T)
-    long, short = _put(stranger, with_step, slice(0, T)), _put(stranger, with_step, rest)
+    long, short = _put(adapter, with_step, slice(0, T)), _put(adapter, with_step, rest)
     if long.raised or short.raised:
         return None if long.raised and short.raised else False
     half = slice(direction * spec.state_size, (direction + 1) * spec.state_size)
     after = long.numbers("output")
-    if after is not None and after.shape != long.posed.expected["output"].shape:
+    if after is not None and after.shape != long.solved.expected["output"].shape:
         return None
     if after is not None and after[first][:, half].any():
         return None  # the step does something here: it is wrong in itself
@@ -75,7 +73,7 @@ def _same(stranger: Stranger, whole: Problem, direction: int) -> bool | None:
     compared = 0
     for quantity, (of_long, of_short) in parts.items():
         one, other = long.numbers(quantity), short.numbers(quantity)
-        right = short.posed.expected.get(quantity)
+        right = short.solved.expected.get(quantity)
         if right is None or one is None or other is None or other.shape != right.shape:
             continue
         compared += 1
@@ -84,11 +82,11 @@ def _same(stranger: Stranger, whole: Problem, direction: int) -> bool | None:
     return True if compared else None
 
 
-def _put(stranger: Stranger, problem: Problem, steps: slice) -> Trial:
+def _put(adapter: Adapter, problem: Problem, steps: slice) -> Trial:
     x = problem.x[steps]
     upstream = dict(problem.upstream) | {"output": problem.upstream["output"][steps]}
     case = replace(problem.case, T=len(x))
-    return put(stranger, Posed.of(replace(problem, case=case, x=x, upstream=upstream)))
+    return attempt(adapter, Solved.of(replace(problem, case=case, x=x, upstream=upstream)))
 
 
 def _near(one: Array, other: Array, right: Array, trial: Trial, quantity: str) -> bool:

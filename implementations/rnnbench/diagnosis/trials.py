@@ -1,4 +1,4 @@
-"""Problems for a stranger, its answers beside the oracle's, and the layout that fits it.
+"""Problems for a adapter, its answers beside the oracle's, and the layout that fits it.
 
 Several problems, as one may hide a mistake (dead relu units, one step, one sequence): two dense
 ones with different seeds, one of a single step, one with sequences of different lengths,
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rnnbench.diagnosis.adapter import Stranger
+from rnnbench.diagnosis.adapter import Adapter
 from rnnbench.diagnosis.guard import in_words
 from rnnbench.diagnosis.layouts import STATES, Layout, storages
 from rnnbench.diagnosis.limit import TimeUpError
@@ -33,7 +33,7 @@ GROSS = 1e4
 
 
 @dataclass(frozen=True)
-class Posed:
+class Solved:
     """A problem and what is right and to be expected of a dtype in it.
 
     packed  whether nobody sees what x and the output are in the padding, as of a `PackedSequence`
@@ -45,7 +45,7 @@ class Posed:
     packed: bool = False
 
     @classmethod
-    def of(cls, problem: Problem, *, packed: bool = False) -> Posed:
+    def of(cls, problem: Problem, *, packed: bool = False) -> Solved:
         if packed:
             output = without_padding(problem.case, problem.upstream["output"])
             problem = replace(problem, upstream=dict(problem.upstream) | {"output": output})
@@ -57,13 +57,13 @@ class Posed:
 class Trial:
     """One problem put to the candidate: its answers and their judgement, quantity by quantity."""
 
-    posed: Posed
+    solved: Solved
     got: Mapping[str, Any]
     rows: list[Row]
 
     @property
     def problem(self) -> Problem:
-        return self.posed.problem
+        return self.solved.problem
 
     @property
     def failed(self) -> list[Row]:
@@ -86,83 +86,83 @@ def without_padding(case: Case, values: Array) -> Array:
     return np.where(running[..., None], values, 0.0)
 
 
-def put(stranger: Stranger, posed: Posed) -> Trial:
+def attempt(adapter: Adapter, solved: Solved) -> Trial:
     """Ask one problem. Whatever the candidate raises is its answer."""
-    case = posed.problem.case
+    case = solved.problem.case
     try:
-        got = stranger.ask(posed.problem)
+        got = adapter.ask(solved.problem)
     except (InputError, KeyboardInterrupt, TimeUpError):
         raise
     except BaseException as raised:  # noqa: BLE001 (whatever it raises is its result, sys.exit too)
-        row = Row(stranger.name, case.name, "output", "raised", detail=in_words(raised))
-        return Trial(posed, {}, [row])
-    expected = {q: v for q, v in posed.expected.items() if q in got}
-    rows = judge(stranger.name, posed.problem, expected, posed.errors, got, gross=GROSS)
-    return Trial(posed, got, rows)
+        row = Row(adapter.name, case.name, "output", "raised", detail=in_words(raised))
+        return Trial(solved, {}, [row])
+    expected = {q: v for q, v in solved.expected.items() if q in got}
+    rows = judge(adapter.name, solved.problem, expected, solved.errors, got, gross=GROSS)
+    return Trial(solved, got, rows)
 
 
-def posed_for(stranger: Stranger, case: Case, given: Mapping[str, Any] | None = None) -> Posed:
-    """A problem as the stranger can be asked it: absent weights zero, the loss its own."""
+def solved_for(adapter: Adapter, case: Case, given: Mapping[str, Any] | None = None) -> Solved:
+    """A problem as the adapter can be asked it: absent weights zero, the loss its own."""
     problem = pose(case)
-    absent = stranger.absent
+    absent = adapter.absent
     weights = {n: np.zeros_like(w) if n in absent else w for n, w in problem.weights.items()}
-    problem = replace(problem, weights=weights, upstream=_upstream(stranger, problem))
-    packed = stranger.takes_packed and case.lengths is not None
-    return Posed.of(replace(problem, **(given or {})), packed=packed)
+    problem = replace(problem, weights=weights, upstream=_upstream(adapter, problem))
+    packed = adapter.takes_packed and case.lengths is not None
+    return Solved.of(replace(problem, **(given or {})), packed=packed)
 
 
-def _upstream(stranger: Stranger, problem: Problem) -> Mapping[str, Array]:
+def _upstream(adapter: Adapter, problem: Problem) -> Mapping[str, Array]:
     """Gradients of the loss: random ones for all that it returns, or of the sum that a gradient
     function fixes itself.
     """
-    if stranger.loss == "upstream":
+    if adapter.loss == "upstream":
         return {
-            name: value if name in stranger.gives else np.zeros_like(value)
+            name: value if name in adapter.gives else np.zeros_like(value)
             for name, value in problem.upstream.items()
         }
     return {
-        name: np.full_like(value, 1.0 if name == stranger.loss else 0.0)
+        name: np.full_like(value, 1.0 if name == adapter.loss else 0.0)
         for name, value in problem.upstream.items()
     }
 
 
-def cases_for(stranger: Stranger) -> list[Case]:
-    """What the stranger is asked, the simplest first."""
-    plain = replace(stranger.spec, dropout=0.0)
-    batch = 1 if stranger.layout.unbatched else B
-    state = stranger.takes_state
+def cases_for(adapter: Adapter) -> list[Case]:
+    """What the adapter is asked, the simplest first."""
+    plain = replace(adapter.spec, dropout=0.0)
+    batch = 1 if adapter.layout.unbatched else B
+    state = adapter.takes_state
     cases = [
         Case(plain, T, batch, initial_state=state),
         Case(plain, T - 1, max(1, batch - 1), initial_state=state, seed=1),
         Case(plain, 1, batch, initial_state=state, seed=2),
     ]
-    if stranger.takes_lengths or stranger.takes_packed:
-        cases.append(packed_case(stranger))
-    if stranger.spec.dropout and stranger.takes_masks:
-        cases.append(Case(stranger.spec, T, batch, initial_state=state))
+    if adapter.takes_lengths or adapter.takes_packed:
+        cases.append(packed_case(adapter))
+    if adapter.spec.dropout and adapter.takes_masks:
+        cases.append(Case(adapter.spec, T, batch, initial_state=state))
     return cases
 
 
-def packed_case(stranger: Stranger, phase: str = "training") -> Case:
+def packed_case(adapter: Adapter, phase: str = "training") -> Case:
     """Sequences of different lengths."""
     return Case(
-        replace(stranger.spec, dropout=0.0), max(LENGTHS), len(LENGTHS), phase, lengths=LENGTHS,
-        initial_state=stranger.takes_state,
+        replace(adapter.spec, dropout=0.0), max(LENGTHS), len(LENGTHS), phase, lengths=LENGTHS,
+        initial_state=adapter.takes_state,
     )  # fmt: skip
 
 
-def takes_packed(stranger: Stranger) -> bool:
+def takes_packed(adapter: Adapter) -> bool:
     """Whether a module takes a `PackedSequence` and returns one: asked, as no signature tells."""
-    layout = stranger.layout
-    if stranger.kind != "module" or layout.unbatched or layout.arrays != "torch":
+    layout = adapter.layout
+    if adapter.kind != "module" or layout.unbatched or layout.arrays != "torch":
         return False
-    posed = posed_for(stranger, packed_case(stranger, "inference"))
-    return put(replace(stranger, notes={}), posed).raised is None
+    solved = solved_for(adapter, packed_case(adapter, "inference"))
+    return attempt(replace(adapter, notes={}), solved).raised is None
 
 
 def own_numbers(
-    stranger: Stranger, x: Any, state: Any, weights: Mapping[str, Any] | None
-) -> Posed | None:
+    adapter: Adapter, x: Any, state: Any, weights: Mapping[str, Any] | None
+) -> Solved | None:
     """The problem of somebody's own numbers, where some were given.
 
     x (T, B, I) or (T, I), or (B, T, I) for a batch-first candidate; state h0 or (h0, c0), each
@@ -171,9 +171,9 @@ def own_numbers(
     """
     if x is None:
         return None
-    spec = replace(stranger.spec, dropout=0.0)
+    spec = replace(adapter.spec, dropout=0.0)
     values = array_of("x", x)
-    if values.ndim == 3 and stranger.layout.batch_first:
+    if values.ndim == 3 and adapter.layout.batch_first:
         values = values.swapaxes(0, 1)
     if values.ndim == 2:
         values = values[:, None]
@@ -182,7 +182,7 @@ def own_numbers(
             f"x must have shape (T, B, {spec.input_size}) or (T, {spec.input_size}); "
             f"got {array_of('x', x).shape}"
         )
-    case = Case(spec, values.shape[0], values.shape[1], initial_state=stranger.takes_state)
+    case = Case(spec, values.shape[0], values.shape[1], initial_state=adapter.takes_state)
     precision = ORACLE_PRECISION[spec.dtype]
     given: dict[str, Any] = {"x": values.astype(precision)}
     if state is not None:
@@ -203,8 +203,8 @@ def own_numbers(
             name: _shaped(name, array_of(name, value), shapes_of[name]).astype(precision)
             for name, value in weights.items()
         }
-        given["weights"] = dict(posed_for(stranger, case).problem.weights) | mine
-    return posed_for(stranger, case, given)
+        given["weights"] = dict(solved_for(adapter, case).problem.weights) | mine
+    return solved_for(adapter, case, given)
 
 
 def _state_parts(state: Any, count: int) -> Sequence[Any]:
@@ -235,8 +235,8 @@ def _rank(trial: Trial) -> int:
     return RAN if any(row.status in ("shape", "dtype") for row in trial.failed) else SHAPED
 
 
-def recognise(strangers: list[Stranger], known: Mapping[str, Any]) -> tuple[Stranger, Trial]:
-    """The stranger in the layout that fits it best, and how it did.
+def recognise(adapters: list[Adapter], known: Mapping[str, Any]) -> tuple[Adapter, Trial]:
+    """The adapter in the layout that fits it best, and how it did.
 
     known: what the user said of the layout. Axes other than torch's are tried where torch's raise
     or give wrong shapes, storage of the weights where names are not torch's; elsewhere a layout is
@@ -245,10 +245,10 @@ def recognise(strangers: list[Stranger], known: Mapping[str, Any]) -> tuple[Stra
     wrong there. The first that fits wins.
     """
     ask = _Asking()
-    best, found = strangers[0], ask(strangers[0], 3)
-    for stranger in strangers:
-        for layout in _axes(stranger, known):
-            tried = replace(stranger, layout=layout, notes={})
+    best, found = adapters[0], ask(adapters[0], 3)
+    for adapter in adapters:
+        for layout in _axes(adapter, known):
+            tried = replace(adapter, layout=layout, notes={})
             trial = ask(tried, 3)
             if _better(trial, found):
                 best, found = tried, trial
@@ -256,7 +256,7 @@ def recognise(strangers: list[Stranger], known: Mapping[str, Any]) -> tuple[Stra
                 return best, found
     if _rank(found) != SHAPED:
         return best, found
-    others = [best, *_others(strangers, best, known)]
+    others = [best, *_others(adapters, best, known)]
     for steps in (3, 1):
         for tried in others:
             trial = ask(tried, 3)
@@ -266,35 +266,33 @@ def recognise(strangers: list[Stranger], known: Mapping[str, Any]) -> tuple[Stra
 
 
 class _Asking:
-    """Puts a small problem to strangers; it is posed once for all that can be asked the same."""
+    """Puts a small problem to adapters; it is solved once for all that can be asked the same."""
 
     def __init__(self) -> None:
-        self.posed: dict[Any, Posed] = {}
+        self.solved: dict[Any, Solved] = {}
 
-    def __call__(self, stranger: Stranger, steps: int) -> Trial:
-        batch = 1 if stranger.layout.unbatched else 2
-        phase = "training" if stranger.kind == "gradient" else "inference"
-        key = (batch, steps, stranger.absent, stranger.takes_state)
-        if key not in self.posed:
-            spec = replace(stranger.spec, dropout=0.0)
-            case = Case(spec, steps, batch, phase, initial_state=stranger.takes_state, seed=3)
-            self.posed[key] = posed_for(stranger, case)
-        return put(stranger, self.posed[key])
+    def __call__(self, adapter: Adapter, steps: int) -> Trial:
+        batch = 1 if adapter.layout.unbatched else 2
+        phase = "training" if adapter.kind == "gradient" else "inference"
+        key = (batch, steps, adapter.absent, adapter.takes_state)
+        if key not in self.solved:
+            spec = replace(adapter.spec, dropout=0.0)
+            case = Case(spec, steps, batch, phase, initial_state=adapter.takes_state, seed=3)
+            self.solved[key] = solved_for(adapter, case)
+        return attempt(adapter, self.solved[key])
 
 
-def _others(
-    strangers: list[Stranger], best: Stranger, known: Mapping[str, Any]
-) -> Iterable[Stranger]:
+def _others(adapters: list[Adapter], best: Adapter, known: Mapping[str, Any]) -> Iterable[Adapter]:
     """Layouts that shapes cannot tell from the best: axes of the states, storage of the weights."""
     axes = {best.layout.states, *(STATES[1:] if best.layout.states != STATES[0] else ())}
     states = [known["states"]] if known.get("states") else [s for s in STATES if s in axes]
-    for stranger in strangers:
-        own = (stranger.match and stranger.match.own_storage) or stranger.renamed
-        stored = [s for s in storages(stranger.spec) if own and _possible(s, stranger, known)]
+    for adapter in adapters:
+        own = (adapter.match and adapter.match.own_storage) or adapter.renamed
+        stored = [s for s in storages(adapter.spec) if own and _possible(s, adapter, known)]
         for storage in stored or [{}]:
             for axis in states:
                 layout = replace(best.layout, states=axis, **storage)
-                yield replace(stranger, layout=layout, notes={})
+                yield replace(adapter, layout=layout, notes={})
 
 
 def _better(trial: Trial, found: Trial) -> bool:
@@ -303,10 +301,10 @@ def _better(trial: Trial, found: Trial) -> bool:
     return rank == RIGHT or (before >= RAN and rank < before)
 
 
-def _axes(stranger: Stranger, known: Mapping[str, Any]) -> Iterable[Layout]:
+def _axes(adapter: Adapter, known: Mapping[str, Any]) -> Iterable[Layout]:
     """Axes and arrays, torch's first; what the user said stays."""
-    first = stranger.layout
-    transposed = stranger.match.transposed if stranger.match else None
+    first = adapter.layout
+    transposed = adapter.match.transposed if adapter.match else None
     if known.get("transposed") is None and transposed:
         first = replace(first, transposed=True)
 
@@ -326,17 +324,17 @@ def _axes(stranger: Stranger, known: Mapping[str, Any]) -> Iterable[Layout]:
                     )  # fmt: skip
 
 
-def _possible(storage: Mapping[str, Any], stranger: Stranger, known: Mapping[str, Any]) -> bool:
+def _possible(storage: Mapping[str, Any], adapter: Adapter, known: Mapping[str, Any]) -> bool:
     """Whether a storage is in line with what the user said and the shapes say."""
-    shapes = stranger.match.transposed if stranger.match else None
+    shapes = adapter.match.transposed if adapter.match else None
     if shapes is not None and storage["transposed"] != shapes:
         return False
     return all(known.get(name) in (None, value) for name, value in storage.items())
 
 
-def what_it_raised(stranger: Stranger, message: str) -> str:
+def what_it_raised(adapter: Adapter, message: str) -> str:
     """The candidate's error, with what its shapes say where they say it."""
-    spec = stranger.spec
+    spec = adapter.spec
     found = re.search(r"\((\d+)x(\d+) and (\d+)x(\d+)\)", message)
     sentence = f"the candidate raised {message}"
     if found:

@@ -1,4 +1,4 @@
-"""Which of a stranger's tensors is which weight: by torch's names, by shape, or by a mapping."""
+"""Which of a adapter's tensors is which weight: by torch's names, by shape, or by a mapping."""
 
 from __future__ import annotations
 

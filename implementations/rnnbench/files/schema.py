@@ -32,6 +32,8 @@ class Bounds:
     """Characters."""
     number: float = math.inf
     """Absolute value."""
+    null: float | None = None
+    """Number that null stands for where a float must be; None where null is refused there."""
 
 
 FREE = Bounds()
@@ -156,6 +158,8 @@ def _build_single(kind: type, value: Any, where: str, bounds: Bounds) -> Any:
             return kind(value)
         known = ", ".join(repr(member.value) for member in kind)
         raise SchemaError(f"{where} must be {kind.__name__}, one of {known}; got {value!r:.80}")
+    if value is None and kind is float and bounds.null is not None:
+        return bounds.null
     accepted = (int, float) if kind is float else (kind,)
     fits = isinstance(value, accepted) and isinstance(value, bool) == (kind is bool)
     if fits and kind is str:

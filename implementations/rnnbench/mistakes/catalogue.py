@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import cleandoc
 
 from rnnbench.mistakes.network import Hook
 from rnnbench.spec import Case
@@ -71,26 +73,31 @@ class Mistake:
 
 
 def mistake(
-    sentence: str,
-    *,
-    where: str,
-    wrong: str,
-    right: str,
-    at: str,
-    touches: str,
-    needs: tuple[Condition, ...] = (),
+    *, at: str, touches: str, needs: tuple[Condition, ...] = ()
 ) -> Callable[[Hook], Mistake]:
-    """Make a mistake of a function ``(value, At) -> value``, whose name becomes its id.
+    """Return a decorator that makes a mistake of a function ``(value, At) -> value``.
+
+    The function's name becomes the id. Its docstring says the sentence and, after a blank line,
+    ``where``, ``wrong`` and ``right``, each at the beginning of a line and followed by two blanks.
 
     at, touches: one or several names, separated by blanks.
     """
 
     def made(act: Hook) -> Mistake:
-        name: str = getattr(act, "__name__", "")
+        texts = _texts(act.__doc__ or "")
         places, touched = tuple(at.split()), tuple(touches.split())
-        return Mistake(name, sentence, where, wrong, right, touched, places, needs, act)
+        name: str = getattr(act, "__name__", "")
+        return Mistake(name, *texts, touched, places, needs, act)
 
     return made
+
+
+def _texts(docstring: str) -> tuple[str, str, str, str]:
+    """Return sentence, where, wrong and right; empty texts under ``python -OO``."""
+    pattern = r"^(?:where|wrong|right)  "
+    parts = re.split(pattern, cleandoc(docstring), flags=re.MULTILINE) if docstring else [""] * 4
+    sentence, where, wrong, right = (" ".join(part.split()) for part in parts)
+    return sentence, where, wrong, right
 
 
 def cells(*names: str) -> Condition:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -18,89 +16,74 @@ from rnnbench.mistakes.catalogue import (
     several_steps,
     state_given,
 )
+from rnnbench.mistakes.changes import Activation, Factors, Product
 from rnnbench.mistakes.network import At, State
 from rnnbench.spec import Case
 
-Activation = Callable[[Tensor], Tensor]
-Product = Callable[[Tensor, Tensor], Tensor]
-Factors = tuple[Tensor, ...]
 
-
-@mistake(
-    "The cell runs relu where tanh is meant.",
-    where="the nonlinearity hard-coded, or its argument not handed on",
-    wrong="h_t = relu(a + u)",
-    right="h_t = tanh(a + u)",
-    at="tanh",
-    touches="output h_n",
-    needs=(cells("rnn_tanh"),),
-)
+@mistake(at="tanh", touches="output h_n", needs=(cells("rnn_tanh"),))
 def relu_for_tanh(activation: Activation, at: At) -> Activation:
+    """The cell runs relu where tanh is meant.
+
+    where  the nonlinearity hard-coded, or its argument not handed on
+    wrong  h_t = relu(a + u)
+    right  h_t = tanh(a + u)
+    """
     return torch.relu
 
 
-@mistake(
-    "The cell runs tanh where relu is meant.",
-    where="the nonlinearity hard-coded, or its argument not handed on",
-    wrong="h_t = tanh(a + u)",
-    right="h_t = relu(a + u)",
-    at="relu",
-    touches="output h_n",
-    needs=(cells("rnn_relu"),),
-)
+@mistake(at="relu", touches="output h_n", needs=(cells("rnn_relu"),))
 def tanh_for_relu(activation: Activation, at: At) -> Activation:
+    """The cell runs tanh where relu is meant.
+
+    where  the nonlinearity hard-coded, or its argument not handed on
+    wrong  h_t = tanh(a + u)
+    right  h_t = relu(a + u)
+    """
     return torch.tanh
 
 
-@mistake(
-    "tanh is replaced by a rational approximation, with an error of about two per cent.",
-    where="fast-math kernels, embedded and quantised inference",
-    wrong="tanh z ≈ z (27 + z²) / (27 + 9 z²), cut to [−1, 1]",
-    right="tanh z = (e^z − e^−z) / (e^z + e^−z)",
-    at="tanh",
-    touches="output h_n",
-    needs=(cells("rnn_tanh", "gru", "lstm"),),
-)
+@mistake(at="tanh", touches="output h_n", needs=(cells("rnn_tanh", "gru", "lstm"),))
 def approximate_tanh(activation: Activation, at: At) -> Activation:
+    """tanh is replaced by a rational approximation, with an error of about two per cent.
+
+    where  fast-math kernels, embedded and quantised inference
+    wrong  tanh z ≈ z (27 + z²) / (27 + 9 z²), cut to [−1, 1]
+    right  tanh z = (e^z − e^−z) / (e^z + e^−z)
+    """
     return lambda z: (z * (27 + z * z) / (27 + 9 * z * z)).clamp(-1, 1)
 
 
-@mistake(
-    "The gates use the piecewise linear hard sigmoid.",
-    where="Keras before version 2.3, whose recurrent_activation is hard_sigmoid by default",
-    wrong="σ(z) ≈ min(1, max(0, 0.2 z + 0.5))",
-    right="σ(z) = 1 / (1 + e^−z)",
-    at="sigmoid",
-    touches="output h_n",
-    needs=(cells("gru", "lstm"),),
-)
+@mistake(at="sigmoid", touches="output h_n", needs=(cells("gru", "lstm"),))
 def hard_sigmoid(activation: Activation, at: At) -> Activation:
+    """The gates use the piecewise linear hard sigmoid.
+
+    where  Keras before version 2.3, whose recurrent_activation is hard_sigmoid by default
+    wrong  σ(z) ≈ min(1, max(0, 0.2 z + 0.5))
+    right  σ(z) = 1 / (1 + e^−z)
+    """
     return lambda z: (0.2 * z + 0.5).clamp(0, 1)
 
 
-@mistake(
-    "The candidate goes through the logistic function like the gates.",
-    where="one sigmoid over all blocks before they are cut apart",
-    wrong="n (or g) = σ(…)",
-    right="n (or g) = tanh(…)",
-    at="candidate_activation",
-    touches="output h_n c_n",
-    needs=(cells("gru", "lstm"),),
-)
+@mistake(at="candidate_activation", touches="output h_n c_n", needs=(cells("gru", "lstm"),))
 def sigmoid_candidate(activation: Activation, at: At) -> Activation:
+    """The candidate goes through the logistic function like the gates.
+
+    where  one sigmoid over all blocks before they are cut apart
+    wrong  n (or g) = σ(…)
+    right  n (or g) = tanh(…)
+    """
     return torch.sigmoid
 
 
-@mistake(
-    "The recurrent product is rounded to float16.",
-    where="autocast left on around the loop, half-precision tensor-core accumulation",
-    wrong="u = float16(W_hh h_{t−1}) + b_hh",
-    right="u = W_hh h_{t−1} + b_hh",
-    at="product",
-    touches="output h_n",
-    needs=(recurs,),
-)
+@mistake(at="product", touches="output h_n", needs=(recurs,))
 def float16_accumulation(product: Product, at: At) -> Product:
+    """The recurrent product is rounded to float16.
+
+    where  autocast left on around the loop, half-precision tensor-core accumulation
+    wrong  u = float16(W_hh h_{t−1}) + b_hh
+    right  u = W_hh h_{t−1} + b_hh
+    """
     return lambda h, weight: product(h, weight).half().to(h.dtype)
 
 
@@ -108,16 +91,14 @@ def _float64(case: Case) -> bool:
     return case.spec.dtype == "float64"
 
 
-@mistake(
-    "A float64 network computes its recurrent product in float32.",
-    where="kernels with a buffer of a fixed dtype, x.float() on the way in",
-    wrong="u = float32(W_hh) float32(h_{t−1}) + b_hh",
-    right="u = W_hh h_{t−1} + b_hh",
-    at="product",
-    touches="output h_n",
-    needs=(_float64, recurs),
-)
+@mistake(at="product", touches="output h_n", needs=(_float64, recurs))
 def float32_inside(product: Product, at: At) -> Product:
+    """A float64 network computes its recurrent product in float32.
+
+    where  kernels with a buffer of a fixed dtype, x.float() on the way in
+    wrong  u = float32(W_hh) float32(h_{t−1}) + b_hh
+    right  u = W_hh h_{t−1} + b_hh
+    """
     return lambda h, weight: product(h.float(), weight.float()).to(h.dtype)
 
 
@@ -130,167 +111,144 @@ def _does_not_commute(case: Case) -> bool:
     return recurs(case) and (case.spec.hidden_size > 1 or case.spec.bias)
 
 
-@mistake(
-    "The reset gate acts on the state before the recurrent product.",
-    where="Cho et al.'s first version, Keras with reset_after=False, ONNX by default",
-    wrong="n = tanh(a_n + W_hn (r ⊙ h_{t−1}) + b_hn)",
-    right="n = tanh(a_n + r ⊙ (W_hn h_{t−1} + b_hn))",
-    at="reset_product",
-    touches="output h_n grad_weight_hh",
-    needs=(gru, _does_not_commute),
-)
+@mistake(at="reset_product", touches="output h_n grad_weight_hh", needs=(gru, _does_not_commute))
 def reset_gate_before_product(factors: Factors, at: At) -> Factors:
+    """The reset gate acts on the state before the recurrent product.
+
+    where  Cho et al.'s first version, Keras with reset_after=False, ONNX by default
+    wrong  n = tanh(a_n + W_hn (r ⊙ h_{t−1}) + b_hn)
+    right  n = tanh(a_n + r ⊙ (W_hn h_{t−1} + b_hn))
+    """
     r, u_n, rest = factors
     own = at.values
     u_n = (r * own["h"]) @ own["weight_hh"].T + own.get("bias_hh", 0.0)
     return torch.ones_like(r), u_n, rest
 
 
-@mistake(
-    "The bias b_hn stands outside the reset gate.",
-    where="both biases folded into one before the loop",
-    wrong="n = tanh(a_n + b_hn + r ⊙ (W_hn h_{t−1}))",
-    right="n = tanh(a_n + r ⊙ (W_hn h_{t−1} + b_hn))",
-    at="reset_product",
-    touches="output h_n grad_bias_hh",
-    needs=(gru, bias),
-)
+@mistake(at="reset_product", touches="output h_n grad_bias_hh", needs=(gru, bias))
 def gru_bias_hn_outside_reset(factors: Factors, at: At) -> Factors:
+    """The bias b_hn stands outside the reset gate.
+
+    where  both biases folded into one before the loop
+    wrong  n = tanh(a_n + b_hn + r ⊙ (W_hn h_{t−1}))
+    right  n = tanh(a_n + r ⊙ (W_hn h_{t−1} + b_hn))
+    """
     r, u_n, rest = factors
     b_hn = at.values["bias_hh"]
     return r, u_n - b_hn, rest + b_hn
 
 
-@mistake(
-    "The reset gate is computed and never used.",
-    where="hand-written cells",
-    wrong="n = tanh(a_n + W_hn h_{t−1} + b_hn)",
-    right="n = tanh(a_n + r ⊙ (W_hn h_{t−1} + b_hn))",
-    at="reset_product",
-    touches="output h_n grad_weight_ih",
-    needs=(gru, _product_is_not_zero),
-)
+@mistake(at="reset_product", touches="output h_n grad_weight_ih", needs=(gru, _product_is_not_zero))
 def gru_reset_gate_unused(factors: Factors, at: At) -> Factors:
+    """The reset gate is computed and never used.
+
+    where  hand-written cells
+    wrong  n = tanh(a_n + W_hn h_{t−1} + b_hn)
+    right  n = tanh(a_n + r ⊙ (W_hn h_{t−1} + b_hn))
+    """
     r, u_n, rest = factors
     return torch.ones_like(r), u_n, rest
 
 
-@mistake(
-    "The update gate is inverted: z keeps the candidate instead of the state.",
-    where="papers and texts that define z the other way round (Chung et al. 2014)",
-    wrong="h_t = z ⊙ n + (1 − z) ⊙ h_{t−1}",
-    right="h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}",
-    at="mixed",
-    touches="output h_n",
-    needs=(gru,),
-)
+@mistake(at="mixed", touches="output h_n", needs=(gru,))
 def gru_update_inverted(factors: Factors, at: At) -> Factors:
+    """The update gate is inverted: z keeps the candidate instead of the state.
+
+    where  papers and texts that define z the other way round (Chung et al. 2014)
+    wrong  h_t = z ⊙ n + (1 − z) ⊙ h_{t−1}
+    right  h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
+    """
     keep_new, n, keep_old, h = factors
     return keep_old, n, keep_new, h
 
 
-@mistake(
-    "1 is added to the forget gate, which torch's LSTM does not do.",
-    where="weights of TensorFlow's BasicLSTMCell, whose forget_bias is 1 and not stored",
-    wrong="f = σ(a_f + u_f + 1)",
-    right="f = σ(a_f + u_f)",
-    at="gates",
-    touches="output c_n",
-    needs=(lstm, recurs),
-)
+@mistake(at="gates", touches="output c_n", needs=(lstm, recurs))
 def forget_bias_one(gates: Tensor, at: At) -> Tensor:
+    """1 is added to the forget gate, which torch's LSTM does not do.
+
+    where  weights of TensorFlow's BasicLSTMCell, whose forget_bias is 1 and not stored
+    wrong  f = σ(a_f + u_f + 1)
+    right  f = σ(a_f + u_f)
+    """
     i, f, g, o = gates.chunk(4, dim=1)
     return torch.cat([i, f + 1, g, o], dim=1)
 
 
-@mistake(
-    "Input and forget gate are coupled: the input gate is never used.",
-    where="the GRU's rule or the coupled variant (CIFG) carried over to the LSTM",
-    wrong="c_t = f ⊙ c_{t−1} + (1 − f) ⊙ g",
-    right="c_t = f ⊙ c_{t−1} + i ⊙ g",
-    at="cell_terms",
-    touches="output c_n",
-    needs=(lstm,),
-)
+@mistake(at="cell_terms", touches="output c_n", needs=(lstm,))
 def lstm_gates_coupled(factors: Factors, at: At) -> Factors:
+    """Input and forget gate are coupled: the input gate is never used.
+
+    where  the GRU's rule or the coupled variant (CIFG) carried over to the LSTM
+    wrong  c_t = f ⊙ c_{t−1} + (1 − f) ⊙ g
+    right  c_t = f ⊙ c_{t−1} + i ⊙ g
+    """
     f, c, _, g = factors
     return f, c, 1 - f, g
 
 
-@mistake(
-    "The cell state reaches the output without tanh.",
-    where="hand-written cells",
-    wrong="h_t = o ⊙ c_t",
-    right="h_t = o ⊙ tanh c_t",
-    at="cell_output",
-    touches="output h_n",
-    needs=(lstm,),
-)
+@mistake(at="cell_output", touches="output h_n", needs=(lstm,))
 def lstm_no_output_tanh(factors: Factors, at: At) -> Factors:
+    """The cell state reaches the output without tanh.
+
+    where  hand-written cells
+    wrong  h_t = o ⊙ c_t
+    right  h_t = o ⊙ tanh c_t
+    """
     return factors[0], at.values["new_c"]
 
 
-@mistake(
-    "The output is taken from the cell state before it is updated.",
-    where="hand-written cells whose lines stand in the wrong order",
-    wrong="h_t = o ⊙ tanh c_{t−1}",
-    right="h_t = o ⊙ tanh c_t",
-    at="cell_output",
-    touches="output h_n",
-    needs=(lstm,),
-)
+@mistake(at="cell_output", touches="output h_n", needs=(lstm,))
 def lstm_output_from_old_cell(factors: Factors, at: At) -> Factors:
+    """The output is taken from the cell state before it is updated.
+
+    where  hand-written cells whose lines stand in the wrong order
+    wrong  h_t = o ⊙ tanh c_{t−1}
+    right  h_t = o ⊙ tanh c_t
+    """
     return factors[0], torch.tanh(at.values["c"])
 
 
-@mistake(
-    "The projection is left out: the first P entries stand for it.",
-    where="ports of projected LSTMs, truncating where shapes do not fit",
-    wrong="h_t = (o ⊙ tanh c_t)[: P]",
-    right="h_t = W_hr (o ⊙ tanh c_t)",
-    at="projected",
-    touches="output h_n grad_weight_hr",
-    needs=(lstm, projected),
-)
+@mistake(at="projected", touches="output h_n grad_weight_hr", needs=(lstm, projected))
 def projection_left_out(h: Tensor, at: At) -> Tensor:
+    """The projection is left out: the first P entries stand for it.
+
+    where  ports of projected LSTMs, truncating where shapes do not fit
+    wrong  h_t = (o ⊙ tanh c_t)[: P]
+    right  h_t = W_hr (o ⊙ tanh c_t)
+    """
     return at.values["m"][:, : at.spec.proj_size]
 
 
-@mistake(
-    "The state is not carried: every step begins with the initial state.",
-    where="the new state kept under another name, a cell called without its state",
-    wrong="h_t = cell(x_t, h_0)",
-    right="h_t = cell(x_t, h_{t−1})",
-    at="carried",
-    touches="output h_n",
-    needs=(several_steps,),
-)
+@mistake(at="carried", touches="output h_n", needs=(several_steps,))
 def state_not_carried(state: State, at: At) -> State:
+    """The state is not carried: every step begins with the initial state.
+
+    where  the new state kept under another name, a cell called without its state
+    wrong  h_t = cell(x_t, h_0)
+    right  h_t = cell(x_t, h_{t−1})
+    """
     return at.start
 
 
-@mistake(
-    "The cell state is not carried: only h is handed on, c begins anew at every step.",
-    where="h, _ = cell(x, (h, c)): the returned c is thrown away",
-    wrong="c_t = f ⊙ c_0 + i ⊙ g",
-    right="c_t = f ⊙ c_{t−1} + i ⊙ g",
-    at="carried",
-    touches="output c_n",
-    needs=(lstm, several_steps),
-)
+@mistake(at="carried", touches="output c_n", needs=(lstm, several_steps))
 def cell_state_not_carried(state: State, at: At) -> State:
+    """The cell state is not carried: only h is handed on, c begins anew at every step.
+
+    where  h, _ = cell(x, (h, c)): the returned c is thrown away
+    wrong  c_t = f ⊙ c_0 + i ⊙ g
+    right  c_t = f ⊙ c_{t−1} + i ⊙ g
+    """
     return state[0], at.start[1]
 
 
-@mistake(
-    "The output lags a step behind: the state is stored before it is updated.",
-    where="outputs.append(h) above the line that computes the new h",
-    wrong="y_t = h_{t−1}",
-    right="y_t = h_t",
-    at="emitted",
-    touches="output",
-)
+@mistake(at="emitted", touches="output")
 def output_one_step_late(h: Tensor, at: At) -> Tensor:
+    """The output lags a step behind: the state is stored before it is updated.
+
+    where  outputs.append(h) above the line that computes the new h
+    wrong  y_t = h_{t−1}
+    right  y_t = h_t
+    """
     return at.before[0]
 
 
@@ -298,14 +256,12 @@ def _same_size(case: Case) -> bool:
     return case.spec.proj_size == 0
 
 
-@mistake(
-    "h and c change places, in the initial and in the final state.",
-    where="TensorFlow's LSTMStateTuple (c, h) in code ported to torch's (h, c)",
-    wrong="(c_0, h_0) in, (c_n, h_n) out",
-    right="(h_0, c_0) in, (h_n, c_n) out",
-    at="initial final",
-    touches="output h_n c_n",
-    needs=(lstm, _same_size, state_given),
-)
+@mistake(at="initial final", touches="output h_n c_n", needs=(lstm, _same_size, state_given))
 def h_and_c_swapped(state: State, at: At) -> State:
+    """h and c change places, in the initial and in the final state.
+
+    where  TensorFlow's LSTMStateTuple (c, h) in code ported to torch's (h, c)
+    wrong  (c_0, h_0) in, (c_n, h_n) out
+    right  (h_0, c_0) in, (h_n, c_n) out
+    """
     return state[1], state[0]

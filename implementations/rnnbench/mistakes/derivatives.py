@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -18,32 +15,17 @@ from rnnbench.mistakes.catalogue import (
     several_steps,
     square,
 )
-from rnnbench.mistakes.cells import Activation, Factors, Product
-from rnnbench.mistakes.gradients import with_backward
+from rnnbench.mistakes.changes import (
+    Activation,
+    Factors,
+    Gradients,
+    Product,
+    blocks_transposed,
+    differentiated,
+    with_backward,
+)
 from rnnbench.mistakes.network import At, State
 from rnnbench.spec import Case
-
-Weights = Mapping[str, Tensor]
-
-
-class _Activation(torch.autograd.Function):
-    """f(z) whose derivative is said to be df(z, f(z))."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, f: Activation, df: Callable[..., Tensor]) -> Tensor:
-        y = f(z)
-        ctx.save_for_backward(z, y)
-        ctx.df = df
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
-        return g * ctx.df(*ctx.saved_tensors), None, None
-
-
-def _differentiated(f: Activation, df: Callable[..., Tensor]) -> Activation:
-    return lambda z: _Activation.apply(z, f, df)  # type: ignore[no-untyped-call]
-
 
 _GATED = cells("gru", "lstm")
 _WITH_TANH = cells("rnn_tanh", "gru", "lstm")
@@ -53,18 +35,16 @@ def _lag_of_two(case: Case) -> bool:
     return case.T > 2
 
 
-@mistake(
-    "The Jacobians are not chained: each step's derivative goes through W_hh on its own, and the "
-    "results are multiplied.",
-    where="hand-made gradients of an RNN, term by term (Q1); it shows from a lag of two steps on",
-    wrong="dh_{t−2} = (dh_t ⊙ s_t) W_hh ⊙ (s_{t−1} W_hh)",
-    right="dh_{t−2} = ((dh_t ⊙ s_t) W_hh ⊙ s_{t−1}) W_hh",
-    at="carried",
-    touches="grad_h0 grad_weight_ih",
-    needs=(rnn, dense, square, _lag_of_two),
-)
+@mistake(at="carried", touches="grad_h0 grad_weight_ih", needs=(rnn, dense, square, _lag_of_two))
 def jacobians_not_chained(state: State, at: At) -> State:
-    """With C_t what came back into h_t, the right (C_t ⊙ s_t) W is replaced by C_t ⊙ (s_t W)."""
+    """The Jacobians are not chained: each step's derivative goes through W_hh on its own, and the
+    results are multiplied.
+
+    where  hand-made gradients of an RNN, term by term (Q1); it shows from a lag of two steps on
+    wrong  dh_{t−2} = (dh_t ⊙ s_t) W_hh ⊙ (s_{t−1} W_hh)
+    right  dh_{t−2} = ((dh_t ⊙ s_t) W_hh ⊙ s_{t−1}) W_hh
+    """
+    # with C_t what came back into h_t, the right (C_t ⊙ s_t) W is replaced by C_t ⊙ (s_t W)
     weight, memory, step = at.weights["weight_hh"].detach(), at.memory, at.step
     tanh = at.spec.cell == "rnn_tanh"
     memory["h", step - 1] = state[0].detach()
@@ -80,133 +60,105 @@ def jacobians_not_chained(state: State, at: At) -> State:
     return with_backward(unchained, *state)
 
 
-@mistake(
-    "tanh is differentiated with its argument in place of its value.",
-    where="hand-written backward passes that kept z instead of h",
-    wrong="tanh' = 1 − z²",
-    right="tanh' = 1 − tanh² z",
-    at="tanh",
-    touches="grad_x grad_weight_ih grad_weight_hh",
-    needs=(_WITH_TANH,),
-)
+@mistake(at="tanh", touches="grad_x grad_weight_ih grad_weight_hh", needs=(_WITH_TANH,))
 def tanh_derivative_of_argument(tanh: Activation, at: At) -> Activation:
-    return _differentiated(tanh, lambda z, h: 1 - z * z)
+    """tanh is differentiated with its argument in place of its value.
+
+    where  hand-written backward passes that kept z instead of h
+    wrong  tanh' = 1 − z²
+    right  tanh' = 1 − tanh² z
+    """
+    return differentiated(tanh, lambda z, h: 1 - z * z)
 
 
-@mistake(
-    "tanh is applied once more inside its derivative.",
-    where="dtanh(z) = 1 − tanh(z)² called with the activated h",
-    wrong="tanh' = 1 − tanh² h",
-    right="tanh' = 1 − h²",
-    at="tanh",
-    touches="grad_x grad_weight_ih grad_weight_hh",
-    needs=(_WITH_TANH,),
-)
+@mistake(at="tanh", touches="grad_x grad_weight_ih grad_weight_hh", needs=(_WITH_TANH,))
 def tanh_derivative_activated_twice(tanh: Activation, at: At) -> Activation:
-    return _differentiated(tanh, lambda z, h: 1 - torch.tanh(h) ** 2)
+    """tanh is applied once more inside its derivative.
+
+    where  dtanh(z) = 1 − tanh(z)² called with the activated h
+    wrong  tanh' = 1 − tanh² h
+    right  tanh' = 1 − h²
+    """
+    return differentiated(tanh, lambda z, h: 1 - torch.tanh(h) ** 2)
 
 
-@mistake(
-    "The logistic function is differentiated with its argument in place of its value.",
-    where="dsigmoid(y) = y (1 − y) called with z",
-    wrong="σ' = z (1 − z)",
-    right="σ' = σ(z) (1 − σ(z))",
-    at="sigmoid",
-    touches="grad_x grad_weight_ih grad_weight_hh",
-    needs=(_GATED,),
-)
+@mistake(at="sigmoid", touches="grad_x grad_weight_ih grad_weight_hh", needs=(_GATED,))
 def sigmoid_derivative_of_argument(sigmoid: Activation, at: At) -> Activation:
-    return _differentiated(sigmoid, lambda z, s: z * (1 - z))
+    """The logistic function is differentiated with its argument in place of its value.
+
+    where  dsigmoid(y) = y (1 − y) called with z
+    wrong  σ' = z (1 − z)
+    right  σ' = σ(z) (1 − σ(z))
+    """
+    return differentiated(sigmoid, lambda z, s: z * (1 - z))
 
 
-@mistake(
-    "The logistic function is applied once more inside its derivative.",
-    where="dsigmoid(z) = σ(z) (1 − σ(z)) called with the activated gate",
-    wrong="σ' = σ(s) (1 − σ(s)), s = σ(z)",
-    right="σ' = s (1 − s)",
-    at="sigmoid",
-    touches="grad_x grad_weight_ih grad_weight_hh",
-    needs=(_GATED,),
-)
+@mistake(at="sigmoid", touches="grad_x grad_weight_ih grad_weight_hh", needs=(_GATED,))
 def sigmoid_derivative_activated_twice(sigmoid: Activation, at: At) -> Activation:
-    return _differentiated(sigmoid, lambda z, s: torch.sigmoid(s) * (1 - torch.sigmoid(s)))
+    """The logistic function is applied once more inside its derivative.
+
+    where  dsigmoid(z) = σ(z) (1 − σ(z)) called with the activated gate
+    wrong  σ' = σ(s) (1 − σ(s)), s = σ(z)
+    right  σ' = s (1 − s)
+    """
+    return differentiated(sigmoid, lambda z, s: torch.sigmoid(s) * (1 - torch.sigmoid(s)))
 
 
-@mistake(
-    "h is treated as a constant in the candidate: nothing goes back through its recurrent product.",
-    where="hand-written backward passes of the GRU",
-    wrong="dh_{t−1} = W_hrᵀ μ_r + W_hzᵀ μ_z + dh_t ⊙ z",
-    right="dh_{t−1} = W_hrᵀ μ_r + W_hzᵀ μ_z + W_hnᵀ μ_n + dh_t ⊙ z",
-    at="reset_product",
-    touches="grad_h0",
-    needs=(gru,),
-)
+@mistake(at="reset_product", touches="grad_h0", needs=(gru,))
 def gru_candidate_h_constant(factors: Factors, at: At) -> Factors:
+    """h is treated as a constant in the candidate: nothing goes back through its recurrent
+    product.
+
+    where  hand-written backward passes of the GRU
+    wrong  dh_{t−1} = W_hrᵀ μ_r + W_hzᵀ μ_z + dh_t ⊙ z
+    right  dh_{t−1} = W_hrᵀ μ_r + W_hzᵀ μ_z + W_hnᵀ μ_n + dh_t ⊙ z
+    """
     r, _, rest = factors
     own = at.values
     return r, own["h"].detach() @ own["weight_hh"].T + own.get("bias_hh", 0.0), rest
 
 
-@mistake(
-    "The direct path of the state, around the gates, passes no gradient.",
-    where="hand-written backward passes of the GRU",
-    wrong="dh_{t−1} = W_hhᵀ μ",
-    right="dh_{t−1} = W_hhᵀ μ + dh_t ⊙ z",
-    at="mixed",
-    touches="grad_h0",
-    needs=(gru,),
-)
+@mistake(at="mixed", touches="grad_h0", needs=(gru,))
 def gru_direct_path_dropped(factors: Factors, at: At) -> Factors:
+    """The direct path of the state, around the gates, passes no gradient.
+
+    where  hand-written backward passes of the GRU
+    wrong  dh_{t−1} = W_hhᵀ μ
+    right  dh_{t−1} = W_hhᵀ μ + dh_t ⊙ z
+    """
     p, n, q, h = factors
     return p, n, q, h.detach()
 
 
-@mistake(
-    "The derivative of the output's tanh is missing on the way to the cell state.",
-    where="hand-written backward passes of the LSTM",
-    wrong="dc += dm ⊙ o",
-    right="dc += dm ⊙ o ⊙ (1 − tanh² c_t)",
-    at="cell_output",
-    touches="grad_x grad_c0 grad_weight_ih grad_weight_hh",
-    needs=(lstm,),
-)
+@mistake(at="cell_output", touches="grad_x grad_c0 grad_weight_ih grad_weight_hh", needs=(lstm,))
 def lstm_output_tanh_not_differentiated(factors: Factors, at: At) -> Factors:
+    """The derivative of the output's tanh is missing on the way to the cell state.
+
+    where  hand-written backward passes of the LSTM
+    wrong  dc += dm ⊙ o
+    right  dc += dm ⊙ o ⊙ (1 − tanh² c_t)
+    """
     o, squashed = factors
     value = squashed.detach()
-    return o, _differentiated(lambda c: value.clone(), lambda c, y: torch.ones_like(c))(
-        at.values["new_c"]
-    )
+    return o, differentiated(lambda c: value, lambda c, y: torch.ones_like(c))(at.values["new_c"])
 
 
-class _TransposedBackward(torch.autograd.Function):
-    """h Wᵀ, whose gradient goes back to h through the transposed blocks."""
-
-    @staticmethod
-    def forward(ctx: Any, product: Tensor, h: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(h, weight)
-        return product.view_as(product)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor, Tensor]:
-        h, weight = ctx.saved_tensors
-        H = weight.shape[1]
-        turned = weight.reshape(-1, H, H).transpose(1, 2).reshape(-1, H)
-        return None, g @ turned, g.T @ h
-
-
-@mistake(
-    "The backward pass goes through the recurrent weight as the forward pass does, not transposed.",
-    where="hand-written backward passes",
-    wrong="dh_{t−1} = W_hh μ",
-    right="dh_{t−1} = W_hhᵀ μ",
-    at="product",
-    touches="grad_h0 grad_weight_ih",
-    needs=(square, several_steps),
-)
+@mistake(at="product", touches="grad_h0 grad_weight_ih", needs=(square, several_steps))
 def backward_not_transposed(product: Product, at: At) -> Product:
+    """The backward pass goes through the recurrent weight as the forward pass does, not
+    transposed.
+
+    where  hand-written backward passes
+    wrong  dh_{t−1} = W_hh μ
+    right  dh_{t−1} = W_hhᵀ μ
+    """
+
     def wrong(h: Tensor, weight: Tensor) -> Tensor:
-        value = product(h, weight).detach()
-        passed: Tensor = _TransposedBackward.apply(value, h, weight)  # type: ignore[no-untyped-call]
-        return passed
+        inner, turned = h.detach(), blocks_transposed(weight.detach())
+
+        def not_transposed(g: Tensor) -> Gradients:
+            return g @ turned, g.T @ inner
+
+        return with_backward(not_transposed, h, weight, value=product(h, weight))[0]
 
     return wrong

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from rnnbench.mistakes.catalogue import (
-    Condition,
     Mistake,
     bias,
-    gru,
-    lstm,
+    cells,
     mistake,
     several_layers,
     square,
     two_directions,
 )
+from rnnbench.mistakes.changes import Weights, blocks_transposed, changed
 from rnnbench.mistakes.network import At
-from rnnbench.spec import Case
-
-Weights = dict[str, Tensor]
-
-
-def _changed(weights: Weights, kind: str, change: Callable[[Tensor], Tensor]) -> Weights:
-    """The weights with every one of a kind changed, in all layers and directions."""
-    return {n: change(w) if n.startswith(kind) else w for n, w in weights.items()}
-
-
-def _blocks_transposed(weight: Tensor) -> Tensor:
-    """Each gate's square block transposed."""
-    H = weight.shape[1]
-    return weight.reshape(-1, H, H).transpose(1, 2).reshape(-1, H)
+from rnnbench.spec import GATE_ORDER, Case
 
 
 def _square_input(case: Case) -> bool:
@@ -54,163 +37,136 @@ def _layers_of_one_shape(case: Case) -> bool:
     return len({case.spec.layer_input_size(k) for k in range(case.spec.layers)}) < case.spec.layers
 
 
-@mistake(
-    "The recurrent weight is multiplied from the wrong side: each gate's block is transposed.",
-    where="hand-written cells that take x @ W instead of x @ W.T, ports from row-vector libraries",
-    wrong="u = W_hhᵀ h_{t−1} + b_hh",
-    right="u = W_hh h_{t−1} + b_hh",
-    at="weights",
-    touches="output h_n grad_weight_hh",
-    needs=(square,),
-)
+@mistake(at="weights", touches="output h_n grad_weight_hh", needs=(square,))
 def transposed_w_hh(weights: Weights, at: At) -> Weights:
-    return _changed(weights, "weight_hh", _blocks_transposed)
+    """The recurrent weight is multiplied from the wrong side: each gate's block is transposed.
+
+    where  hand-written cells that take x @ W instead of x @ W.T, ports from row-vector libraries
+    wrong  u = W_hhᵀ h_{t−1} + b_hh
+    right  u = W_hh h_{t−1} + b_hh
+    """
+    return changed(weights, "weight_hh", blocks_transposed)
 
 
-@mistake(
-    "The input weight is transposed where it happens to be square, so no shape complains.",
-    where="layers whose input size equals the hidden size, second layers first of all",
-    wrong="a = W_ihᵀ x_t + b_ih",
-    right="a = W_ih x_t + b_ih",
-    at="weights",
-    touches="output grad_weight_ih",
-    needs=(_square_input,),
-)
+@mistake(at="weights", touches="output grad_weight_ih", needs=(_square_input,))
 def transposed_w_ih(weights: Weights, at: At) -> Weights:
+    """The input weight is transposed where it happens to be square, so no shape complains.
+
+    where  layers whose input size equals the hidden size, second layers first of all
+    wrong  a = W_ihᵀ x_t + b_ih
+    right  a = W_ih x_t + b_ih
+    """
+
     def turned(weight: Tensor) -> Tensor:
-        return _blocks_transposed(weight) if weight.shape[1] == at.spec.hidden_size else weight
+        return blocks_transposed(weight) if weight.shape[1] == at.spec.hidden_size else weight
 
-    return _changed(weights, "weight_ih", turned)
+    return changed(weights, "weight_ih", turned)
 
 
-@mistake(
-    "The input weight is reshaped to (I, G·H) where it must be transposed: its numbers are mixed.",
-    where="loading another library's kernel, whose layout is (I, G·H), with view or reshape",
-    wrong="a = x_t · reshape(W_ih, (I, G·H))",
-    right="a = x_t · W_ihᵀ",
-    at="weights",
-    touches="output grad_weight_ih",
-    needs=(_reshape_is_not_transpose,),
-)
+@mistake(at="weights", touches="output grad_weight_ih", needs=(_reshape_is_not_transpose,))
 def reshaped_w_ih(weights: Weights, at: At) -> Weights:
-    return _changed(weights, "weight_ih", lambda w: w.reshape(w.shape[1], w.shape[0]).T)
+    """The input weight is reshaped to (I, G·H) where it must be transposed: its numbers are mixed.
+
+    where  loading another library's kernel, whose layout is (I, G·H), with view or reshape
+    wrong  a = x_t · reshape(W_ih, (I, G·H))
+    right  a = x_t · W_ihᵀ
+    """
+    return changed(weights, "weight_ih", lambda w: w.reshape(w.shape[1], w.shape[0]).T)
 
 
-@mistake(
-    "The bias of the input, b_ih, is left out.",
-    where="cells that have one bias vector, as most textbooks print them",
-    wrong="a = W_ih x_t",
-    right="a = W_ih x_t + b_ih",
-    at="weights",
-    touches="output grad_bias_ih",
-    needs=(bias,),
-)
+@mistake(at="weights", touches="output grad_bias_ih", needs=(bias,))
 def bias_ih_missing(weights: Weights, at: At) -> Weights:
-    return _changed(weights, "bias_ih", torch.zeros_like)
+    """The bias of the input, b_ih, is left out.
+
+    where  cells that have one bias vector, as most textbooks print them
+    wrong  a = W_ih x_t
+    right  a = W_ih x_t + b_ih
+    """
+    return changed(weights, "bias_ih", torch.zeros_like)
 
 
-@mistake(
-    "The bias of the recurrent product, b_hh, is left out.",
-    where="cells that have one bias vector, as most textbooks print them",
-    wrong="u = W_hh h_{t−1}",
-    right="u = W_hh h_{t−1} + b_hh",
-    at="weights",
-    touches="output grad_bias_hh",
-    needs=(bias,),
-)
+@mistake(at="weights", touches="output grad_bias_hh", needs=(bias,))
 def bias_hh_missing(weights: Weights, at: At) -> Weights:
-    return _changed(weights, "bias_hh", torch.zeros_like)
+    """The bias of the recurrent product, b_hh, is left out.
+
+    where  cells that have one bias vector, as most textbooks print them
+    wrong  u = W_hh h_{t−1}
+    right  u = W_hh h_{t−1} + b_hh
+    """
+    return changed(weights, "bias_hh", torch.zeros_like)
 
 
-@mistake(
-    "The two biases are merged into one, and b_hh is added once more.",
-    where="exporters that fold b_ih + b_hh into the input projection and keep the loop as it was",
-    wrong="a + u = W_ih x_t + (b_ih + b_hh) + W_hh h_{t−1} + b_hh",
-    right="a + u = W_ih x_t + b_ih + W_hh h_{t−1} + b_hh",
-    at="weights",
-    touches="output h_n grad_bias_hh",
-    needs=(bias,),
-)
+@mistake(at="weights", touches="output h_n grad_bias_hh", needs=(bias,))
 def bias_hh_added_twice(weights: Weights, at: At) -> Weights:
-    return weights | {
+    """The two biases are merged into one, and b_hh is added once more.
+
+    where  exporters that fold b_ih + b_hh into the input projection and keep the loop as it was
+    wrong  a + u = W_ih x_t + (b_ih + b_hh) + W_hh h_{t−1} + b_hh
+    right  a + u = W_ih x_t + b_ih + W_hh h_{t−1} + b_hh
+    """
+    return dict(weights) | {
         name: weight + weights[name.replace("_ih", "_hh")]
         for name, weight in weights.items()
         if name.startswith("bias_ih")
     }
 
 
-def _gate_order(theirs: str, order: str, where: str, cell: Condition) -> Callable[[Any], Mistake]:
-    return mistake(
-        f"The gates' blocks are read in the order {', '.join(theirs)}, where torch's is "
-        f"{', '.join(order)}.",
-        where=where,
-        wrong=f"{', '.join(theirs)} = chunks of (a + u)",
-        right=f"{', '.join(order)} = chunks of (a + u)",
-        at="weights",
-        touches="output h_n c_n grad_weight_ih grad_weight_hh",
-        needs=(cell,),
-    )
-
-
-def _reordered(weights: Weights, theirs: str, order: str) -> Weights:
-    """Weights such that the network, which reads torch's order, meets what the other would."""
+def _gate_order(cell: str, theirs: str, where: str) -> Mistake:
+    order = GATE_ORDER[cell]
 
     def moved(weight: Tensor) -> Tensor:
         blocks = weight.chunk(len(order))
         return torch.cat([blocks[theirs.index(gate)] for gate in order])
 
-    gated = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return {n: moved(w) if n.startswith(gated) else w for n, w in weights.items()}
+    def act(weights: Weights, at: At) -> Weights:
+        return changed(weights, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"), moved)
+
+    act.__name__ = f"{cell}_gates_{theirs}"
+    act.__doc__ = f"""The gates' blocks are read in the order {", ".join(theirs)}, where torch's is
+    {", ".join(order)}.
+
+    where  {where}
+    wrong  {", ".join(theirs)} = chunks of (a + u)
+    right  {", ".join(order)} = chunks of (a + u)
+    """
+    touches = "output h_n c_n grad_weight_ih grad_weight_hh"
+    return mistake(at="weights", touches=touches, needs=(cells(cell),))(act)
 
 
-@_gate_order("zrn", "rzn", "weights in the order of Keras and ONNX, update gate first", gru)
-def gru_gates_zrn(weights: Weights, at: At) -> Weights:
-    return _reordered(weights, "zrn", "rzn")
-
-
-@_gate_order("ifog", "ifgo", "cells that take all three sigmoids in one slice", lstm)
-def lstm_gates_ifog(weights: Weights, at: At) -> Weights:
-    return _reordered(weights, "ifog", "ifgo")
-
-
-@_gate_order("iofg", "ifgo", "weights in the order of ONNX", lstm)
-def lstm_gates_iofg(weights: Weights, at: At) -> Weights:
-    return _reordered(weights, "iofg", "ifgo")
-
-
-@_gate_order("igfo", "ifgo", "weights of TensorFlow's BasicLSTMCell (i, j, f, o)", lstm)
-def lstm_gates_igfo(weights: Weights, at: At) -> Weights:
-    return _reordered(weights, "igfo", "ifgo")
-
-
-@_gate_order("figo", "ifgo", "cells written after a text that begins with the forget gate", lstm)
-def lstm_gates_figo(weights: Weights, at: At) -> Weights:
-    return _reordered(weights, "figo", "ifgo")
-
-
-@mistake(
-    "The reverse direction runs with the weights of the forward direction.",
-    where="one cell object called for both directions",
-    wrong="reverse: a = W_ih x_t, u = W_hh h_{t+1}",
-    right="reverse: a = W_ih^reverse x_t, u = W_hh^reverse h_{t+1}",
-    at="weights",
-    touches="output h_n grad_weight_ih grad_weight_hh",
-    needs=(two_directions,),
+gru_gates_zrn = _gate_order(
+    "gru", "zrn", "weights in the order of Keras and ONNX, update gate first"
 )
+lstm_gates_ifog = _gate_order("lstm", "ifog", "cells that take all three sigmoids in one slice")
+lstm_gates_iofg = _gate_order("lstm", "iofg", "weights in the order of ONNX")
+lstm_gates_igfo = _gate_order("lstm", "igfo", "weights of TensorFlow's BasicLSTMCell (i, j, f, o)")
+lstm_gates_figo = _gate_order(
+    "lstm", "figo", "cells written after a text that begins with the forget gate"
+)
+
+
+@mistake(at="weights", touches="output h_n grad_weight_ih grad_weight_hh", needs=(two_directions,))
 def reverse_with_forward_weights(weights: Weights, at: At) -> Weights:
+    """The reverse direction runs with the weights of the forward direction.
+
+    where  one cell object called for both directions
+    wrong  reverse: a = W_ih x_t, u = W_hh h_{t+1}
+    right  reverse: a = W_ih^reverse x_t, u = W_hh^reverse h_{t+1}
+    """
     return {name: weights[name.removesuffix("_reverse")] for name in weights}
 
 
 @mistake(
-    "Layers of one shape share one set of weights.",
-    where="lists of layers built as [cell] * n: n references to one object",
-    wrong="layer l: W of the first layer of that shape",
-    right="layer l: its own W",
     at="weights",
     touches="output h_n grad_weight_ih grad_weight_hh",
     needs=(several_layers, _layers_of_one_shape),
 )
 def layers_share_weights(weights: Weights, at: At) -> Weights:
+    """Layers of one shape share one set of weights.
+
+    where  lists of layers built as [cell] * n: n references to one object
+    wrong  layer l: W of the first layer of that shape
+    right  layer l: its own W
+    """
     first = 0 if at.spec.input_size == at.spec.output_size else 1
 
     def source(name: str) -> str:

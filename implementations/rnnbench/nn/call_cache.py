@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._dynamo.guards import TensorGuards
 from torch.autograd import forward_ad
 
+from rnnbench.bptt.torch_private import tensor_guards
 from rnnbench.interface import Inputs, Repeated, get_backend
 from rnnbench.spec import Spec
 
@@ -41,7 +41,7 @@ class _Call:
         x = inputs.x.transpose(0, 1) if self.batch_first else inputs.x
         tensors = (x, *inputs.state, *inputs.weights)
         self.count = len(tensors)
-        self.guards = TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+        self.guards = tensor_guards(tensors)
 
     def again(self, module: Any, x: Tensor, state: tuple[Tensor, ...]) -> Any:
         """What the module returns, or None if something is not as it was."""
@@ -52,7 +52,7 @@ class _Call:
         except KeyError:  # a parametrisation makes it anew in every call
             return None
         tensors = (x, *state, *weights)
-        if len(tensors) != self.count or not self.guards.check(*tensors):
+        if len(tensors) != self.count or self.guards is None or not self.guards.check(*tensors):
             return None
         if self.batch_first:
             y, final = self.run(x.transpose(0, 1), state, weights)
@@ -63,16 +63,10 @@ class _Call:
 
 
 class Memory:
-    """The calls that one module remembers. Copies and pickles of a module begin without any."""
+    """The calls that one module remembers; copies and pickles of the module begin without any."""
 
     def __init__(self) -> None:
         self.calls: dict[Any, _Call | None] = {}  # None where the backend has no shorter way
-
-    def __deepcopy__(self, memo: Any) -> Memory:
-        return Memory()
-
-    def __reduce__(self) -> Any:
-        return Memory, ()
 
     def call(self, module: Any, x: Any, hx: Any) -> Any:
         """What the module returns, or None: the long way then."""

@@ -21,12 +21,14 @@ from torch.autograd import forward_ad
 from torch.nn.modules import rnn as torch_rnn
 
 from rnnbench import interface
+from rnnbench.bptt.torch_private import is_traced
 from rnnbench.errors import InputError
 from rnnbench.nn import auto
 from rnnbench.nn.call_cache import Memory
 from rnnbench.spec import CELLS, DTYPES, GATES, Spec
+from rnnbench.spec_of import FORWARDS
 
-AUTO = "auto"
+AUTO = interface.AUTO
 
 
 class _Arguments(NamedTuple):
@@ -223,7 +225,7 @@ def _forward_on(torch_class: type, backend: str) -> Callable[..., Any]:
 class _Backed(torch_rnn.RNNBase):
     """The keywords ``backend`` and ``checkpoint``, and the forward that follows them."""
 
-    _torch_class: type
+    _torch_class: Any
 
     checkpoint = False
 
@@ -238,10 +240,21 @@ class _Backed(torch_rnn.RNNBase):
         if checkpoint and self.bidirectional:
             raise InputError("checkpoint must be False for a bidirectional module; got True")
         self.backend, self.checkpoint = backend, checkpoint
-        self._memory = Memory()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles hold: the call cache is not of it."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {name: value for name, value in state.items() if name != "_memory"}
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 (torch's name)
-        """As ``torch.nn``'s: input (T, B, I), (B, T, I), (T, I) or a PackedSequence."""
+        """Return output and final state as ``torch.nn``'s modules do.
+
+        input: (T, B, I), (B, T, I), (T, I) or a PackedSequence. While torch traces or exports a
+        program, this is torch's own module: kernels of other backends are no operators of torch,
+        and a graph must run where rnnbench is not installed.
+        """
+        if torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and is_traced()):
+            return self._torch_class.forward(self, input, hx)
         if self.checkpoint and torch.is_grad_enabled():
             from rnnbench.truncation.checkpointing import checkpointed_module
 
@@ -249,9 +262,11 @@ class _Backed(torch_rnn.RNNBase):
         return self._forward(input, hx)
 
     def _forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        memory = self.__dict__.get("_memory")  # a module from an older pickle has none
-        if memory is None or type(self) not in _EXACTLY:  # which may override any part of torch's
+        if type(self) not in _EXACTLY:  # which may override any part of torch's
             return _forward_on(self._torch_class, self.backend)(self, input, hx)
+        memory = self.__dict__.get("_memory")
+        if memory is None:  # the first call, also of a copy
+            memory = self.__dict__["_memory"] = Memory()
         found = memory.call(self, input, hx)
         if found is None:
             found = _forward_on(self._torch_class, self.backend)(self, input, hx)
@@ -298,6 +313,9 @@ class LSTM(_Backed, torch.nn.LSTM):
     """`torch.nn.LSTM` on a backend of rnnbench; see `RNN`."""
 
     _torch_class = torch.nn.LSTM
+
+
+FORWARDS.add(_Backed.forward)
 
 
 def of_spec(spec: Spec, backend: str = AUTO) -> torch.nn.RNNBase:

@@ -31,7 +31,7 @@ reaches millions.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -74,21 +74,29 @@ def worst_of_pass(errors: Mapping[str, float], quantity: str) -> float:
     return max(error for q, error in errors.items() if q.startswith("grad_") == backward)
 
 
-def conditioning_of(problem: Problem, expected: Mapping[str, Array]) -> dict[str, float]:
-    """A(q): error of each quantity when every number given is off by one unit roundoff."""
+def conditioning_of(
+    problem: Problem,
+    expected: Mapping[str, Array],
+    answer: Callable[[Problem], Mapping[str, Array]] = Problem.expected,
+) -> dict[str, float]:
+    """Return A(q), the error of each quantity when every number given is off by one unit roundoff.
+
+    expected: the answer to the problem as it is, from ``answer``, by default the oracle.
+    """
     unit = UNIT_ROUNDOFF[problem.case.spec.dtype]
     rng = np.random.default_rng(problem.case.seed)
 
     def off(values: Array) -> Array:
         return values * (1 + unit * rng.choice([-1.0, 1.0], values.shape))
 
-    def draw() -> dict[str, Array]:
-        return replace(
+    def draw() -> Mapping[str, Array]:
+        moved = replace(
             problem,
             x=off(problem.x),
             state=tuple(map(off, problem.state)),
             weights={name: off(values) for name, values in problem.weights.items()},
-        ).expected()
+        )
+        return answer(moved)
 
     draws = [draw() for _ in range(CONDITIONING_DRAWS)]
     return {

@@ -18,7 +18,7 @@ from torch import Tensor
 from rnnbench import interface
 from rnnbench.errors import InputError
 from rnnbench.parity.budget import FLOOR, conditioning_of, relative_error, rule, ulps, worst_of_pass
-from rnnbench.parity.candidate import Candidate, answers, check_names, spec_of, unsupported
+from rnnbench.parity.candidate import Candidate, answers, check_names, spec_of_module, unsupported
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem, pose
 from rnnbench.spec import UNIT_ROUNDOFF, Case, Spec
@@ -279,7 +279,7 @@ def check(
         if spec is None:
             if not isinstance(candidate, torch.nn.Module):
                 raise InputError(f"spec or cases must be given to check {name!r}; got neither")
-            spec = spec_of(candidate)
+            spec = spec_of_module(candidate)
         cases = default_cases(spec)
     cases = list(cases)
     for case in cases:

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import rnnbench
+from rnnbench.nn import modules
 from rnnbench.truncation import Batch, StreamSampler, WindowDataset, collate
+from rnnbench.truncation.modes import truncated_bptt
+from rnnbench.truncation.windowing import windows
 
 SEED = 20
 ROWS, SPAN, K = 16, 128, 16
@@ -54,7 +56,7 @@ def read_text() -> tuple[Tensor, int]:
 
 def batches(text: Tensor) -> Iterator[Batch]:
     """Yield batches of `SPAN` steps of `ROWS` streams, over and over."""
-    streams = rnnbench.windows(text, len(text) // ROWS, last="drop")
+    streams = windows(text, len(text) // ROWS, last="drop")
     data = WindowDataset([(stream[:-1], stream[1:]) for stream in streams[:ROWS]], SPAN)
     sampler = StreamSampler(data, ROWS)
     for _ in count():
@@ -65,7 +67,7 @@ def train(mode: str, cell: str = "GRU") -> Iterator[Point]:
     """Train in one mode for as long as points are taken."""
     torch.manual_seed(SEED)
     text, alphabet = read_text()
-    recurrent, scores = getattr(rnnbench, cell)(alphabet, HIDDEN), nn.Linear(HIDDEN, alphabet)
+    recurrent, scores = getattr(modules, cell)(alphabet, HIDDEN), nn.Linear(HIDDEN, alphabet)
     weights = [*recurrent.parameters(), *scores.parameters()]
     optimizer = torch.optim.Adam(weights, lr=LEARNING_RATE)
     options = {"mode": mode} | MODES[mode]
@@ -78,14 +80,14 @@ def train(mode: str, cell: str = "GRU") -> Iterator[Point]:
         x = nn.functional.one_hot(characters, alphabet).float()
         optimizer.zero_grad()
         total = 0.0
-        for part in rnnbench.truncated_bptt(
+        for part in truncated_bptt(
             recurrent, x, state, lengths=batch.lengths, reset=batch.reset, **options
         ):
             losses = nn.functional.cross_entropy(
                 scores(part.output).transpose(1, 2), following[part.slice], reduction="none"
             )
             loss = part.mean(losses, over="sequence")
-            loss.backward()
+            torch.autograd.backward(loss)
             total += float(loss.detach())
         state = part.state
         nn.utils.clip_grad_norm_(weights, CLIP)

@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from torch.utils.checkpoint import checkpoint
 
 from rnnbench.errors import InputError
-from rnnbench.truncation.known import check_int
+from rnnbench.truncation.arguments import check_int
 from rnnbench.truncation.runner import Model, Runner
 from rnnbench.truncation.state import State, map_state
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from rnnbench.errors import InputError, UnsupportedError
 from rnnbench.spec import Spec
+from rnnbench.truncation.arguments import check_bool, check_int
 from rnnbench.truncation.checkpointing import recomputed
-from rnnbench.truncation.known import check_bool, check_int
 from rnnbench.truncation.part import Part
 from rnnbench.truncation.runner import Model, Runner
-from rnnbench.truncation.sliding import sliding, spec_and_weights
+from rnnbench.truncation.sliding import sliding, supported
 from rnnbench.truncation.state import State, detach, map_state
 
 ARGUMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -147,7 +147,7 @@ def truncated_bptt(
             "through it. Put what makes x, an embedding say, into the model"
         )
     if mode == "sliding":
-        derived = spec_and_weights(model)
+        derived = supported(model)
         if learn_state:
             raise InputError("learn_state must be False in mode 'sliding': windows are detached")
         if start is not None and start >= runner.T:

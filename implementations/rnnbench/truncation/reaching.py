@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.errors import InputError
-from rnnbench.truncation.known import check_int
+from rnnbench.truncation.arguments import check_int
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from rnnbench.errors import InputError
 from rnnbench.interface import Inputs, check_inputs
 from rnnbench.spec import Spec
-from rnnbench.truncation.known import (
+from rnnbench.spec_of import spec_and_weights
+from rnnbench.truncation.arguments import (
     INTS,
     as_row,
     check_bool,
     check_int,
     check_layout,
     check_model,
-    known,
     state_parts,
 )
 from rnnbench.truncation.state import (
@@ -62,7 +62,7 @@ class Runner:
         check_bool("batch_first", batch_first)
         check_bool("per_step", per_step)
         batch_dim = None if batch_dim is None else check_int("batch_dim", batch_dim, 0)
-        self.known = known(model)
+        self.known = spec_and_weights(model)
         if self.known is not None:
             check_layout(model, per_step=per_step, batch_dim=batch_dim, batch_first=batch_first)
         cell = isinstance(model, nn.RNNCellBase)

@@ -51,10 +51,9 @@ from rnnbench.bptt.linearised import Kernel, Layer, Sums
 from rnnbench.bptt.recurrence import LayerWeights, sum_of_outer
 from rnnbench.bptt.stack import draw_masks
 from rnnbench.errors import UnsupportedError
-from rnnbench.nn.modules import AUTO
 from rnnbench.spec import CELLS, Spec
+from rnnbench.spec_of import spec_and_weights
 from rnnbench.truncation.jacobian import linearise, push
-from rnnbench.truncation.known import known
 from rnnbench.truncation.runner import Runner
 from rnnbench.truncation.state import State, choose_rows, segments
 
@@ -284,9 +283,12 @@ def _layer_gradients(layer: Layer, sums: Sums) -> tuple[Tensor, list[Tensor]]:
     return alpha, found
 
 
-def spec_and_weights(model: Any) -> tuple[Spec, tuple[Tensor, ...]]:
-    """What a module or cell of torch.nn or rnnbench is; UnsupportedError for any other model."""
-    found = known(model)
+def supported(model: Any) -> tuple[Spec, tuple[Tensor, ...]]:
+    """Return spec and weights of a model that sliding windows are derived for.
+
+    Raises UnsupportedError for any other.
+    """
+    found = spec_and_weights(model)
     if found is None:
         raise UnsupportedError(
             "mode 'sliding' is derived by hand for RNN, GRU and LSTM of rnnbench and torch.nn and "
@@ -306,7 +308,7 @@ def _backend_of(model: Any, spec: Spec, device: str, kernel: str) -> str:
     first that can. Measured, RNN, T=2048, B=1, H=64: 0.8 ms on "numba", 17 ms on "native".
     """
     name: str = getattr(model, "backend", "native")
-    if name != AUTO:
+    if name != interface.AUTO:
         return name
     conditions = interface.Conditions(device=device, phase="inference")
     return next(
@@ -327,7 +329,7 @@ def sliding(
     """Output of the given steps, laid out as the runner's, the final state, detached, and the name
     of the windows' kernel.
 
-    spec, weights   the runner's model's, by `spec_and_weights`
+    spec, weights   the runner's model's, by `supported`
 
     Raises InputError, in the words of `rnnbench.interface.check_inputs`, for an argument that does
     not fit the model.

@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from rnnbench.errors import InputError
-from rnnbench.truncation.known import check_int
+from rnnbench.truncation.arguments import check_int
 from rnnbench.truncation.windowing import Windows, windows
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from rnnbench.errors import InputError
-from rnnbench.truncation.known import check_int
+from rnnbench.truncation.arguments import check_int
 
 LAST = ("keep", "drop")
 

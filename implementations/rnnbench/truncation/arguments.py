@@ -11,43 +11,13 @@ import operator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rnnbench import nn as rnnbench_nn
 from rnnbench.errors import InputError
 from rnnbench.spec import Spec
+from rnnbench.spec_of import CELL_MODULES
 
-CELL_MODULES = {nn.RNNCell: "rnn", nn.GRUCell: "gru", nn.LSTMCell: "lstm"}
-FORWARDS = {kind.forward for kind in (nn.RNN, nn.GRU, nn.LSTM, rnnbench_nn.RNN)}
-"""The forward of every module whose backward pass is known here: torch's and ours."""
 INTS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
-
-def known(model: Any) -> tuple[Spec, tuple[Tensor, ...]] | None:
-    """Spec and weights of a module or cell of torch.nn or rnnbench; None for any other model."""
-    cell = CELL_MODULES.get(type(model))
-    own = (
-        "forward" in getattr(model, "__dict__", {})
-        or getattr(type(model), "forward", None) not in FORWARDS
-    )
-    if cell is None and own:
-        return None
-    if cell == "rnn":
-        cell = f"rnn_{model.nonlinearity}"
-    suffix = "" if cell else "_l0"
-    spec = Spec(
-        cell or model.mode.lower(),
-        model.input_size,
-        model.hidden_size,
-        layers=1 if cell else model.num_layers,
-        directions=2 if getattr(model, "bidirectional", False) else 1,
-        bias=bool(model.bias),
-        dtype=str(getattr(model, f"weight_ih{suffix}").dtype).removeprefix("torch."),
-        proj_size=getattr(model, "proj_size", 0),
-        dropout=float(getattr(model, "dropout", 0.0)),
-    )
-    names = [p.name.removesuffix("_l0") if cell else p.name for p in spec.parameters]
-    return spec, tuple(getattr(model, name) for name in names)
 
 
 def check_int(name: str, value: Any, least: int) -> int:
