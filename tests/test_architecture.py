@@ -18,7 +18,7 @@ SOUND = {
     "reports/__init__.py": "",
     "benchmarks/__init__.py": "import rnnbench\n",
 }
-LAYERS = ("benchmarks", "rnnbench.high", "rnnbench.middle", "rnnbench.low", "reports")
+LAYERS = ("benchmarks", "rnnbench.high", "rnnbench.middle", "rnnbench.low")
 
 
 @pytest.fixture(scope="module")
