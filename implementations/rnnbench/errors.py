@@ -10,3 +10,7 @@ class InputError(ValueError, RuntimeError):
 
 class UnsupportedError(NotImplementedError):
     """A backend cannot do this case; the sentence is what its ``supports`` answered."""
+
+
+class BrokenError(RuntimeError):
+    """What was to be measured cannot be built or does not run; the sentence says why."""

@@ -2,65 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from rnnbench.cli.exits import leave
+from rnnbench.cli import exits, options, output
 from rnnbench.cli.progress import showing
-from rnnbench.cli.verdict import option, percent
-from rnnbench.errors import InputError
-from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, USAGE
-from rnnbench.judge.verdict import text
+from rnnbench.exit_codes import GOOD, NOTHING_MEASURED
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from rnnbench.judge.calibration.calibrate import Calibrated, Stand
     from rnnbench.judge.calibration.card import Card
 
-TRIALS = "Trials"
-ASV = "Building"
+trials = options.panel("Trials")
+CODES = (
+    "Exit codes: 0 there is a card; 2 wrong usage; 4 nothing was measured; 5 the commit can't be "
+    "built, or nothing runs."
+)
 
 
+@exits.command(CODES)
 def calibrate(
     commit: Annotated[
         str, typer.Argument(help="Compared with itself, and with slowed copies of itself.")
     ] = "HEAD",
-    verdicts: Annotated[int, option("A/A verdicts that make a card.", TRIALS)] = 40,
-    planted_verdicts: Annotated[
-        int, option("Verdicts with slowed cases that make a card.", TRIALS)
-    ] = 10,
+    verdicts: Annotated[int, trials("A/A verdicts that make a card.")] = 40,
+    planted_verdicts: Annotated[int, trials("Verdicts with slowed cases that make a card.")] = 10,
     budget: Annotated[
-        float | None, option("Minutes; no verdict is begun that would not end in them.", TRIALS)
+        float | None, trials("Minutes; no verdict is begun that would not end in them.")
     ] = None,
     share: Annotated[
-        int, option("Verdicts to measure anew where none is missing; the oldest give way.", TRIALS)
+        int, trials("Verdicts to measure anew where none is missing; the oldest give way.")
     ] = 0,
-    each: Annotated[float, option("Seconds for one verdict.", TRIALS)] = 60.0,
-    threshold: Annotated[
-        str, option("Relative change that each is to find or to exclude.", TRIALS)
-    ] = ("5%"),
-    bench: Annotated[
-        list[str] | None, option("Cases whose name has this regex, if they are timed.", TRIALS)
-    ] = None,
+    each: Annotated[float, trials("Seconds for one verdict.")] = 60.0,
+    threshold: options.Threshold = "5%",
+    bench: options.Bench = None,
     instructions: Annotated[
         bool,
-        typer.Option(
+        trials(
+            "Measure the spread of instruction counts as well, unless a card of these versions "
+            "has it: a quarter of an hour.",
             "--instructions",
-            help="Measure the spread of instruction counts as well, unless a card of these "
-            "versions has it: a quarter of an hour.",
-            rich_help_panel=TRIALS,
         ),
     ] = False,
-    config: Annotated[Path, option("asv's configuration.", ASV)] = Path("asv.conf.json"),
-    environment: Annotated[
-        str | None, option("asv's, e.g. existing: this Python's dependencies.", ASV)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
-) -> None:
+    config: options.Config = Path("asv.conf.json"),
+    environment: options.Environment = None,
+    as_json: options.Json = False,
+) -> int:
     """Measure how often verdicts are wrong on this machine.
 
     A/A verdicts compare two copies of one commit: every change they find is a false alarm. Planted
@@ -70,50 +60,41 @@ def calibrate(
     last 30 days count, on this machine, with these settings and versions. Beside it stands asv's
     own rule on the same pairs.
 
-    Exit codes: 0 there is a card; 2 wrong usage; 4 nothing was measured; 5 the commit can't be
-    built, or nothing runs.
     """
     from rnnbench.judge import commits
     from rnnbench.judge.calibration import calibrate as calibration
     from rnnbench.judge.project import Project
-    from rnnbench.judge.verdict.building import BuildError, install
+    from rnnbench.judge.verdict.building import install
     from rnnbench.judge.verdict.choice import chooser
     from rnnbench.judge.verdict.decision import Rule
-    from rnnbench.judge.verdict.process import WorkerError
 
-    try:
-        plan = calibration.Plan(
-            verdicts,
-            planted_verdicts,
-            share,
-            float("inf") if budget is None else 60 * budget,
-            each,
-            rule=Rule(percent(threshold)),
-            instructions=instructions,
+    plan = calibration.Plan(
+        verdicts,
+        planted_verdicts,
+        share,
+        float("inf") if budget is None else 60 * budget,
+        each,
+        rule=Rule(options.percent(threshold)),
+        instructions=instructions,
+    )
+    project = Project(config)
+    choose = calibration.chosen(project.suite)
+    if bench:
+        choose = calibration.timed(chooser(bench, (), project.suite))
+    side = install(project, commits.commit(project.folder, commit, "commit"), environment)
+    with showing() as show:
+
+        def on_progress(now: calibration.Stand) -> None:
+            show(_line(now), now.done, now.due, topic=f"{now.done}")
+
+        found = calibration.calibrate(
+            side, project.suite, project.results, choose, plan, on_progress=on_progress
         )
-        project = Project(config)
-        choose = calibration.chosen(project.suite)
-        if bench:
-            choose = calibration.timed(chooser(bench, (), project.suite))
-        side = install(project, commits.commit(project.folder, commit, "commit"), environment)
-        with showing() as show:
-
-            def on_progress(now: calibration.Stand) -> None:
-                show(_line(now), now.done, now.due, topic=f"{now.done}")
-
-            found = calibration.calibrate(
-                side, project.suite, project.results, choose, plan, on_progress=on_progress
-            )
-    except InputError as error:
-        leave(USAGE, text.plain(str(error)))
-    except (BuildError, WorkerError) as error:
-        leave(BROKEN, text.plain(str(error)))
     if found.card is None:
-        leave(NOTHING_MEASURED, "no verdict fits the budget, so there is no card")
-    if as_json:
-        typer.echo(json.dumps(found.card.as_dict(), indent=1))
-    else:
-        _print(found.card, found)
+        exits.leave(NOTHING_MEASURED, "no verdict fits the budget, so there is no card")
+    parts: list[output.Part] = [_table(found.card), *_sentences(found.card, found)]
+    output.show(found.card.as_dict(), parts, as_json=as_json)
+    return GOOD
 
 
 def _line(now: Stand) -> str:
@@ -122,25 +103,11 @@ def _line(now: Stand) -> str:
     return f"verdict {now.done + 1} of {now.due}, {now.doing}{left if now.seconds else ''}"
 
 
-def _print(card: Card, run: Calibrated) -> None:
-    from rich.console import Console
-
-    console = Console(soft_wrap=True)
-    console.print(_table(card))
-    for sentence in _sentences(card, run):
-        console.print(sentence, markup=False, highlight=False)
-
-
 def _table(card: Card) -> Table:
     """Return a line for no change and for each planted size; fits 80 columns."""
-    from rich import box
-    from rich.table import Table
-
     title = f"Error rates on {card.machine['host']}, {card.at[:10]}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("planted", no_wrap=True)
-    for heading in ("cases", "found", "if detectable", "open", "denied", "covered", "asv"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    figures = ("cases", "found", "if detectable", "open", "denied", "covered", "asv")
+    table = output.table(title, "planted", *figures)
     other = card.other or {"false_alarms": "", "planted": []}
     theirs = {row["size"]: f"{row['found'] / row['cases']:.0%}" for row in other["planted"]}
     total = card.aa_verdicts * card.aa_cases

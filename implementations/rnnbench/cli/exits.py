@@ -9,8 +9,9 @@ from typing import NoReturn, ParamSpec
 
 import typer
 
-from rnnbench.errors import InputError, UnsupportedError
+from rnnbench.errors import BrokenError, InputError, UnsupportedError
 from rnnbench.exit_codes import BROKEN, TEXT, USAGE
+from rnnbench.judge.verdict.text import plain
 
 Given = ParamSpec("Given")
 
@@ -22,12 +23,13 @@ def leave(code: int, sentence: str) -> NoReturn:
 
 
 def command(
-    text: str = TEXT, *, broken: tuple[type[Exception], ...] = ()
+    text: str = TEXT,
 ) -> Callable[[Callable[Given, int]], Callable[Given, None]]:
     """Make a command of a function that returns its exit code.
 
     ``text`` explains the codes at the end of the command's help. InputError and UnsupportedError
-    end the command as wrong usage, the errors in ``broken`` as broken, each with its sentence.
+    end the command as wrong usage, BrokenError as broken, each with its sentence; control
+    characters of foreign text are shown as escapes.
     """
 
     def decorated(run: Callable[Given, int]) -> Callable[Given, None]:
@@ -36,9 +38,9 @@ def command(
             try:
                 code = run(*args, **options)
             except (InputError, UnsupportedError) as error:
-                leave(USAGE, str(error))
-            except broken as error:
-                leave(BROKEN, str(error))
+                leave(USAGE, plain(str(error)))
+            except BrokenError as error:
+                leave(BROKEN, plain(str(error)))
             raise typer.Exit(code)
 
         paragraphs = [*cleandoc(run.__doc__ or "").split("\n\n"), text]

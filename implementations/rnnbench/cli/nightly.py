@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnnbench.cli.exits import leave
+from rnnbench.cli import exits, options, output
 from rnnbench.cli.progress import showing
-from rnnbench.cli.verdict import option
 from rnnbench.errors import InputError
-from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED, TEXT, USAGE
+from rnnbench.exit_codes import BROKEN, NOTHING_MEASURED
 from rnnbench.judge.nightly.units import Shard
 
 if TYPE_CHECKING:
     from rnnbench.judge.nightly.plan import Step
     from rnnbench.judge.nightly.run import Result
 
-SHARES = "Shares of the budget: what one leaves goes to measuring"
+option = options.panel(None)
+share = options.panel("Shares of the budget: what one leaves goes to measuring")
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -36,6 +36,7 @@ class Environment(StrEnum):
     EXISTING = "existing"
 
 
+@exits.command()
 def nightly(
     budget: Annotated[
         str, option("Time of the night: 45m, 4h, or seconds. Publishing comes after.")
@@ -64,16 +65,12 @@ def nightly(
     ] = Environment.ASV,
     commits: Annotated[int, option("Measure at most this many commits, the newest.", min=1)] = 20,
     unit: Annotated[int, option("Cases in a unit: what a kill may cost at most.", min=1)] = 16,
-    verdict_share: Annotated[
-        float, option("For the verdict; 0: none.", SHARES, min=0, max=1)
-    ] = 0.4,
+    verdict_share: Annotated[float, share("For the verdict; 0: none.", min=0, max=1)] = 0.4,
     threshold: Annotated[
         float,
         option("Change in percent that the verdict is to find or to exclude."),
     ] = 5.0,
-    calibrate_share: Annotated[
-        float, option("For the error-rate card.", SHARES, min=0, max=1)
-    ] = 0.1,
+    calibrate_share: Annotated[float, share("For the error-rate card.", min=0, max=1)] = 0.1,
     publish: Annotated[
         str | None,
         option(
@@ -87,9 +84,9 @@ def nightly(
     markdown: Annotated[
         Path | None, option("Write the summary there as Markdown, for an issue.")
     ] = None,
-    report: Annotated[str | None, option("Address that the Markdown links to.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a text.")] = False,
-) -> None:
+    report: options.Link = None,
+    as_json: options.Json = False,
+) -> int:
     """Measure what is new within a time budget, judge head, publish, and sum it up.
 
     A night judges HEAD against the last clean commit, refreshes the error-rate card, measures the
@@ -106,6 +103,7 @@ def nightly(
     """
     from rnnbench.judge import lock
     from rnnbench.judge.engine import Engine
+    from rnnbench.judge.nightly import summary
     from rnnbench.judge.nightly.plan import Plan
     from rnnbench.judge.nightly.run import night
     from rnnbench.judge.project import Project
@@ -135,20 +133,24 @@ def nightly(
                 show(_words(step), step.done, step.total or None, topic=step.what)
 
             result = night(engine, plan, on_progress)
-    except InputError as error:
-        leave(USAGE, str(error))
+    except InputError:
+        raise
     except lock.BusyError as error:
-        leave(NOTHING_MEASURED, f"{error}; --wait waits for it")
+        exits.leave(NOTHING_MEASURED, f"{error}; --wait waits for it")
     except OSError as error:
-        leave(BROKEN, f"the night could not be kept: {error}")
+        exits.leave(BROKEN, f"the night could not be kept: {error}")
     except Exception:  # noqa: BLE001 (code 1, Python's for a traceback, would say: a regression)
         traceback.print_exc()
-        leave(BROKEN, "the night ended with an error of its own; the next goes on from here")
-    _tell(result, engine.log, markdown, report, as_json=as_json)
-    raise typer.Exit(result.night.exit_code)
-
-
-nightly.__doc__ = f"{nightly.__doc__}\n    {TEXT}"
+        exits.leave(BROKEN, "the night ended with an error of its own; the next goes on from here")
+    if markdown is not None:
+        try:
+            markdown.write_text(summary.markdown(result, report), encoding="utf-8")
+        except OSError as error:
+            typer.echo(f"rnnbench: markdown was not written: {error}", err=True)
+    shown: dict[str, Any] = result.night.as_dict() | {"page": str(result.page)}
+    shown["verdict"] = result.verdict and result.verdict.as_dict()
+    output.show(shown, _parts(result, log), as_json=as_json)
+    return result.night.exit_code
 
 
 def seconds_of(name: str, text: str) -> float:
@@ -170,28 +172,12 @@ def _words(step: Step) -> str:
     return f"{step.what}{counted}" + (", no estimate yet" if step.total else "")
 
 
-def _tell(
-    result: Result, log: Path, markdown: Path | None, report: str | None, *, as_json: bool
-) -> None:
+def _parts(result: Result, log: Path) -> Iterator[output.Part]:
+    """Yield the night's outcome, its figures, what went wrong, and where to read more."""
     from rnnbench.judge.nightly import summary
 
-    if markdown is not None:
-        try:
-            markdown.write_text(summary.markdown(result, report), encoding="utf-8")
-        except OSError as error:
-            typer.echo(f"rnnbench: markdown was not written: {error}", err=True)
-    if as_json:
-        shown: dict[str, Any] = result.night.as_dict() | {"page": str(result.page)}
-        shown["verdict"] = result.verdict and result.verdict.as_dict()
-        typer.echo(json.dumps(shown, indent=1))
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(soft_wrap=True)
-    console.print(Text(summary.headline(result), "bold"))
-    for name, sentence in summary.facts(result):
-        console.print(Text(f"  {name:<9} {sentence}"))
+    yield summary.headline(result), "bold"
+    yield from (f"  {name:<9} {sentence}" for name, sentence in summary.facts(result))
     for trouble in result.night.troubles:
-        console.print(Text(f"  {trouble.what}: {trouble.unit}: {trouble.account}", "yellow"))
-    console.print(Text(f"  report    {result.page}\n  log       {log}"))
+        yield f"  {trouble.what}: {trouble.unit}: {trouble.account}", "yellow"
+    yield f"  report    {result.page}\n  log       {log}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from rnnbench.spec import CELLS
 from rnnbench.training.settings import OPTIMISERS, TASKS
 
 
-def panel(title: str) -> Callable[..., Any]:
+def panel(title: str | None) -> Callable[..., Any]:
     """Return ``option(help, *names, **more)`` for options that the help lists under ``title``."""
 
     def option(help_text: str, *names: str, **more: Any) -> Any:
@@ -46,6 +47,29 @@ Epochs = Annotated[int, learning("Passes over the training part.")]
 Batch = Annotated[int, learning("Sequences in a batch, B.")]
 Steps = Annotated[int, adding("Length of the sequences, 2 to 1000.", "--T")]
 Size = Annotated[int, adding("Number of sequences to train on.")]
+
+
+judging, building = panel("What is asked"), panel("Building")
+
+Config = Annotated[Path, building("asv's configuration.")]
+Environment = Annotated[
+    str | None,
+    building(
+        "asv's, e.g. existing: this Python's dependencies, no network needed. By default the "
+        "first of the configuration."
+    ),
+]
+Bench = Annotated[list[str] | None, judging("Cases whose name has this regex; '.' is all.")]
+Threshold = Annotated[str, judging("Relative change to find or to exclude.")]
+Link = Annotated[str | None, typer.Option(help="Address that the Markdown links to.")]
+
+
+def percent(given: str) -> float:
+    """Return the share that a threshold like ``5%`` or ``5`` names; raises InputError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%?\s*", given)
+    if not found:
+        raise InputError(f"threshold must be a percentage, like 5%; got {given!r}")
+    return float(found.group(1)) / 100
 
 
 def listed(text: str) -> list[str]:

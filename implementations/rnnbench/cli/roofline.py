@@ -14,7 +14,6 @@ from rnnbench.cli.options import Json, Save, thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import threads as pools
 from rnnbench.exit_codes import BROKEN, GOOD
-from rnnbench.roofline.caches import CachesError
 
 if TYPE_CHECKING:
     from rnnbench.roofline.store import Rate, Roof, Roofline
@@ -25,7 +24,7 @@ BUSY = (
 )
 
 
-@exits.command(broken=(CachesError,))
+@exits.command()
 def roofline(
     threads: Annotated[
         str | None, typer.Option(help="Numbers of threads, e.g. 1,2; by default 1 and all cores.")

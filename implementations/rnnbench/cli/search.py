@@ -16,7 +16,7 @@ from rnnbench.cli.options import listed, panel, writable
 from rnnbench.cli.progress import progress
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import GOOD, NOTHING_MEASURED
-from rnnbench.search.plan import STRATEGIES, Plan, SearchError, Space
+from rnnbench.search.plan import STRATEGIES, Plan, Space
 from rnnbench.training.settings import VOWELS, Settings
 
 PLAN, SPACE = Plan(), Space()
@@ -31,7 +31,7 @@ def _text(values: tuple[Any, ...]) -> str:
     return ",".join(f"{value:g}" for value in values)
 
 
-@exits.command(broken=(SearchError,))
+@exits.command()
 def search(
     strategy: Annotated[str, typer.Option(help=f"{', '.join(STRATEGIES)}.")] = PLAN.strategy,
     trials: Annotated[int, typer.Option(help="How many; a grid has all its points.")] = PLAN.trials,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from rnnbench.cli.exits import leave
+from rnnbench.cli import exits, options, output
+from rnnbench.cli.options import building, judging
 from rnnbench.cli.progress import showing
 from rnnbench.errors import InputError
-from rnnbench.exit_codes import BROKEN, TEXT, USAGE
 from rnnbench.judge.verdict import text
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from rnnbench.judge.verdict.pairs import Stand
 
 WIDTH = 150
@@ -29,69 +28,43 @@ COLOURS = {
     Status.IMPROVEMENT: "green",
     Status.INCONCLUSIVE: "yellow",
 }
-ASV = "Building"
-ASK = "What is asked"
 
 
-def percent(given: str) -> float:
-    """Return the share that a threshold like ``5%`` or ``5`` names; raises InputError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*%?\s*", given)
-    if not found:
-        raise InputError(f"threshold must be a percentage, like 5%; got {given!r}")
-    return float(found.group(1)) / 100
-
-
-def option(help_text: str, panel: str | None = None, **more: Any) -> Any:
-    """Return an option of a command, in a panel of its help."""
-    return typer.Option(help=help_text, rich_help_panel=panel, **more)
-
-
+@exits.command()
 def verdict(
     base: Annotated[str, typer.Argument(help="The commit to compare with.")],
     head: Annotated[
         str, typer.Argument(help="The commit to judge; . is the working tree's tracked files.")
     ] = "HEAD",
-    threshold: Annotated[str, option("Relative change to find or to exclude.", ASK)] = "5%",
-    alpha: Annotated[float, option("False discovery rate over the cases.", ASK)] = 0.01,
-    budget: Annotated[float, option("Minutes for the rounds.", ASK)] = 10.0,
-    bench: Annotated[
-        list[str] | None,
-        option("Cases whose name has this regex; '.' is all.", ASK),
-    ] = None,
-    case: Annotated[list[str] | None, option("A case by its whole name.", ASK)] = None,
+    threshold: options.Threshold = "5%",
+    alpha: Annotated[float, judging("False discovery rate over the cases.")] = 0.01,
+    budget: Annotated[float, judging("Minutes for the rounds.")] = 10.0,
+    bench: options.Bench = None,
+    case: Annotated[list[str] | None, judging("A case by its whole name.")] = None,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Narrow a regression down to one commit.")
     ] = False,
-    config: Annotated[Path, option("asv's configuration.", ASV)] = Path("asv.conf.json"),
-    environment: Annotated[
-        str | None,
-        option(
-            "asv's, e.g. existing: this Python's dependencies, no network needed. By default "
-            "the first of the configuration.",
-            ASV,
-        ),
-    ] = None,
+    config: options.Config = Path("asv.conf.json"),
+    environment: options.Environment = None,
     base_requirement: Annotated[
-        list[str] | None,
-        option("name==version that base is built with.", ASV),
+        list[str] | None, building("name==version that base is built with.")
     ] = None,
     base_python: Annotated[
-        str | None,
-        option("Python with base's dependencies, in an existing environment.", ASV),
+        str | None, building("Python with base's dependencies, in an existing environment.")
     ] = None,
     save: Annotated[
-        Path | None, option("Keep the verdict here; by default in asv's results_dir.")
+        Path | None, typer.Option(help="Keep the verdict here; by default in asv's results_dir.")
     ] = None,
     no_save: Annotated[bool, typer.Option("--no-save", help="Keep it nowhere.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Also list the cases without a change.")
     ] = False,
-    report: Annotated[str | None, option("Address that the markdown links to.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    report: options.Link = None,
+    as_json: options.Json = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the body of an issue or comment.")
     ] = False,
-) -> None:
+) -> int:
     """Build both commits, run them alternately, and say which cases changed and by how much.
 
     Base and head run in fresh processes, one right after the other. A case is a regression if its
@@ -104,39 +77,30 @@ def verdict(
     """
     from rnnbench.files import records
     from rnnbench.judge.verdict import run
-    from rnnbench.judge.verdict.building import BuildError
-    from rnnbench.judge.verdict.process import WorkerError
 
     if as_json and as_markdown:
-        leave(USAGE, "--json and --markdown exclude each other")
-    try:
-        with showing() as show:
+        raise InputError("--json and --markdown exclude each other")
+    with showing() as show:
 
-            def on_progress(doing: str, now: Stand | None) -> None:
-                total, done = (None, 0.0) if now is None else (now.budget, now.seconds)
-                show(_line(doing, now), done, total)
+        def on_progress(doing: str, now: Stand | None) -> None:
+            total, done = (None, 0.0) if now is None else (now.budget, now.seconds)
+            show(_line(doing, now), done, total)
 
-            found = run.run(
-                run.Request(
-                    base=base,
-                    head=head,
-                    config=config,
-                    environment=environment,
-                    threshold=percent(threshold),
-                    alpha=alpha,
-                    budget=60 * budget,
-                    bench=tuple(bench or ()),
-                    cases=tuple(case or ()),
-                    bisect=bisect,
-                    base_requirements=tuple(base_requirement or ()),
-                    base_python=base_python,
-                ),
-                on_progress,
-            )
-    except InputError as error:
-        leave(USAGE, text.plain(str(error)))
-    except (BuildError, WorkerError) as error:
-        leave(BROKEN, text.plain(str(error)))
+        request = run.Request(
+            base=base,
+            head=head,
+            config=config,
+            environment=environment,
+            threshold=options.percent(threshold),
+            alpha=alpha,
+            budget=60 * budget,
+            bench=tuple(bench or ()),
+            cases=tuple(case or ()),
+            bisect=bisect,
+            base_requirements=tuple(base_requirement or ()),
+            base_python=base_python,
+        )
+        found = run.run(request, on_progress)
     answer = found.verdict
     if not no_save:
         try:
@@ -149,16 +113,12 @@ def verdict(
             )
         except OSError as error:
             typer.echo(f"rnnbench: the verdict could not be kept: {error}", err=True)
-    if as_json:
-        typer.echo(json.dumps(answer.as_dict(), indent=1))
-    elif as_markdown:
+    if as_markdown:
         typer.echo(text.markdown(answer, report), nl=False)
     else:
-        _print(answer, everything=everything)
-    raise typer.Exit(answer.exit_code)
-
-
-verdict.__doc__ = f"{verdict.__doc__}\n    {TEXT}"
+        parts = _parts(answer, everything=everything)
+        output.show(answer.as_dict(), parts, as_json=as_json, width=WIDTH)
+    return answer.exit_code
 
 
 def _line(doing: str, now: Stand | None) -> str:
@@ -170,40 +130,22 @@ def _line(doing: str, now: Stand | None) -> str:
     )
 
 
-def _print(answer: Verdict, *, everything: bool) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console = Console(width=WIDTH, soft_wrap=True)
+def _parts(answer: Verdict, *, everything: bool) -> Iterator[output.Part]:
+    """Yield the table of cases, the reasons of those that are not measured, and the facts."""
     shown = [case for case in answer.cases if case.status is not Status.NO_CHANGE or everything]
     if any(case.base is not None for case in shown):
-        console.print(_table(answer, shown))
+        yield _table(answer, shown)
     for reason, cases in text.accounts(answer.cases):
-        style = COLOURS.get(cases[0].status, "")
-        console.print(Text(text.plain(text.account(reason, cases)), style))
-    for sentence in _facts(answer):
-        console.print(Text(text.plain(sentence)))
-    console.print(Text(text.plain(text.headline(answer)), "bold"))
+        yield text.plain(text.account(reason, cases)), COLOURS.get(cases[0].status, "")
+    yield from map(text.plain, _facts(answer))
+    yield text.plain(text.headline(answer)), "bold"
 
 
 def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
     """Return a line per measured case, the worst first."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=f"{answer.base.hash[:8]} → {answer.head.hash[:8]}: {text.counts(answer)}",
-        title_justify="left",
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("", no_wrap=True)
-    table.add_column("case", overflow="fold")
-    for heading in ("base", "head", "change", "interval", "detectable", "rounds"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    title = f"{answer.base.hash[:8]} → {answer.head.hash[:8]}: {text.counts(answer)}"
+    figures = ("base", "head", "change", "interval", "detectable", "rounds")
+    table = output.table(title, "", "case", *figures, left=2)
     order = list(Status)
     for case in sorted(cases, key=lambda case: order.index(case.status)):
         if case.base is None:

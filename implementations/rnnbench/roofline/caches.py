@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnbench.errors import BrokenError
+
 SYSTEM = Path("/sys/devices/system/cpu")
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 MEMORY = "memory"
 TIMES_LAST = 2
 
 
-class CachesError(RuntimeError):
+class CachesError(BrokenError):
     """The system does not report the caches of the processor."""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rnnbench.errors import InputError
+from rnnbench.errors import BrokenError, InputError
 from rnnbench.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SEEDS_APART = 1_000_003
 """A prime: slot k of seed s has the sampler's seed s · prime + k."""
 
 
-class SearchError(RuntimeError):
+class SearchError(BrokenError):
     """The search cannot go on; the message gives the reason."""
 
 

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rnnbench.errors import InputError
+from rnnbench.errors import BrokenError, InputError
 from rnnbench.judge.project import Project
 from rnnbench.judge.verdict.answer import Commit
 from rnnbench.judge.verdict.sides import Side
@@ -26,7 +26,7 @@ EXISTING = "existing"
 FOLDER = Path(".asv") / "verdict"
 
 
-class BuildError(RuntimeError):
+class BuildError(BrokenError):
     """A commit, or the environment for it, can't be built."""
 
 

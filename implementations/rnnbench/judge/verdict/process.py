@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from rnnbench.errors import BrokenError
 from rnnbench.files.machine import DISTRIBUTIONS, THREAD_VARIABLES
 from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.sides import Case, Side, quantity
@@ -32,7 +33,7 @@ WORKER = Path(__file__).with_name("worker.py")
 LISTING_LIMIT = 300.0
 
 
-class WorkerError(RuntimeError):
+class WorkerError(BrokenError):
     """A measuring process ended, or had to be ended, before it was at any case."""
 
 
