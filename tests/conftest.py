@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and BLAS start their pools
@@ -23,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "compile" in item.nodeid:
             gated = any(name in item.nodeid.lower() for name in ("gru", "lstm"))
             item.add_marker(pytest.mark.xdist_group("compile-gated" if gated else "compile-plain"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests and torch's modules out of every garbage collection to come."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=BACKENDS, scope="session")
