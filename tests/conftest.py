@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and BLAS start their pools
@@ -17,12 +18,24 @@ torch.set_num_threads(1)
 BACKENDS = rnnbench.backends()
 
 
+BUILDERS = ("compile", "numba")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one cell on the compile backend share a worker, so that no graph is built twice."""
+    """Give the tests of a backend that compiles one worker, so that nothing is built twice."""
     for item in items:
-        if "compile" in item.nodeid:
-            gated = any(name in item.nodeid.lower() for name in ("gru", "lstm"))
-            item.add_marker(pytest.mark.xdist_group("compile-gated" if gated else "compile-plain"))
+        given = getattr(getattr(item, "callspec", None), "params", {}).get("backend", "")
+        for name in BUILDERS:
+            if str(given).startswith(name) or item.path.stem.startswith(f"test_{name}"):
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests and torch's modules out of every garbage collection to come."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=BACKENDS, scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support import skip_unless_supported
+from support import sizes, skip_unless_supported
 
 import rnnbench
 from rnnbench import Case, InputError, Spec
@@ -174,7 +174,7 @@ def test_unknown_backend_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 def test_nan_and_inf_in_x_go_through_as_in_torch(backend, cell, poison):
-    spec = Spec(cell, 3, 4, directions=2)
+    spec = Spec(cell, 3, sizes(backend, 4)[0], directions=2)
     skip_unless_supported(backend, spec, phase="inference")
     if backend == "onnxruntime":
         pytest.skip("its activations clamp, and NaN with it; test_onnxruntime shows what it does")
@@ -182,7 +182,8 @@ def test_nan_and_inf_in_x_go_through_as_in_torch(backend, cell, poison):
     x, _, _ = arguments(spec)
     x = torch.randn_like(x)
     x[2, 1, 0] = poison
-    weights = tuple(torch.randn(p.shape) for p in spec.parameters)
+    scale = 2 * spec.hidden_size**-0.5
+    weights = tuple(scale * torch.randn(p.shape) for p in spec.parameters)
     with torch.no_grad():
         got, got_state = rnnbench.run(backend, spec, x, None, weights)
         expected, expected_state = rnnbench.run("native", spec, x, None, weights)
@@ -192,12 +193,13 @@ def test_nan_and_inf_in_x_go_through_as_in_torch(backend, cell, poison):
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 def test_nan_and_inf_reach_the_same_gradients_as_in_torch(backend, cell, poison):
-    spec = Spec(cell, 3, 4)
+    spec = Spec(cell, 3, sizes(backend, 4)[0])
     skip_unless_supported(backend, spec)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4, 2, 3, generator=generator)
     x[2, 1, 0] = poison
-    values = [torch.randn(p.shape, generator=generator) for p in spec.parameters]
+    scale = 2 * spec.hidden_size**-0.5
+    values = [scale * torch.randn(p.shape, generator=generator) for p in spec.parameters]
     found = []
     for name in (backend, "native"):
         weights = [w.clone().requires_grad_() for w in values]

@@ -26,10 +26,14 @@ needs_compiler = pytest.mark.skipif(not has_compiler, reason="no C++ compiler")
 
 
 def make_inputs(spec, T, B, *, lengths=None, training=False):
-    """Arguments of `interface.run`; with lengths, x is packed rows."""
+    """Arguments of `interface.run`; with lengths, x is packed rows.
 
-    def draw(*shape):
-        return torch.randn(shape, dtype=getattr(torch, spec.dtype), requires_grad=training)
+    Weights are small enough that rounding does not grow along the sequence.
+    """
+
+    def draw(*shape, scale=1.0):
+        drawn = scale * torch.randn(shape, dtype=getattr(torch, spec.dtype))
+        return drawn.requires_grad_(training)
 
     batch_sizes = None
     if lengths is not None:
@@ -37,7 +41,8 @@ def make_inputs(spec, T, B, *, lengths=None, training=False):
         T, B = int(batch_sizes.sum()), len(lengths)
     x = draw(T, spec.input_size) if lengths else draw(T, B, spec.input_size)
     state = tuple(draw(*shape) for shape in spec.state_shapes(B).values())
-    return Inputs(x, state, tuple(draw(*p.shape) for p in spec.parameters), batch_sizes)
+    weights = tuple(draw(*p.shape, scale=spec.hidden_size**-0.5) for p in spec.parameters)
+    return Inputs(x, state, weights, batch_sizes)
 
 
 def results(backend, spec, inputs):

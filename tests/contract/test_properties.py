@@ -131,7 +131,7 @@ def test_memory_is_kept_for_gradients_and_only_for_them(backend, kind):
     if not trains(backend):
         pytest.skip("has no gradients to keep anything for")
     module = network(backend, kind, num_layers=2)
-    T, B = 200, 16
+    T, B = 50, 16
     x = torch.randn(T, B, 3)
     results = 4 * B * 4 * (T + 4)  # output and final states, float32
     with torch.no_grad():

@@ -57,8 +57,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import scipy  # its parts are imported when first used: a night without a verdict needs none
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from rnnbench.errors import InputError
 from rnnbench.judge.verdict.answer import Status
@@ -150,8 +150,8 @@ def quarantined(controls: Sequence[tuple[float, float]], floor: float) -> list[b
         return []
     # a clock that gave nothing at all drifted, however far
     c = [abs(math.log(head / base)) if min(base, head) > 0 else math.inf for base, head in controls]
-    spread = np.median(c) / stats.norm.ppf(0.75)
-    limit = max(stats.norm.isf(CLEAN_LOST / 2) * spread, math.log1p(floor))
+    spread = np.median(c) / scipy.stats.norm.ppf(0.75)
+    limit = max(scipy.stats.norm.isf(CLEAN_LOST / 2) * spread, math.log1p(floor))
     return [bool(one > limit) for one in c]
 
 
@@ -198,8 +198,10 @@ def decide(
         alike = quantities == one
         rounds = [d for d, like in zip(known.values(), alike, strict=True) if like]
         se[alike], df[alike] = shrunk(se[alike], df[alike], together(rounds))
-    p = stats.false_discovery_control(2 * stats.t.sf(np.abs(centre) / se, df), method="bh")
-    half = stats.t.isf(rule.share / 2, df) * se
+    p = scipy.stats.false_discovery_control(
+        2 * scipy.stats.t.sf(np.abs(centre) / se, df), method="bh"
+    )
+    half = scipy.stats.t.isf(rule.share / 2, df) * se
     detectable = _detectable(se, df, len(known), rule)
     return {
         key: Decision(
@@ -256,10 +258,10 @@ def shrunk(se: Array, df: Array, together: float) -> tuple[Array, Array]:
     if noisy.sum() < 3:
         return se, df
     half = df[noisy] / 2
-    e = 2 * np.log(se[noisy]) - special.digamma(half) + np.log(half)
-    excess = e.var(ddof=1) - special.polygamma(1, half).mean()
+    e = 2 * np.log(se[noisy]) - scipy.special.digamma(half) + np.log(half)
+    excess = e.var(ddof=1) - scipy.special.polygamma(1, half).mean()
     d0 = min(2 * _inverse_trigamma(excess), TIGHTEST_PRIOR) if excess > 0 else TIGHTEST_PRIOR
-    s0 = math.exp(e.mean() + special.digamma(d0 / 2) - math.log(d0 / 2))
+    s0 = math.exp(e.mean() + scipy.special.digamma(d0 / 2) - math.log(d0 / 2))
     shared, freedom = se.copy(), df.copy()
     shared[noisy] = np.sqrt((d0 * s0 + df[noisy] * se[noisy] ** 2) / (d0 + df[noisy]))
     worth = noisy.sum() / (1 + (noisy.sum() - 1) * together)
@@ -271,15 +273,15 @@ def _inverse_trigamma(y: float) -> float:
     """Return x > 0 with ψ′(x) = y > 0, by Newton's method on 1/ψ′ (Smyth 2004, appendix)."""
     x = 0.5 + 1 / y
     for _ in range(20):
-        value = float(special.polygamma(1, x))
-        x += value * (1 - value / y) / float(special.polygamma(2, x))
+        value = float(scipy.special.polygamma(1, x))
+        x += value * (1 - value / y) / float(scipy.special.polygamma(2, x))
     return x
 
 
 def _detectable(se: Array, df: Array, cases: int, rule: Rule) -> Array:
-    alone = stats.t.isf(rule.share / (2 * cases), df) * se
-    beyond = math.log1p(rule.floor) + stats.t.isf(rule.share / 2, df) * se
-    return np.asarray(np.maximum(alone, beyond) + stats.t.isf(1 - POWER, df) * se)
+    alone = scipy.stats.t.isf(rule.share / (2 * cases), df) * se
+    beyond = math.log1p(rule.floor) + scipy.stats.t.isf(rule.share / 2, df) * se
+    return np.asarray(np.maximum(alone, beyond) + scipy.stats.t.isf(1 - POWER, df) * se)
 
 
 def _status(centre: float, half: float, p: float, rule: Rule, quantity: str) -> Status:
