@@ -60,10 +60,10 @@ def parts(result: Any) -> list[Tensor]:
 
 @torch.no_grad()
 def long_and_short(net: Any, x: Tensor, hx: Any = None) -> tuple[list[Tensor], list[Tensor]]:
-    net._memory.calls.clear()
+    vars(net).pop("_memory", None)
     net(x, hx)
     found = parts(net(x, hx))
-    net._memory.calls.clear()
+    vars(net).pop("_memory", None)
     return parts(net(x, hx)), found
 
 
