@@ -106,8 +106,7 @@ def test_a_module_takes_the_faster_backend_and_gives_the_same(planted, seen):
     planted(set(product(auto.BATCHES, auto.HIDDEN)))
     slow, _ = deepcopy(module)(x)  # the module itself remembers what it chose
     module(x[:, :4])
-    # twice in each call: to compute, and to remember how
-    assert seen == ["numba"] * 2 + ["native"] * 4
+    assert seen == ["numba", "native", "native"]
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
 
 

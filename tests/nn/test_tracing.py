@@ -119,19 +119,3 @@ def test_nothing_is_traced_in_a_usual_call_or_under_a_mode_that_only_looks_on():
         assert not torch_private.is_traced()
     with FakeTensorMode():
         assert torch_private.is_traced()
-
-
-@pytest.mark.parametrize("name", ["_get_tracing_state", "_len_torch_dispatch_stack"])
-def test_a_torch_without_a_private_name_still_computes(name, monkeypatch):
-    monkeypatch.delattr(torch._C, name)
-    assert not torch_private.is_traced()
-
-
-def test_without_guards_a_module_takes_the_long_way_and_says_so(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch._C._dynamo.guards", None)
-    ours, theirs = pair("GRU", "numba")
-    x = torch.randn(5, 3, 6)
-    with torch.no_grad():
-        with pytest.warns(RuntimeWarning, match="no TensorGuards"):
-            ours(x)
-        assert_close(ours(x)[0], theirs(x)[0])

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from rnnbench.backends.padding import Padded, refuse_tangents
+from rnnbench.bptt import torch_private
 from rnnbench.bptt.stack import weights_of
 from rnnbench.errors import UnsupportedError
 from rnnbench.interface import Backend, Conditions, Inputs
@@ -228,9 +229,8 @@ NO_TRANSFORMS = (
 
 def _is_mapped_over(tensor: Tensor | None) -> bool:
     """Return whether it stands for many tensors, one for each entry of a vmap's axis."""
-    functorch = torch._C._functorch
     return tensor is not None and (
-        functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+        torch_private.is_batched(tensor) or torch_private.is_legacy_batched(tensor)
     )
 
 
@@ -279,7 +279,7 @@ class _Node(torch.autograd.Function):
             found = iter(_Node.apply(derivative, values, *arguments))  # type: ignore[no-untyped-call]
         else:
             found = iter(_tensors(values()))
-        if not torch._C._autograd._get_current_graph_task_keep_graph():
+        if not torch_private.keeps_graph():
             ctx.pull = None  # as autograd frees what was saved
         return (None, None, *(next(found) if need else None for need in ctx.needed))
 
@@ -308,7 +308,7 @@ class Jax(Backend):
 
     def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
         refuse_tangents(inputs)
-        if torch._C._are_functorch_transforms_active():
+        if torch_private.transforms_active():
             raise UnsupportedError(NO_TRANSFORMS)
         self._process = os.getpid()
         padded = Padded.of(spec, inputs)

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnnbench.bptt import torch_private
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
 
@@ -28,11 +28,11 @@ KERNELS = {
 """Operator that only one library runs → its name in reports; none of them: the ATen loop."""
 
 
-class Operators(TorchDispatchMode):
+class Operators(torch_private.DispatchMode):  # type: ignore[misc]
     """Counts every operator that is dispatched, by its name without ``aten::``."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -62,7 +62,8 @@ class Native(Backend):
     def identity(self, spec: Spec, inputs: Inputs) -> Mapping[str, Any]:
         with Operators() as seen:
             self.run(spec, inputs)
-        kernel = next((text for name, text in KERNELS.items() if name in seen.counts), "ATen loop")
+        other = "ATen loop" if seen.counts else "unknown"
+        kernel = next((text for name, text in KERNELS.items() if name in seen.counts), other)
         return {"kernel": kernel, "device": str(inputs.x.device)}
 
 
@@ -105,7 +106,7 @@ def _refusal(
 def _call(
     spec: Spec, inputs: Inputs, layers: int, dropout: float
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    function = getattr(torch._VF, spec.cell)
+    function = getattr(torch, spec.cell)
     state = inputs.state if spec.has_cell_state else inputs.state[0]
     settings = (spec.bias, layers, dropout, dropout > 0, spec.directions == 2)
     if inputs.batch_sizes is None:

@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from rnnbench.backends.padding import Padded, refuse_tangents
+from rnnbench.bptt import torch_private
 from rnnbench.errors import UnsupportedError
 from rnnbench.interface import Backend, Conditions, Inputs
 from rnnbench.spec import Spec
@@ -144,7 +145,7 @@ class Sessions:
     """One session per set of weights, for as long as the weights live.
 
     A session holds a copy of the weights. It is built anew when another tensor takes the place of
-    one, or one was written to: autograd counts in-place changes in ``_version``. As with autograd,
+    one, or one was written to: autograd counts in-place changes of a tensor. As with autograd,
     a write through ``weight.data`` or NumPy is not counted and not seen.
     """
 
@@ -168,7 +169,7 @@ class Sessions:
         if any(w.is_inference() for w in weights):  # changes of these are not counted at all
             return _session(spec, weights, packed=packed, threads=threads)
         key = (spec, packed, threads)
-        stamps = tuple((w._version, w.data_ptr()) for w in weights)
+        stamps = tuple((torch_private.version(w), w.data_ptr()) for w in weights)
         with self._lock:
             built = self._built.get(weights[0])  # type: ignore[no-untyped-call]
             if (

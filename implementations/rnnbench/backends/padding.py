@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from rnnbench.bptt import torch_private
 from rnnbench.bptt.stack import draw_masks
 from rnnbench.errors import UnsupportedError
 from rnnbench.interface import Inputs
@@ -58,7 +59,7 @@ class Padded(NamedTuple):
 
 def refuse_tangents(inputs: Inputs) -> None:
     """Raise UnsupportedError in forward-mode differentiation, which would lose its tangents."""
-    if forward_ad._current_level < 0:
+    if not torch_private.forward_mode_active():
         return
     for tensor in (inputs.x, *inputs.state, *inputs.weights):
         if forward_ad.unpack_dual(tensor).tangent is not None:  # type: ignore[no-untyped-call]

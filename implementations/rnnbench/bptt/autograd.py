@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rnnbench.bptt import second_order, stack
+from rnnbench.bptt import second_order, stack, torch_private
 from rnnbench.bptt.call import Call, Wanted
 from rnnbench.bptt.recurrence import Layout, Recurrence
 from rnnbench.bptt.stack import Tape
@@ -46,7 +46,7 @@ def _each_of_batch(
     """
     level = 1
     physical = [
-        torch._remove_batch_dim(up, level, 0, 0)
+        torch_private.remove_batch_dim(up, level, 0, 0)
         if up is not None and _is_legacy_batched(up)
         else up
         for up in upstream
@@ -68,18 +68,13 @@ def _each_of_batch(
     return [
         None
         if any(part is None for part in parts)
-        else torch._add_batch_dim(torch.stack(parts), 0, level)
+        else torch_private.add_batch_dim(torch.stack(parts), 0, level)
         for parts in zip(*results, strict=True)
     ]
 
 
 def _is_legacy_batched(tensor: Tensor | None) -> bool:
-    return tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor)
-
-
-def _keeps_graph() -> bool:
-    """Return whether this backward pass leaves what was saved for another."""
-    return bool(torch._C._autograd._get_current_graph_task_keep_graph())
+    return tensor is not None and torch_private.is_legacy_batched(tensor)
 
 
 def _present(upstream: Sequence[Tensor | None]) -> list[Tensor]:
@@ -137,12 +132,12 @@ class _Stack(torch.autograd.Function):
 
         if any(map(_is_legacy_batched, upstream)):
             return (*none, *_each_of_batch(upstream, own))
-        if torch._C._are_functorch_transforms_active():  # upstream may be mapped over
+        if torch_private.transforms_active():  # upstream may be mapped over
             found = _apply(_TransformedGradients, (call, wanted), *tensors, *_present(upstream))
         elif torch.is_grad_enabled():
             found = _apply(_Gradients, (call, wanted, own), *tensors, *_present(upstream))
         else:
-            return (*none, *own(upstream, not _keeps_graph()))
+            return (*none, *own(upstream, not torch_private.keeps_graph()))
         return (*none, *wanted.all(found))
 
 
@@ -257,8 +252,9 @@ def _tangent(tensor: Tensor) -> Any:
 
 def _duals(inputs: Inputs) -> tuple[Tensor, ...]:
     """Return the tensors that may carry tangents: none outside of forward-mode differentiation."""
-    inside = forward_ad._current_level >= 0
-    return (inputs.x, *inputs.state, *inputs.weights) if inside else ()
+    if not torch_private.forward_mode_active():
+        return ()
+    return (inputs.x, *inputs.state, *inputs.weights)
 
 
 def run_stack(
@@ -295,7 +291,7 @@ def _run(
     weights: Sequence[Tensor],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     tensors = (*masks, x.reshape(call.layout.N, x.shape[-1]), *state, *weights)
-    if torch._C._are_functorch_transforms_active():
+    if torch_private.transforms_active():
         y, *final = _apply(_Transformed, call, *tensors)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         y, *final = _apply(_Stack, call, *tensors)

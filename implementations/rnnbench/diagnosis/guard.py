@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from rnnbench.bptt import torch_private
+
 
 def _set_errors(kept: dict[str, Any]) -> None:
     np.seterr(**kept)
@@ -109,22 +111,23 @@ def buffers_kept(candidate: Any, notes: list[str]) -> Iterator[None]:
     of them the calls changed.
     """
     modules = dict(candidate.named_modules()) if isinstance(candidate, torch.nn.Module) else {}
-    kept = [
-        (f"{prefix}.{name}".lstrip("."), module._buffers, name, buffer, buffer.clone())
+    kept: list[tuple[str, dict[str, Any], str, torch.Tensor, torch.Tensor]] = [
+        (f"{prefix}.{name}".lstrip("."), own, name, buffer, buffer.clone())
         for prefix, module in modules.items()
-        for name, buffer in module._buffers.items()
+        for own in [torch_private.buffers(module)]
+        for name, buffer in own.items()
         if buffer is not None
     ]
     try:
         yield
     finally:
         changed = []
-        for path, held, name, buffer, value in kept:
-            if held.get(name) is not buffer or not torch.equal(buffer, value):
+        for path, own, name, buffer, value in kept:
+            if own.get(name) is not buffer or not torch.equal(buffer, value):
                 changed.append(path)
                 with torch.no_grad():
                     buffer.copy_(value)
-                held[name] = buffer
+                own[name] = buffer
         if changed:
             more = ", …" if len(changed) > 4 else ""
             notes.append(f"its calls change buffers ({', '.join(changed[:4])}{more}): put back")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnbench.bptt.torch_private import flat_weights, parameters
 from rnnbench.errors import InputError
 
 
@@ -70,10 +71,10 @@ def _by_hooks(module: nn.Module) -> list[str]:
     """Weights that weight_norm and spectral_norm of older days compute before each call."""
     return [
         name.removesuffix(end)
-        for name in module._parameters
+        for name in parameters(module)
         for end in ("_orig", "_v")
         if name.endswith(end)
-        and name.removesuffix(end) not in module._parameters
+        and name.removesuffix(end) not in parameters(module)
         and isinstance(getattr(module, name.removesuffix(end), None), Tensor)
     ]
 
@@ -82,7 +83,7 @@ def _plain_copy(candidate: nn.Module) -> nn.Module:
     """torch's own remove_parametrizations changes a class that a copy shares with the original."""
     memo: dict[int, Any] = {}
     for module in candidate.modules():
-        for weight in getattr(module, "_flat_weights", ()):
+        for weight in flat_weights(module):
             if isinstance(weight, Tensor) and not weight.is_leaf:
                 memo[id(weight)] = weight.detach().clone()  # what cannot be copied, and is not used
     plain = copy.deepcopy(candidate, memo)
@@ -95,6 +96,4 @@ def _plain_copy(candidate: nn.Module) -> nn.Module:
         del module.parametrizations
         for name, value in values.items():
             setattr(module, name, nn.Parameter(value))
-        if isinstance(module, nn.RNNBase):
-            module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]
     return plain

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnbench.bptt.torch_private import buffers, children, is_flat_weights, parameters
 from rnnbench.diagnosis.layouts import to_numpy
 from rnnbench.errors import InputError
 from rnnbench.parity.candidate import spec_of_module
@@ -53,14 +54,12 @@ def slots_of(candidate: Any) -> list[Slot]:
     found: list[Slot] = []
     modules = dict(candidate.named_modules(remove_duplicate=False)) if _is_module(candidate) else {}
     for prefix, module in modules.items():
-        for kind in ("_parameters", "_buffers"):
-            held = getattr(module, kind)
+        for is_parameter, members in ((True, parameters), (False, buffers)):
+            held = members(module)
             for name, tensor in held.items():
                 if tensor is not None and tensor.is_floating_point():
                     path = f"{prefix}.{name}".lstrip(".")
-                    found.append(
-                        Slot(path, tensor, kind == "_parameters", [_item_writer(held, name)])
-                    )
+                    found.append(Slot(path, tensor, is_parameter, [_item_writer(held, name)]))
     registered = {id(slot.tensor): slot for slot in reversed(found)}
     for path, tensor, writer in _plain(candidate, "", set(), DEPTH):
         known = registered.get(id(tensor))
@@ -109,10 +108,11 @@ def _plain(value: Any, path: str, seen: set[int], depth: int) -> Iterator[tuple[
         items = [
             (f"{path}.{name}", held, _item_writer(own, name))
             for name, held in own.items()
-            if name not in hidden and not name.startswith("_flat_weight")
+            if name not in hidden and not is_flat_weights(name)
         ]
         if _is_module(value):
-            items += [(f"{path}.{n}", m, _item_writer({}, n)) for n, m in value._modules.items()]
+            inner = children(value).items()
+            items += [(f"{path}.{n}", m, _item_writer({}, n)) for n, m in inner]
     for name, held, writer in items:
         yield from _leaf_or_deeper(name.lstrip("."), held, writer, seen, depth)
 

@@ -1,4 +1,4 @@
-"""What ``backend="auto"`` takes on a CPU: the faster of torch's kernels and ours, as measured.
+"""Look up what ``backend="auto"`` takes on a CPU: the faster of torch's kernels and ours.
 
 `TABLE` holds how many times as fast as ``native`` the backend ``numba`` was at the points of a grid
 of cells, phases, dtypes, packed or not, threads, B and H, with what it was measured on. A case
@@ -17,12 +17,9 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from rnnbench.spec import Spec
-
-if TYPE_CHECKING:
-    pass
 
 TABLE = Path(__file__).with_name("auto.json")
 BATCHES = (1, 8, 64)
@@ -45,20 +42,20 @@ class Point(NamedTuple):
 
 @cache
 def _ratios() -> dict[Point, float]:
-    """Point → low end of the interval of native's time over numba's."""
+    """Return, by point, the low end of the interval of native's time over numba's."""
     rows = json.loads(TABLE.read_text(encoding="utf-8"))["points"]
     return {Point(*row["point"]): row["low"] for row in rows}
 
 
 def _around(grid: Sequence[int], n: int) -> set[int]:
-    """The grid's next values below and above."""
+    """Return the grid's next values below and above n."""
     below, above = [g for g in grid if g <= n], [g for g in grid if g >= n]
     return {below[-1] if below else grid[0], above[0] if above else grid[-1]}
 
 
 @cache
 def numba_is_faster(spec: Spec, phase: str, packed: bool, T: int, B: int, threads: int) -> bool:
-    """Whether it was measured to be, at all points of the grid around the case."""
+    """Return whether it was measured to be, at all points of the grid around the case."""
     if spec.dtype not in DTYPES or spec.proj_size or B < 1 or T < STEPS:
         return False
     ratios = _ratios()

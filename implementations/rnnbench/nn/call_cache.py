@@ -1,24 +1,23 @@
-"""A module's call once more, without the checks that it has passed already.
+"""Fast path for repeated calls of a module: skip the argument checks while torch's guards hold.
 
-At small sizes looking at the arguments takes longer than computing: of 112 µs of an RNN with 64
-units over 128 steps, 28 were the kernel's. So a module remembers what its calls found out, by the
-input's shape, and asks torch's own guards (those of its compiler) whether all is as it was: type,
+At small sizes, checking the arguments takes longer than computing: of 112 µs of an RNN with 64
+units over 128 steps, 28 were the kernel's. A module therefore keeps what its calls found out, by
+the shape of the input, and asks the guards of torch's compiler whether all is as it was: type,
 dtype, device, shape and strides of every tensor, whether it needs a gradient, and which modes of
-torch are on. That takes 0.6 µs. Whatever differs goes the long way, which has every check and every
-sentence.
+torch are on. That takes 0.6 µs. A call that differs in anything takes the full path, with every
+check and every error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.overrides import has_torch_function
 
-from rnnbench.bptt.torch_private import tensor_guards
+from rnnbench.bptt import torch_private
 from rnnbench.interface import Inputs, Repeated, get_backend
 from rnnbench.spec import Spec
 
@@ -32,27 +31,32 @@ _settings = attrgetter(
 
 
 class _Call:
-    """One kind of call that went well, and how to do it again."""
+    """One kind of call that succeeded, and how to repeat it."""
 
-    def __init__(self, module: Any, inputs: Inputs, run: Repeated, zeros: bool) -> None:
-        self.settings, self.weights = _settings(module), itemgetter(*module._flat_weights_names)
+    def __init__(
+        self, module: Any, spec: Spec, inputs: Inputs, run: Repeated, *, zeros: bool
+    ) -> None:
+        names = [parameter.name for parameter in spec.parameters]
+        self.settings, self.weights = _settings(module), itemgetter(*names)
         self.batch_first, self.run = module.batch_first, run
         self.zeros = inputs.state if zeros else None
         x = inputs.x.transpose(0, 1) if self.batch_first else inputs.x
         tensors = (x, *inputs.state, *inputs.weights)
         self.count = len(tensors)
-        self.guards = tensor_guards(tensors)
+        self.guards = torch_private.TensorGuards(
+            *tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None
+        )
 
     def again(self, module: Any, x: Tensor, state: tuple[Tensor, ...]) -> Any:
-        """What the module returns, or None if something is not as it was."""
+        """Return what the module returns, or None if anything is not as it was."""
         if _settings(module) != self.settings:
             return None
         try:  # not the list that torch keeps of them, which it renews at the start of its forward
-            weights = self.weights(module._parameters)
+            weights = self.weights(torch_private.parameters(module))
         except KeyError:  # a parametrisation makes it anew in every call
             return None
         tensors = (x, *state, *weights)
-        if len(tensors) != self.count or self.guards is None or not self.guards.check(*tensors):
+        if len(tensors) != self.count or not self.guards.check(*tensors):
             return None
         if self.batch_first:
             y, final = self.run(x.transpose(0, 1), state, weights)
@@ -66,11 +70,11 @@ class Memory:
     """The calls that one module remembers; copies and pickles of the module begin without any."""
 
     def __init__(self) -> None:
-        self.calls: dict[Any, _Call | None] = {}  # None where the backend has no shorter way
+        self.calls: dict[Any, _Call | None] = {}  # None where the backend has no fast path
 
     def call(self, module: Any, x: Any, hx: Any) -> Any:
-        """What the module returns, or None: the long way then."""
-        if type(x) is not Tensor or _is_elsewhere():
+        """Return what the module returns, or None where the full path must be taken."""
+        if type(x) is not Tensor or _is_special(x):
             return None
         found = self.calls.get(_kind(x, hx))
         if found is None:
@@ -78,56 +82,59 @@ class Memory:
         state = found.zeros if hx is None else _parts(hx)
         return None if state is None else found.again(module, x, state)
 
-    def takes(self, x: Any, hx: Any, weights: Sequence[Any]) -> bool:
-        """Whether a call that went well is one of those: dense numbers on the CPU, no mode on."""
-        return (
-            type(x) is Tensor
-            and x.dim() == 3
-            and x.numel() > 0
-            and x.device.type == "cpu"
-            and x.dtype == weights[0].dtype
-            and x.dtype in (torch.float32, torch.float64)
-            and not _is_elsewhere()
-            and not torch.is_autocast_enabled("cpu")
-            and not torch._C._are_functorch_transforms_active()
-            and all(part is None or type(part) is Tensor for part in _parts(hx))
-            and not self.is_useless(x, hx)
-        )
-
-    def is_useless(self, x: Tensor, hx: Any) -> bool:
-        """Whether such a call's backend is known to have no shorter way."""
-        kind = _kind(x, hx)
-        return kind in self.calls and self.calls[kind] is None
-
     def remember(self, module: Any, name: str, spec: Spec, x: Any, hx: Any) -> None:
-        """A call that went well by the backend called ``name``, dense, in the weights' dtype."""
+        """Keep a call on the backend called ``name`` that succeeded, if it can be repeated."""
+        if not _is_repeatable(spec, x, hx) or (module.training and spec.dropout):
+            return
         kind = _kind(x, hx)
+        if kind in self.calls and self.calls[kind] is None:
+            return
+        held = torch_private.parameters(module)
+        if any(parameter.name not in held for parameter in spec.parameters):  # parametrised
+            return
         if len(self.calls) >= MOST and kind not in self.calls:
             self.calls.clear()
         x = x.transpose(0, 1) if module.batch_first else x
         with torch.inference_mode(False):
             state = _zeros(spec, x) if hx is None else _parts(hx)
-        inputs = Inputs(x, state, tuple(module._flat_weights))
+        inputs = Inputs(x, state, tuple(held[parameter.name] for parameter in spec.parameters))
         run = get_backend(name).repeated(spec, inputs)
-        self.calls[kind] = None if run is None else _Call(module, inputs, run, hx is None)
+        self.calls[kind] = run and _Call(module, spec, inputs, run, zeros=hx is None)
+
+
+def _is_repeatable(spec: Spec, x: Any, hx: Any) -> bool:
+    """Return whether a call has plain, dense tensors on the CPU, and no mode of torch is on."""
+    return (
+        torch_private.TensorGuards is not None
+        and type(x) is Tensor
+        and x.dim() == 3
+        and x.numel() > 0
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and x.dtype == getattr(torch, spec.dtype)
+        and not _is_special(x)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch_private.transforms_active()
+        and all(part is None or type(part) is Tensor for part in _parts(hx))
+    )
 
 
 def _parts(hx: Any) -> tuple[Any, ...]:
-    """h0, or h0 and c0, as the user gives them."""
+    """Return h0, or h0 and c0, as the user gives them."""
     return hx if type(hx) is tuple else (hx,)
 
 
 def _kind(x: Tensor, hx: Any) -> Any:
-    """What tells calls apart that a module is likely to get in turn."""
+    """Return what differs between calls that a module is likely to get in turn."""
     inference = torch.is_inference_mode_enabled()
     return x.shape, hx is None, torch.is_grad_enabled(), inference, torch.get_num_threads()
 
 
-def _is_elsewhere() -> bool:
-    """In a mode of torch that its guards on tensors do not see."""
+def _is_special(x: Tensor) -> bool:
+    """Return whether a mode of torch is on that its guards of tensors do not see."""
     return (
-        torch._C._is_torch_function_mode_enabled()
-        or forward_ad._current_level >= 0
+        has_torch_function((x,))
+        or torch_private.forward_mode_active()
         or torch.compiler.is_compiling()
     )
 

@@ -2,26 +2,24 @@
 
 Each class *is* torch's class: constructor, parameters, initialisation, state_dict and pickling are
 inherited. Its forward is torch's own forward too, the very same code with the kernels of a backend
-in place of torch's (`_forward_on`), so that shapes, sorting and restoring of packed sequences,
-unbatched input and every error sentence are torch's by construction, in any version of torch.
+in place of torch's (`torch_private.forward_with`), so that shapes, sorting and restoring of packed
+sequences, unbatched input and every error sentence are torch's by construction, in any version of
+torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
-from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.nn.modules import rnn as torch_rnn
 
 from rnnbench import interface
-from rnnbench.bptt.torch_private import is_traced
+from rnnbench.bptt import torch_private
 from rnnbench.errors import InputError
 from rnnbench.nn import auto
 from rnnbench.nn.call_cache import Memory
@@ -32,7 +30,7 @@ AUTO = interface.AUTO
 
 
 class _Arguments(NamedTuple):
-    """What torch.nn hands to its kernels, dense or packed, by name."""
+    """The arguments that torch.nn hands to its kernels, dense or packed, by name."""
 
     x: Tensor
     batch_sizes: Tensor | None
@@ -62,7 +60,7 @@ def _spec(
     cell: str, rows: int, inputs: int, state: int, layers: int, directions: int, bias: bool,
     dtype: torch.dtype, dropout: float,
 ) -> Spec:  # fmt: skip
-    """The spec of weights whose first weight_ih is (rows, inputs) and weight_hh (rows, state)."""
+    """Return the spec of weights: the first weight_ih (rows, inputs), weight_hh (rows, state)."""
     hidden = rows // GATES[cell]
     return Spec(
         cell, inputs, hidden, layers, directions, bias, str(dtype).removeprefix("torch."),
@@ -78,8 +76,13 @@ def _spec_of(cell: str, a: _Arguments) -> Spec:
     )  # fmt: skip
 
 
-def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
-    """What stands in for ``torch._VF.<cell>``: the same arguments, dense or packed."""
+def _kernel(
+    backend: str, taken: list[tuple[str, Spec]], cell: str, *args: Any
+) -> tuple[Tensor, ...]:
+    """Do what ``torch.<cell>`` does, with the same arguments, dense or packed.
+
+    taken: gets the backend that ran and the spec, unless that is torch's own.
+    """
     a = _named(args)
     _check(cell, a)
     device = a.x.device.type
@@ -88,7 +91,7 @@ def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
     if name == "native":
         if autocast and backend != AUTO and _is_known(a):  # a sentence in the place of oneDNN's
             interface.require(name, *_question(cell, a))
-        return getattr(torch._VF, cell)(*args)  # type: ignore[no-any-return]
+        return getattr(torch, cell)(*args)  # type: ignore[no-any-return]
     hidden_dtype = a.state[-1].dtype
     if autocast:
         a = _lowered(cell, a)
@@ -98,13 +101,14 @@ def _kernel(backend: str, cell: str, *args: Any) -> tuple[Tensor, ...]:
         y, final = interface.run(
             name, spec, x, a.state, a.weights, batch_sizes=a.batch_sizes, training=a.training
         )
+    taken.append((name, spec))
     if spec.proj_size:  # of a projected LSTM torch lowers all but c_n
         final = (final[0], final[1].to(hidden_dtype))
     return (y.transpose(0, 1) if a.batch_first else y, *final)
 
 
 def _check(cell: str, a: _Arguments) -> None:
-    """What torch checks inside its kernels, and what it does not check for a packed LSTM."""
+    """Check what torch's kernels do, and what they do not check for a packed LSTM."""
     if a.x.device != a.weights[0].device:
         raise RuntimeError(
             "Input and parameter tensors are not at the same device, found input tensor at "
@@ -133,7 +137,7 @@ def _check(cell: str, a: _Arguments) -> None:
 
 
 def _lowered(cell: str, a: _Arguments) -> _Arguments:
-    """The arguments in the dtype that torch's own module returns under autocast.
+    """Return the arguments in the dtype that torch's own module returns under autocast.
 
     RNN and LSTM run in autocast's dtype. torch's GRU, and its LSTM without projection on different
     lengths, lower their products alone and return the dtype of their state, so they are computed in
@@ -153,9 +157,10 @@ def _lowered(cell: str, a: _Arguments) -> _Arguments:
 
 
 def choose(backend: str, cell: str, a: _Arguments) -> str:
-    """``backend``, or for "auto" the fastest by `rnnbench.nn.auto`'s table where that holds the
-    case,
-    and else the first of `interface.AUTO_ORDER` that can do it.
+    """Return ``backend``, or for "auto" the one to take.
+
+    That is the fastest by the table of `rnnbench.nn.auto`, where it holds the case, and else the
+    first of `interface.AUTO_ORDER` that can do it.
 
     A dtype that only torch knows (complex) is torch's without asking.
     """
@@ -188,8 +193,9 @@ def _is_known(a: _Arguments) -> bool:
 
 
 def _question(cell: str, a: _Arguments) -> tuple[Spec, interface.Conditions]:
-    """What `supports` is asked. In x's dtype: under autocast, where it may be another than the
-    weights', torch chooses its kernel by that.
+    """Return what `Backend.supports` is asked, in x's dtype.
+
+    Under autocast that may be another than the weights', and torch chooses its kernel by it.
     """
     spec, dtype = _spec_of(cell, a), str(a.x.dtype).removeprefix("torch.")
     if dtype != spec.dtype and dtype in DTYPES:
@@ -198,32 +204,22 @@ def _question(cell: str, a: _Arguments) -> tuple[Spec, interface.Conditions]:
 
 
 def _is_ragged(a: _Arguments) -> bool:
-    """Packed, and not all of one length: those are dense for torch's LSTM."""
+    """Return whether it is packed and not all of one length, which torch's LSTM runs as dense."""
     return a.batch_sizes is not None and bool(a.batch_sizes[0] != a.batch_sizes[-1])
 
 
 def _is_plain(a: _Arguments) -> bool:
-    """On the CPU, in the weights' own dtype, and without forward-mode derivatives."""
+    """Return whether it is on the CPU, in the weights' dtype, without forward-mode derivatives."""
     return (
         a.x.device.type == "cpu"
         and a.x.dtype == a.weights[0].dtype
         and not torch.is_autocast_enabled("cpu")
-        and forward_ad._current_level < 0
+        and not torch_private.forward_mode_active()
     )
 
 
-@cache
-def _forward_on(torch_class: type, backend: str) -> Callable[..., Any]:
-    """torch's forward of that class, ending in the backend's kernels."""
-    kernels = SimpleNamespace(**{cell: partial(_kernel, backend, cell) for cell in CELLS})
-    own = torch_class.forward  # type: ignore[attr-defined]
-    return FunctionType(
-        own.__code__, vars(torch_rnn) | {"_VF": kernels}, own.__name__, own.__defaults__
-    )
-
-
-class _Backed(torch_rnn.RNNBase):
-    """The keywords ``backend`` and ``checkpoint``, and the forward that follows them."""
+class _Backed(torch.nn.RNNBase):
+    """Adds the keywords ``backend`` and ``checkpoint``, and a forward that follows them."""
 
     _torch_class: Any
 
@@ -242,7 +238,7 @@ class _Backed(torch_rnn.RNNBase):
         self.backend, self.checkpoint = backend, checkpoint
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what copies and pickles hold: the call cache is not of it."""
+        """Return what copies and pickles hold: all but the call cache."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return {name: value for name, value in state.items() if name != "_memory"}
 
@@ -253,7 +249,9 @@ class _Backed(torch_rnn.RNNBase):
         program, this is torch's own module: kernels of other backends are no operators of torch,
         and a graph must run where rnnbench is not installed.
         """
-        if torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and is_traced()):
+        if torch.compiler.is_exporting() or (
+            not torch.compiler.is_compiling() and torch_private.is_traced()
+        ):
             return self._torch_class.forward(self, input, hx)
         if self.checkpoint and torch.is_grad_enabled():
             from rnnbench.truncation.checkpointing import checkpointed_module
@@ -263,27 +261,22 @@ class _Backed(torch_rnn.RNNBase):
 
     def _forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if type(self) not in _EXACTLY:  # which may override any part of torch's
-            return _forward_on(self._torch_class, self.backend)(self, input, hx)
+            return self._on_backend(input, hx)[0]
         memory = self.__dict__.get("_memory")
         if memory is None:  # the first call, also of a copy
             memory = self.__dict__["_memory"] = Memory()
         found = memory.call(self, input, hx)
         if found is None:
-            found = _forward_on(self._torch_class, self.backend)(self, input, hx)
-            self._remember(memory, input, hx)
+            found, taken = self._on_backend(input, hx)
+            for name, spec in taken:
+                memory.remember(self, name, spec, input, hx)
         return found
 
-    def _remember(self, memory: Memory, x: Any, hx: Any) -> None:
-        """The call that went well just now, if it may be done again without looking."""
-        weights: Any = self._flat_weights
-        if not memory.takes(x, hx, weights) or (self.training and self.dropout):
-            return
-        cell = self.mode.lower()
-        given = _Arguments(
-            x, None, hx if type(hx) is tuple else () if hx is None else (hx,), weights, self.bias,
-            self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first,
-        )  # fmt: skip
-        memory.remember(self, choose(self.backend, cell, given), _spec_of(cell, given), x, hx)
+    def _on_backend(self, x: Any, hx: Any) -> tuple[Any, list[tuple[str, Spec]]]:
+        """Return the result with all of torch's checks, and which backend was taken for it."""
+        taken: list[tuple[str, Spec]] = []
+        kernels = {cell: partial(_kernel, self.backend, taken, cell) for cell in CELLS}
+        return torch_private.forward_with(self._torch_class, kernels)(self, x, hx), taken
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, backend={self.backend!r}"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rnnbench.backends.compiled.steps import BACKWARD, COEFFICIENTS, FORWARD, STEPS, Step, Tensors
+from rnnbench.bptt import torch_private
 from rnnbench.spec import Spec
 
 
@@ -93,8 +94,9 @@ def _example(key: ChunkKey) -> tuple[Tensors, Tensors, Tensors]:
     widths = [P] + [H] * COEFFICIENTS[key.cell] if key.kind == "backward" else [gates]
     rows = tuple(torch.zeros(STEPS, batch, width, dtype=dtype) for width in widths)
     state = tuple(torch.zeros(batch, n, dtype=dtype) for n in [P, H][: 1 + spec.has_cell_state])
+    mark_unbacked = torch_private.compiler().mark_unbacked
     for tensor in (*rows, *state):
-        torch._dynamo.decorators.mark_unbacked(tensor, tensor.dim() - 2, shape_id="batch")
+        mark_unbacked(tensor, tensor.dim() - 2, shape_id="batch")
     weights = [torch.zeros(gates, P, dtype=dtype)]
     if key.cell == "gru" and key.kind != "backward":
         weights.append(torch.zeros(gates, dtype=dtype))
@@ -117,27 +119,22 @@ def _compile(key: ChunkKey) -> Chunk:
     `ChunkKey` fixes all but the batch, so no guard is to be checked in a call, nothing can
     recompile, and a call does not go through Dynamo (15 µs a chunk).
     """
-    from torch._dynamo import config as dynamo_config
-    from torch._dynamo.aot_compile_types import SerializableCallable
-    from torch._dynamo.utils import counters
-    from torch._functorch import config as functorch_config
-    from torch._inductor.compile_fx import compile_fx
-
-    SerializableCallable.register(_Artifact)
+    own = torch_private.compiler()
+    own.SerializableCallable.register(_Artifact)
     nodes: list[int] = []
 
     def inductor(module: Any, examples: Sequence[Any]) -> _Artifact:
         nodes.append(len(module.graph.nodes))
         module._backend_id = None  # random, and part of the key of the disk cache
-        with functorch_config.patch(FUNCTORCH_OPTIONS):
-            compiled: Any = compile_fx(module, examples, config_patches=INDUCTOR_OPTIONS)
+        with own.functorch_config.patch(FUNCTORCH_OPTIONS):
+            compiled: Any = own.compile_fx(module, examples, config_patches=INDUCTOR_OPTIONS)
         return _Artifact(compiled)
 
-    broken = sum(counters["graph_break"].values())
+    broken = sum(own.counters["graph_break"].values())
     start = time.perf_counter()
     # Whatever mode the caller is in, the examples must be ordinary tensors. And Dynamo must not
     # make H dynamic because it met another H before.
-    ordinary = dynamo_config.patch(automatic_dynamic_shapes=False)
+    ordinary = own.dynamo_config.patch(automatic_dynamic_shapes=False)
     with torch.inference_mode(False), torch.no_grad(), ordinary:
         function: Any = torch.compile(
             _function(key),
@@ -150,7 +147,7 @@ def _compile(key: ChunkKey) -> Chunk:
     compilation = Compilation(
         graphs=len(nodes),
         nodes=sum(nodes),
-        graph_breaks=sum(counters["graph_break"].values()) - broken,
+        graph_breaks=sum(own.counters["graph_break"].values()) - broken,
         seconds=time.perf_counter() - start,
     )
     return Chunk(artifact, compilation)
