@@ -77,18 +77,32 @@ def state(cell: str, depth: int = 1, **keywords: Any) -> Any:
     return tuple(parts) if cell == "LSTM" else parts[0]
 
 
+@pytest.fixture
+def long_way(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Tensor]]:
+    """Return a function that calls a module with the short way closed."""
+
+    def call(net: Any, *arguments: Any) -> list[Tensor]:
+        with monkeypatch.context() as patch:
+            patch.setattr(call_cache.Memory, "call", lambda *_: None)
+            return flat(net(*arguments))
+
+    return call
+
+
 @every_cell
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("depth", [{}, {"num_layers": 2, "bidirectional": True}])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_the_second_call_is_short_and_right(cell, batch_first, given, depth, mode, taken):
+def test_the_second_call_is_short_and_right(cell, batch_first, given, depth, mode, taken, long_way):
     net = module(cell, batch_first=batch_first, **depth)
     hx = state(cell, 4 if depth else 1) if given else None
     with mode():
         for _ in range(3):
             x = torch.randn(*((B, T) if batch_first else (T, B)), I)
-            assert_same(flat(net(x, hx)), as_native(net, x.clone(), hx))
+            got = flat(net(x, hx))
+            assert_same(got, as_native(net, x.clone(), hx))
+            assert all(map(torch.equal, got, long_way(net, x, hx)))
     assert taken == [False, True, True]
 
 
@@ -194,7 +208,7 @@ CHANGES: list[Callable[..., Any]] = [
 
 @every_cell
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_between_calls_is_seen(cell, change):
+def test_what_changes_between_calls_is_seen(cell, change, long_way):
     net = module(cell)
     with torch.no_grad():
         x = torch.randn(T, T if change is batch_first_of_equal_sizes else B, I)
@@ -202,7 +216,9 @@ def test_what_changes_between_calls_is_seen(cell, change):
             net(x)
         net, x, hx = change(net, x, None)
         for _ in range(2):
-            assert_same(flat(net(x, hx)), as_native(net, x, hx))
+            got = flat(net(x, hx))
+            assert_same(got, as_native(net, x, hx))
+            assert all(map(torch.equal, got, long_way(net, x, hx)))
 
 
 @every_cell
