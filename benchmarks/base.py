@@ -102,7 +102,7 @@ class OnNetwork(Measured):
     @property
     @abstractmethod
     def phase(self) -> str:
-        """Which step is measured: inference or training."""
+        """Return which step is measured: inference or training."""
 
     def prepare(self, *params: Any) -> dict[str, Any]:
         network = Network(self.phase, *params)

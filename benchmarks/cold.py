@@ -39,7 +39,7 @@ def _fresh(*arguments: str, environment: dict[str, str]) -> str:
 
 
 def _first_call(network: Network, cache: str) -> dict[str, Any]:
-    """What `first_call` measures, once a run for each network and cache."""
+    """Return what `first_call` measures, once a run for each network and cache."""
     folder = place(("cache", network))
 
     def run() -> Any:

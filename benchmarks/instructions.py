@@ -55,7 +55,7 @@ def _grid() -> list[Network]:
 
 
 def _missing() -> str | None:
-    """Why nothing can be counted here."""
+    """Return why nothing can be counted here."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return f"instructions are counted on x86-64 only; this is {platform.machine()}"
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -65,7 +65,7 @@ def _missing() -> str | None:
 
 
 def _process(command: list[str], argument: str, folder: Path, **variables: str) -> Any:
-    """What the counting process answers; its own complaint if it fails."""
+    """Return what the counting process answers; its own complaint if it fails."""
     done = subprocess.run(  # noqa: S603
         [*command, sys.executable, "-m", counted.__name__, argument],
         cwd=folder,
@@ -123,7 +123,7 @@ class Counted(Measured):
     @property
     @abstractmethod
     def phase(self) -> str:
-        """Which step is counted."""
+        """Return which step is counted."""
 
     def prepare(self, *params: Any) -> dict[str, Any]:
         reason = _missing()

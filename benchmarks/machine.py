@@ -50,7 +50,7 @@ def _torch_says(pattern: str) -> str | None:
 
 @cache
 def facts() -> dict[str, Any]:
-    """What does not change while a process lives."""
+    """Return what does not change while a process lives."""
     flags = _cpuinfo("flags", "Features").split()
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {

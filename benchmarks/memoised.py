@@ -50,5 +50,5 @@ def once(key: tuple[Any, ...], compute: Callable[[], Any], *, same: bool = False
 
 
 def again(key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
-    """What ``compute`` gives, or gave in an earlier process that `KEPT` joins."""
+    """Return what ``compute`` gives, or gave in an earlier process that `KEPT` joins."""
     return once(key, compute, same=True) if KEPT else compute()

@@ -81,7 +81,7 @@ class Running:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What really runs, as the backend says."""
+        """Return what really runs, as the backend says."""
         inputs = package.public("Inputs")(self.x, self.state, tuple(self.module.parameters()))
         with torch.set_grad_enabled(self.network.phase == "training"):
             return dict(package.backend(self.network.backend).identity(spec(self.network), inputs))

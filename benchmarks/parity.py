@@ -24,7 +24,7 @@ class Distance(Measured):
     @property
     @abstractmethod
     def phase(self) -> str:
-        """Which phase is checked: inference or training."""
+        """Return which phase is checked: inference or training."""
 
     def prepare(self, *params: Any) -> dict[str, Any]:
         network = Network(self.phase, *params)

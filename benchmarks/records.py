@@ -29,7 +29,7 @@ WARM = "RNNBENCH_WARM"
 
 
 def conf_dir() -> Path:
-    """Where asv.conf.json lies. asv does not say so in an existing environment."""
+    """Return where asv.conf.json lies. asv does not say so in an existing environment."""
     return Path(os.environ.get("ASV_CONF_DIR", ROOT))
 
 

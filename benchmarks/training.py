@@ -107,7 +107,7 @@ class Trained(Measured):
     @property
     @abstractmethod
     def what(self) -> str:
-        """What is measured of a training."""
+        """Return what is measured of a training."""
 
     def prepare(self, *params: Any) -> dict[str, Any]:
         backend, cell = params

@@ -123,7 +123,7 @@ class Truncated(Measured):
     @property
     @abstractmethod
     def what(self) -> str:
-        """What is measured of a pass."""
+        """Return what is measured of a pass."""
 
     def prepare(self, *params: Any) -> dict[str, Any]:
         given = Pass(*params)

@@ -71,7 +71,8 @@ class Native(Backend):
 def _refusal(
     spec: Spec, packed: bool, lower: torch.dtype, graph: bool, onednn: bool
 ) -> str | None:  # fmt: skip
-    """Why torch cannot run ``spec`` under autocast to ``lower`` on this processor, if it cannot.
+    """Return why torch cannot run ``spec`` under autocast to ``lower`` on this processor, if it
+    cannot.
 
     It hands a dense LSTM to oneDNN without asking whether that has the dtype for the processor, and
     for training. So torch is asked, once, by a tiny network; in a thread of its own, where none of

@@ -36,7 +36,7 @@ def _is_drawn(d: Findings) -> bool:
 
 
 def _only(d: Findings) -> bool:
-    """Whether sequences of one length are right and others are not."""
+    """Return whether sequences of one length are right and others are not."""
     heat, wrong = d.heat, [q for q in d.quantities if q.failed]
     if heat is None or any(share > 1 for row in (*heat.forward, *heat.backward) for share in row):
         return False
@@ -97,7 +97,7 @@ def _by_how_much(d: Findings, place: Place) -> str:
 
 
 def details(d: Findings) -> list[str]:
-    """What else is known of the place, a sentence each."""
+    """Return what else is known of the place, a sentence each."""
     place = d.first_divergence
     assert place is not None
     said = []

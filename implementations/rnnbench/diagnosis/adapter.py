@@ -187,7 +187,7 @@ class _Call:
         return {name: value for name, value in own.items() if value is not None}
 
     def _sources(self) -> dict[str, Tensor]:
-        """What gradients are asked of, by the oracle's names."""
+        """Return what gradients are asked of, by the oracle's names."""
         sources = {"grad_x": self.x}
         if self.problem.case.initial_state:
             sources |= dict(zip(("grad_h0", "grad_c0"), self.state, strict=False))
@@ -220,7 +220,7 @@ class _Call:
         return dict(zip(sources, gradients, strict=True))
 
     def gradients_given(self) -> dict[str, Any]:
-        """What a gradient function returns, by the oracle's names."""
+        """Return what a gradient function returns, by the oracle's names."""
         x, state, weights = self._outgoing()
         arguments: list[Any] = [x, state, weights]
         if self.adapter.loss == "upstream":

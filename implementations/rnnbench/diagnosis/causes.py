@@ -74,7 +74,8 @@ def explain(trials: Sequence[Trial], seconds: float) -> Found:
 
 
 def returned(trials: Sequence[Trial]) -> str:
-    """What was returned in place of numbers, "" if nothing was: no mistake explains such answers.
+    """Return what was returned in place of numbers, "" if nothing was: no mistake explains such
+    answers.
 
     A missing gradient is a number, zero: autograd gives None for it.
     """
@@ -126,7 +127,7 @@ class _Search:
         yield from itertools.combinations(self.known, 2)
 
     def explains(self, planted: Sequence[Mistake], *, forward_only: bool = False) -> bool:
-        """Whether these mistakes give the candidate's numbers in every trial."""
+        """Return whether these mistakes give the candidate's numbers in every trial."""
         trials = [t for t in self.trials if not any(_undefined(m, t) for m in planted)]
         cheap = self.forward_known and (forward_only or self.forward_wrong)
         if cheap and not all(_agrees(trial, planted, forward_only=True) for trial in trials):
@@ -135,7 +136,9 @@ class _Search:
 
 
 def _undefined(known: Mistake, trial: Trial) -> bool:
-    """Whether the catalogue does not say what a mistake does with sequences of several lengths."""
+    """Return whether the catalogue does not say what a mistake does with sequences of several
+    lengths.
+    """
     case = trial.problem.case
     return (
         case.lengths is not None
@@ -145,7 +148,7 @@ def _undefined(known: Mistake, trial: Trial) -> bool:
 
 
 def _agrees(trial: Trial, planted: Sequence[Mistake], *, forward_only: bool = False) -> bool:
-    """Whether one trial's answers are those of the network with these mistakes.
+    """Return whether one trial's answers are those of the network with these mistakes.
 
     A mistake that the catalogue does not claim for the case may still act there, in part (a
     gradient of h0 after a single step), or not.
@@ -159,7 +162,7 @@ def _agrees(trial: Trial, planted: Sequence[Mistake], *, forward_only: bool = Fa
 
 
 def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
-    """Whether the network with these mistakes planted gives a trial's numbers."""
+    """Return whether the network with these mistakes planted gives a trial's numbers."""
     if not ids:
         return not any(row.quantity in FORWARD or not forward_only for row in trial.failed)
     try:
@@ -177,7 +180,7 @@ def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
 def _match(
     trial: Trial, ids: Sequence[str], expected: Mapping[str, Any], *, forward_only: bool
 ) -> bool:
-    """Whether a trial's answers are the planted numbers to rounding."""
+    """Return whether a trial's answers are the planted numbers to rounding."""
     case = trial.problem.case
     near: list[str] = []
     for quantity in (q for q in trial.got if not forward_only or q in FORWARD):

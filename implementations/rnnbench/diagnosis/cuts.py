@@ -208,7 +208,9 @@ def row_of(trial: Trial, quantity: str) -> Row | None:
 
 
 def contributions(cuts: Cuts, place: Place) -> list[Contribution]:
-    """What each step adds to the departing weight's gradient, the last step of the pass first."""
+    """Return what each step adds to the departing weight's gradient, the last step of the pass
+    first.
+    """
     if (
         not place.backward
         or cuts.alike is False

@@ -123,7 +123,9 @@ def diagnose(
 
 
 def _cut_off(adapters: Sequence[Adapter], limit: TimeLimit) -> Diagnosis:
-    """What is left to say of a candidate whose time was over; its weights are its own again."""
+    """Return what is left to say of a candidate whose time was over; its weights are its own
+    again.
+    """
     for adapter in adapters:
         if adapter.match is not None:
             adapter.match.restore()
@@ -226,7 +228,7 @@ def _worst(trials: Sequence[Trial]) -> list[Quantity]:
 
 
 def _remarks(adapter: Adapter, seen: Trial) -> list[str]:
-    """What the user should know about the candidate, apart from its numbers."""
+    """Return what the user should know about the candidate, apart from its numbers."""
     said = [adapter.remark] if adapter.remark else []
     match = adapter.match
     if match is not None and match.plain and adapter.kind in ("module", "cell"):

@@ -37,7 +37,7 @@ class Place:
 
     @property
     def backward(self) -> bool:
-        """Whether the place is in the backward pass."""
+        """Return whether the place is in the backward pass."""
         return self.quantity.startswith("grad_")
 
 

@@ -33,7 +33,7 @@ def _set_device(kept: torch.device) -> None:
 
 
 def _flushes() -> bool:
-    """Whether denormal numbers are taken for zero: torch has no question for it."""
+    """Return whether denormal numbers are taken for zero: torch has no question for it."""
     return not float(torch.full((1,), 1e-310, dtype=torch.float64, device="cpu") * 1.0)
 
 

@@ -133,7 +133,7 @@ class Layout:
 
     @property
     def words(self) -> str:
-        """What differs from torch's layout, in words; empty if nothing does."""
+        """Return what differs from torch's layout, in words; empty if nothing does."""
         said = []
         if self.batch_first:
             said.append("batch first")

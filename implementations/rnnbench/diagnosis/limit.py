@@ -47,7 +47,7 @@ class TimeLimit:
 
     @property
     def words(self) -> str:
-        """What is to be said when it is over."""
+        """Return what is to be said when it is over."""
         return (
             f"the candidate did not finish within {self.seconds:g} s: it was cut off in "
             f"call {self.calls} of it ({self.asked})"

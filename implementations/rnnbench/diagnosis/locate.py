@@ -189,7 +189,9 @@ def _gate_forward(adapter: Adapter, place: Place, trial: Trial) -> str | None:
 
 
 def _unused(adapter: Adapter, place: Place, trial: Trial, gate: int) -> bool:
-    """Whether the oracle's answer depends on the gate's weights and the candidate's does not."""
+    """Return whether the oracle's answer depends on the gate's weights and the candidate's does
+    not.
+    """
     other = _again(adapter, trial, _with_gate(trial, place, gate, lambda kind, rows: -rows))
     theirs = [t.numbers(place.quantity) for t in (trial, other)]
     right = [t.solved.expected[place.quantity] for t in (trial, other)]

@@ -31,7 +31,9 @@ DRAWN = (
 
 
 def unsteady(adapter: Adapter, solved: Solved) -> tuple[str, list[Quantity]]:
-    """What is wrong with its repeatability in one sentence, and what differs; else nothing."""
+    """Return what is wrong with its repeatability in one sentence, and what differs; else
+    nothing.
+    """
     one, same, other = (_from(seed, adapter, solved) for seed in (0, 0, 1))
     for again, sentence in ((same, LEFT_OVER), (other, DRAWN)):
         if again.raised and not one.raised:

@@ -23,7 +23,7 @@ class Diagnosis(Findings):
 
     @property
     def passed(self) -> bool:
-        """Whether everything that could be compared is within its budget."""
+        """Return whether everything that could be compared is within its budget."""
         return self.status == "right"
 
     def to_dict(self) -> dict[str, Any]:

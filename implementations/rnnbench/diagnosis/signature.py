@@ -68,7 +68,7 @@ def parameters_of(candidate: Any) -> list[Parameter] | None:
 
 
 def positional(candidate: Any) -> int:
-    """How many arguments it takes by position; 0 where that cannot be known."""
+    """Return how many arguments it takes by position; 0 where that cannot be known."""
     kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     return sum(parameter.kind in kinds for parameter in parameters_of(candidate) or ())
 
@@ -78,7 +78,7 @@ def takes(candidate: Any, name: str) -> bool:
 
 
 def arguments_of(candidate: Any, parts: int) -> Arguments:
-    """How to call it with a state of so many parts.
+    """Return how to call it with a state of so many parts.
 
     Raises InputError where a parameter may be the state or not, or must have what is not known.
     """

@@ -71,7 +71,7 @@ def slots_of(candidate: Any) -> list[Slot]:
 
 
 def holds_weights(candidate: Any) -> bool:
-    """Whether it is an object with tensors of its own, and no plain function."""
+    """Return whether it is an object with tensors of its own, and no plain function."""
     if inspect.isroutine(candidate):
         return False
     return _is_module(candidate) or bool(slots_of(candidate))

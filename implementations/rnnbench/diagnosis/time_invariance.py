@@ -32,7 +32,7 @@ SLACK = 64.0
 
 
 def same_at_every_step(adapter: Adapter, whole: Problem) -> bool | None:
-    """Whether a step that does nothing changes nothing; None where that cannot be seen."""
+    """Return whether a step that does nothing changes nothing; None where that cannot be seen."""
     if whole.case.T < 2:
         return True
     verdicts = [_same(adapter, whole, direction) for direction in range(whole.case.spec.directions)]

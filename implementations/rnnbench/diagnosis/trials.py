@@ -71,7 +71,7 @@ class Trial:
 
     @property
     def raised(self) -> str | None:
-        """What the candidate raised instead of answering."""
+        """Return what the candidate raised instead of answering."""
         return next((row.detail for row in self.rows if row.status == "raised"), None)
 
     def numbers(self, quantity: str) -> Array | None:
@@ -127,7 +127,7 @@ def _upstream(adapter: Adapter, problem: Problem) -> Mapping[str, Array]:
 
 
 def cases_for(adapter: Adapter) -> list[Case]:
-    """What the adapter is asked, the simplest first."""
+    """Return what the adapter is asked, the simplest first."""
     plain = replace(adapter.spec, dropout=0.0)
     batch = 1 if adapter.layout.unbatched else B
     state = adapter.takes_state
@@ -152,7 +152,9 @@ def packed_case(adapter: Adapter, phase: str = "training") -> Case:
 
 
 def takes_packed(adapter: Adapter) -> bool:
-    """Whether a module takes a `PackedSequence` and returns one: asked, as no signature tells."""
+    """Return whether a module takes a `PackedSequence` and returns one: asked, as no signature
+    tells.
+    """
     layout = adapter.layout
     if adapter.kind != "module" or layout.unbatched or layout.arrays != "torch":
         return False
@@ -227,7 +229,7 @@ RIGHT, SHAPED, RAN, RAISED = range(4)
 
 
 def _rank(trial: Trial) -> int:
-    """How well a layout fits: numbers right, shapes right, it ran, it raised."""
+    """Return how well a layout fits: numbers right, shapes right, it ran, it raised."""
     if trial.raised is not None:
         return RAISED
     if not trial.failed:
@@ -325,7 +327,7 @@ def _axes(adapter: Adapter, known: Mapping[str, Any]) -> Iterable[Layout]:
 
 
 def _possible(storage: Mapping[str, Any], adapter: Adapter, known: Mapping[str, Any]) -> bool:
-    """Whether a storage is in line with what the user said and the shapes say."""
+    """Return whether a storage is in line with what the user said and the shapes say."""
     shapes = adapter.match.transposed if adapter.match else None
     if shapes is not None and storage["transposed"] != shapes:
         return False

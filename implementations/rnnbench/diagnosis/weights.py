@@ -81,7 +81,7 @@ class Match:
                 slot.write(slot.tensor)
 
     def _columns(self, held: list[Slot]) -> bool:
-        """Whether the gates of a weight held gate by gate are blocks of columns."""
+        """Return whether the gates of a weight held gate by gate are blocks of columns."""
         return bool(self.transposed) and len(held[0].shape) == 2
 
 
@@ -151,7 +151,7 @@ def _match(
 
 
 def _transposed(spec: Spec, held: Mapping[str, list[Slot]]) -> bool | None:
-    """What the shapes of the weights that are not square say."""
+    """Return what the shapes of the weights that are not square say."""
     for p in spec.parameters:
         if p.name not in held or len(p.shape) != 2:
             continue
@@ -165,7 +165,7 @@ def _transposed(spec: Spec, held: Mapping[str, list[Slot]]) -> bool | None:
 
 
 def _fits(match: Match, spec: Spec) -> bool:
-    """Whether every slot has the size of its weight, as stored or transposed."""
+    """Return whether every slot has the size of its weight, as stored or transposed."""
     for p in spec.parameters:
         held = match.slots.get(p.name)
         if held is None:

@@ -64,12 +64,12 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether something was measured and nothing of it is red."""
+        """Return whether something was measured and nothing of it is red."""
         return self.measured and not any(row.failed for row in self.rows)
 
     @property
     def measured(self) -> bool:
-        """Whether any quantity was gated at all: unsupported and chaotic ones are not."""
+        """Return whether any quantity was gated at all: unsupported and chaotic ones are not."""
         return any(row.failed or row.status == "ok" for row in self.rows)
 
     @property

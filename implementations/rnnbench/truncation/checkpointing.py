@@ -64,7 +64,9 @@ def checkpointed(
 
 
 def checkpointed_module(module: Any, forward: Model, x: Any, hx: Any) -> Any:
-    """What ``module(x, hx)`` returns, by its ``forward``: `checkpointed` for all that it takes."""
+    """Return what ``module(x, hx)`` returns, by its ``forward``: `checkpointed` for all that it
+    takes.
+    """
     if isinstance(x, PackedSequence):
         padded, lengths = pad_packed_sequence(x, module.batch_first)
         runner = Runner(forward, padded, lengths, batch_first=module.batch_first)

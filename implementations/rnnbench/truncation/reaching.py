@@ -72,12 +72,14 @@ class Reach:
 
     @property
     def summed(self) -> bool:
-        """Whether a loss was a sum over several steps, and has been taken apart."""
+        """Return whether a loss was a sum over several steps, and has been taken apart."""
         return any(len(loss.terms or ()) > 1 for loss in self.losses)
 
     @property
     def terms(self) -> tuple[range, ...]:
-        """What each loss reaches, and of a sum each step's: from the first step to its own."""
+        """Return what each loss reaches, and of a sum each step's: from the first step to its
+        own.
+        """
         found: list[range] = []
         for loss in self.losses:
             end = 0 if loss.step is None else loss.step + 1
@@ -86,12 +88,12 @@ class Reach:
 
     @property
     def lengths(self) -> list[int]:
-        """How many steps each loss reaches, its own counted; of a sum, each step's."""
+        """Return how many steps each loss reaches, its own counted; of a sum, each step's."""
         return [len(term) for term in self.terms]
 
     @property
     def kind(self) -> str:
-        """What truncation it is.
+        """Return what truncation it is.
 
         "full"     every loss reaches the first step
         "window"   every loss reaches `longest` steps, or to the first step where there are fewer
@@ -160,7 +162,7 @@ class Reach:
 
 
 def _run(values: list[int | None]) -> int:
-    """How many of the first values are the same."""
+    """Return how many of the first values are the same."""
     return next((i for i, value in enumerate(values) if value != values[0]), len(values))
 
 
@@ -221,7 +223,7 @@ def _loss_reach(loss: Tensor, x: Tensor, axis: int) -> LossReach:
 
 
 def _terms(loss: Tensor, x: Tensor, axis: int, reached: list[int]) -> tuple[range, ...] | None:
-    """What is lost at one step, or at each of them, reaches: see `LossReach`."""
+    """Return what is lost at one step, or at each of them, reaches: see `LossReach`."""
     if len(reached) < 2:
         return tuple(range(step, step + 1) for step in reached)
     try:

@@ -135,7 +135,8 @@ KERNELS: dict[tuple[str, str], Kernel] = {
 
 
 def kernel_for(spec: Spec, device: torch.device) -> tuple[str, Kernel]:
-    """What runs the windows' backward pass, and its name: "numba" where `KERNELS` has one, on the
+    """Return what runs the windows' backward pass, and its name: "numba" where `KERNELS` has one,
+    on the
     CPU; "torch", which is `steps_back`, for the other dtypes and devices.
     """
     found = KERNELS.get((spec.cell, spec.dtype)) if device.type == "cpu" else None

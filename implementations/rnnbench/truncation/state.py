@@ -41,7 +41,7 @@ def detach(state: State) -> State:
 
 
 def same_shape(a: State, b: State) -> bool:
-    """Whether two states have the same structure, whatever the sizes of their tensors."""
+    """Return whether two states have the same structure, whatever the sizes of their tensors."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same_shape(a[key], b[key]) for key in a)
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):

@@ -34,7 +34,7 @@ class Windows(Sequence[Any]):
         return len(self._starts)
 
     def steps(self, index: int) -> range:
-        """Which steps of the sequence the window holds."""
+        """Return which steps of the sequence the window holds."""
         start = self._starts[index]
         return range(start, min(start + self.k, self.length))
 

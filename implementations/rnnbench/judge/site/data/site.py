@@ -44,7 +44,7 @@ class Site:
 
     @property
     def frame(self) -> Frame:
-        """What all pages have in common."""
+        """Return what all pages have in common."""
         return Frame(self.project, self.judged.foot, list(self.titles.items()))
 
     @cached_property

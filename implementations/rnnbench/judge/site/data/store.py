@@ -132,7 +132,7 @@ class Store:
 
     @property
     def problems(self) -> list[str]:
-        """What could not be read, in the order of the files' names."""
+        """Return what could not be read, in the order of the files' names."""
         return sorted({problem for part in self.parts.values() for problem in part.problems})
 
     @cached_property
