@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,6 +58,17 @@ def test_type_checkers_and_the_interpreter_see_the_same_names():
     lazy = {name: f"rnnbench.{home}" for name, home in rnnbench._HOME.items()}
     assert seen == lazy | dict.fromkeys(("mistakes", "training", "truncation"), "")
     assert set(seen) == set(rnnbench.__all__)
+
+
+def test_the_wheel_says_that_it_has_types(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as held:
+        names = set(held.namelist())
+    assert {"rnnbench/py.typed", "rnnbench/__init__.py", "rnnbench/nn/auto.json"} <= names
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"rnnbench"}
 
 
 @pytest.mark.parametrize(

@@ -30,27 +30,19 @@ if TYPE_CHECKING:  # for type checkers, which do not call __getattr__
     from rnnbench.truncation.modes import truncated_bptt
     from rnnbench.truncation.windowing import windows
 
-_HOME = {
-    "RNN": "nn.modules",
-    "GRU": "nn.modules",
-    "LSTM": "nn.modules",
-    "check": "parity.check",
-    "truncated_bptt": "truncation.modes",
-    "windows": "truncation.windowing",
-    "diagnose": "diagnosis.examine",
-    "backends": "interface",
-    "register": "interface",
-    "get_backend": "interface",
-    "run": "interface",
-    "Backend": "interface",
-    "Conditions": "interface",
-    "Inputs": "interface",
-    "Spec": "spec",
-    "Case": "spec",
-    "InputError": "errors",
-    "UnsupportedError": "errors",
+_NAMES = {
+    "diagnosis.examine": ("diagnose",),
+    "errors": ("InputError", "UnsupportedError"),
+    "interface": ("Backend", "Conditions", "Inputs", "backends", "get_backend", "register", "run"),
+    "nn.modules": ("GRU", "LSTM", "RNN"),
+    "parity.check": ("check",),
+    "spec": ("Case", "Spec"),
+    "truncation.modes": ("truncated_bptt",),
+    "truncation.windowing": ("windows",),
 }
-"""Public name → the module that it is imported from."""
+"""Module → the public names that are imported from it."""
+
+_HOME = {name: home for home, names in _NAMES.items() for name in names}
 
 __all__ = [
     "GRU",

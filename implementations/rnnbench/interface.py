@@ -202,6 +202,11 @@ def require(name: str, spec: Spec, conditions: Conditions) -> Backend:
     return backend
 
 
+def first_supporting(spec: Spec, conditions: Conditions, names: Sequence[str] = AUTO_ORDER) -> str:
+    """Return the first of the backends called ``names`` that can do the case."""
+    return next(name for name in names if get_backend(name).supports(spec, conditions) is None)
+
+
 def check_inputs(
     spec: Spec,
     x: Tensor,

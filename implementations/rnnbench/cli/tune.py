@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnnbench.cli import exits, output
-from rnnbench.cli.options import Json, thread_counts
+from rnnbench.cli.options import Json, thread_counts, writable
 from rnnbench.cli.progress import progress
 from rnnbench.comparison import threads as pools
+from rnnbench.errors import BrokenError
 from rnnbench.exit_codes import GOOD
 from rnnbench.files import atomic
 
@@ -47,6 +48,8 @@ def tune(
     from rnnbench.nn import auto
 
     counts = sorted(set(thread_counts(threads or f"1,{pools.cores()}")))
+    target = table or auto.TABLE
+    writable(target.parent, "the folder of table")
     points: list[dict[str, Any]] = []
     with progress("measuring", len(counts) * len(list(_grid()))) as advance:
         for count in counts:
@@ -60,12 +63,10 @@ def tune(
         **{name: version(name) for name in ("torch", "numba")},
     }
     lines = ",\n".join(map(json.dumps, points))
-    target = atomic.write(
-        table or auto.TABLE, f'{{"about": {json.dumps(about)},\n"points": [\n{lines}\n]}}\n'
-    )
+    atomic.write(target, f'{{"about": {json.dumps(about)},\n"points": [\n{lines}\n]}}\n')
     faster = sum(point["low"] >= 1 for point in points)
     said = f"numba is faster in {faster} of {len(points)} cases; kept in {target}"
-    output.show(about | {"points": points}, [said], as_json=as_json)
+    output.show({"about": about, "points": points}, [said], as_json=as_json)
     return GOOD
 
 
@@ -87,7 +88,7 @@ def _in_a_process(count: int) -> Iterator[dict[str, Any]]:
         assert process.stdout is not None
         yield from map(json.loads, process.stdout)
     if process.returncode:
-        raise RuntimeError(f"measuring with {count} threads ended with {process.returncode}")
+        raise BrokenError(f"measuring with {count} threads ended with {process.returncode}")
 
 
 def measure(count: int) -> Iterator[dict[str, Any]]:

@@ -180,12 +180,7 @@ def choose(backend: str, cell: str, a: _Arguments) -> str:
         phase = "training" if graph else "inference"
         if auto.numba_is_faster(spec, phase, packed, T, B, torch.get_num_threads()):
             return "numba"
-    question = _question(cell, a)
-    return next(
-        name
-        for name in interface.AUTO_ORDER
-        if interface.get_backend(name).supports(*question) is None
-    )
+    return interface.first_supporting(*_question(cell, a))
 
 
 def _is_known(a: _Arguments) -> bool:

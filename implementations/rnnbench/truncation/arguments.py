@@ -1,4 +1,4 @@
-"""What is wrong with an argument, found before any step is run.
+"""Check arguments before any step is run.
 
 Of a module or cell of torch.nn or rnnbench the spec is known, and with it what x and state must be;
 of any other model only how it is called.
@@ -21,7 +21,7 @@ INTS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_int(name: str, value: Any, least: int) -> int:
-    """The value as an int, NumPy's ints too; InputError unless it is one of at least ``least``."""
+    """Return the value as an int, NumPy's too; raise InputError if none or below ``least``."""
     try:
         found = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -32,13 +32,13 @@ def check_int(name: str, value: Any, least: int) -> int:
 
 
 def check_bool(name: str, value: Any) -> None:
-    """InputError unless True, False or None, which is the argument left out."""
+    """Raise InputError unless it is True, False or None, which is the argument left out."""
     if value is not None and not isinstance(value, bool):
         raise InputError(f"{name} must be a bool; got {value!r}")
 
 
 def check_model(model: Any) -> None:
-    """InputError unless it can be called as ``model(x, state)``."""
+    """Raise InputError unless it can be called as ``model(x, state)``."""
     if not callable(model) or isinstance(model, type):
         got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise InputError(f"model must be callable as model(x, state); got {got}")
@@ -57,7 +57,7 @@ def check_model(model: Any) -> None:
 
 
 def check_layout(model: Any, **given: Any) -> None:
-    """InputError for a layout that a known module or cell does not have; None is left out."""
+    """Raise InputError for a layout that a known model does not have; None is left out."""
     cell = type(model) in CELL_MODULES
     own = {"per_step": cell, "batch_dim": 0 if cell else 1}
     if not cell:  # a cell takes one step, and time is where the caller has it
@@ -71,7 +71,7 @@ def check_layout(model: Any, **given: Any) -> None:
 
 
 def as_row(name: str, value: Any) -> Tensor:
-    """One number for each row of the batch, on the CPU; InputError for what is no array."""
+    """Return one number for each row, on the CPU; raise InputError for what is no array."""
     try:
         return torch.as_tensor(value, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
@@ -81,7 +81,7 @@ def as_row(name: str, value: Any) -> Tensor:
 
 
 def state_parts(spec: Spec, state: Any) -> tuple[Any, ...] | None:
-    """The state's tensors, as `rnnbench.interface.check_inputs` takes them."""
+    """Return the state's tensors as `rnnbench.interface.check_inputs` takes them."""
     if state is None:
         return None
     parts = state if spec.has_cell_state else (state,)

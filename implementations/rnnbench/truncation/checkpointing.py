@@ -31,7 +31,7 @@ from rnnbench.truncation.state import State, map_state
 
 
 def recomputed(runner: Runner, state: State, n: int | None = None) -> tuple[Tensor, State]:
-    """Output and state of all steps, with a checkpoint after every n steps, √T unless given."""
+    """Return output and state of all steps, with a checkpoint every n steps, √T unless given."""
     n = n or math.ceil(math.sqrt(runner.T))
     outputs = []
     for start in range(0, runner.T, n):
@@ -44,7 +44,7 @@ def recomputed(runner: Runner, state: State, n: int | None = None) -> tuple[Tens
 def checkpointed(
     model: Model, x: Any, state: State = None, *, every: int | None = None, **layout: Any
 ) -> tuple[Tensor, State]:
-    """``model(x, state)``, with the states of every few steps kept and the rest computed again.
+    """Run ``model(x, state)``, keeping the states of every few steps and computing the rest again.
 
     every    steps between checkpoints, √T unless given
     layout   ``lengths``, ``batch_first``, ``batch_dim``, ``per_step`` as for
@@ -64,9 +64,7 @@ def checkpointed(
 
 
 def checkpointed_module(module: Any, forward: Model, x: Any, hx: Any) -> Any:
-    """Return what ``module(x, hx)`` returns, by its ``forward``: `checkpointed` for all that it
-    takes.
-    """
+    """Return what ``module(x, hx)`` returns, by its ``forward`` with checkpoints."""
     if isinstance(x, PackedSequence):
         padded, lengths = pad_packed_sequence(x, module.batch_first)
         runner = Runner(forward, padded, lengths, batch_first=module.batch_first)

@@ -1,4 +1,4 @@
-r"""At which lag a cell's gradient vanishes or explodes: the norm of ∂h_T/∂s_t over T − t.
+r"""Measure at which lag a cell's gradient vanishes or explodes: ‖∂h_T/∂s_t‖ over T − t.
 
 What a loss at the last step can teach about step t goes through
 
@@ -26,7 +26,7 @@ from rnnbench.truncation.state import State, map_state
 
 
 def lag_norms(model: Model, x: Any, state: State = None, **layout: Any) -> Tensor:
-    """‖∂h_T/∂s_t‖₂ at the lags T − t = 1 … T − 1 and for each sequence, (T − 1, B).
+    """Return ‖∂h_T/∂s_t‖₂ at the lags T − t = 1 … T − 1 and for each sequence, (T − 1, B).
 
     h_T is the output of the last step, s_t the whole state after step t.
 
@@ -60,14 +60,14 @@ def lag_norms(model: Model, x: Any, state: State = None, **layout: Any) -> Tenso
 
 
 def _watched(seen: list[Tensor], tensor: Tensor) -> Tensor:
-    """The same numbers under a name of their own; frozen weights have a gradient here too."""
+    """Return an alias that is kept in ``seen`` and has a gradient, with frozen weights too."""
     own = tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
     seen.append(own)
     return own
 
 
 def _rows(one: Tensor, states: list[list[Tensor]], runner: Runner) -> Tensor:
-    """The derivative of one output by every state, (T − 1, B, size of the state)."""
+    """Return the derivative of one output by every state, (T − 1, B, size of the state)."""
     flat = [part for state in states for part in state]
     found = torch.autograd.grad(one, flat, retain_graph=True, materialize_grads=True)
     batched = [

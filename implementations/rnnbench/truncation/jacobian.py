@@ -31,7 +31,7 @@ from rnnbench.spec import Spec
 
 
 def push(factors: Tensor, dm: Tensor, dc: Tensor | None) -> Tensor:
-    """α or μ, (…, G·H), from its factors (…, G, H), dm (…, H) and, for the LSTM, dc (…, H)."""
+    """Return α or μ, (…, G·H), from its factors (…, G, H), dm (…, H) and, of an LSTM, dc (…, H)."""
     if dc is None:
         return (factors * dm.unsqueeze(-2)).flatten(-2)
     result = torch.empty_like(factors, memory_format=torch.contiguous_format)
@@ -48,7 +48,7 @@ def linearise(
     h: Tensor,
     c0: Tensor | None,
 ) -> tuple[Jacobian, Tensor | None]:
-    """The factors of one layer, and m (T, B, H) where there is a projection.
+    """Return the factors of one layer, and m (T, B, H) where there is a projection.
 
     x (T, B, I), h_before and h (T, B, P or H): the state before and after each step; c0 (B, H).
     """

@@ -1,16 +1,16 @@
-"""The five modes of `truncated_bptt`."""
+"""Run a model over a sequence with truncated BPTT, in one of five modes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnbench.errors import InputError, UnsupportedError
-from rnnbench.spec import Spec
 from rnnbench.truncation.arguments import check_bool, check_int
 from rnnbench.truncation.checkpointing import recomputed
 from rnnbench.truncation.part import Part
@@ -18,15 +18,7 @@ from rnnbench.truncation.runner import Model, Runner
 from rnnbench.truncation.sliding import sliding, supported
 from rnnbench.truncation.state import State, detach, map_state
 
-ARGUMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "chunks": (("k",), ()),
-    "k1_k2": (("k1", "k2"), ()),
-    "sliding": (("k",), ("start", "stride")),
-    "full": ((), ("checkpoint",)),
-    "artbp": (("k",), ("every", "generator")),
-}
-"""Mode → the arguments that it needs, and those that it may be given besides."""
-
+KEYWORD_ONLY = Parameter.KEYWORD_ONLY
 TAIL = 6.0
 """α of ARTBP: lengths of the chunks have a tail of power α − 1. The authors' choice."""
 
@@ -129,9 +121,7 @@ def truncated_bptt(
         "k": k, "k1": k1, "k2": k2, "start": start, "stride": stride, "every": every,
         "generator": generator, "checkpoint": checkpoint,
     }  # fmt: skip
-    ints = _checked(mode, given)
-    k, k1, k2 = ints.get("k"), ints.get("k1"), ints.get("k2")
-    start, stride, every = ints.get("start"), ints.get("stride"), ints.get("every")
+    options = _checked(mode, given)
     check_bool("learn_state", learn_state)
     runner = Runner(model, x, lengths, batch_first, batch_dim, per_step)
     whole = mode == "full" and not checkpoint and runner.lengths is None
@@ -147,56 +137,44 @@ def truncated_bptt(
             "through it. Put what makes x, an embedding say, into the model"
         )
     if mode == "sliding":
-        derived = supported(model)
+        supported(model)
         if learn_state:
             raise InputError("learn_state must be False in mode 'sliding': windows are detached")
-        if start is not None and start >= runner.T:
+        if options.get("start", 0) >= runner.T:
             raise InputError(f"start must be below T={runner.T}; got {start}")
     runner.check_state(state)
     if not learn_state:
         state = detach(state)
     if reset is not None:
         state = runner.reset(state, reset)
-    if mode == "chunks":
-        assert k is not None
-        return _chunks(runner, state, k)
-    if mode == "k1_k2":
-        assert k1 is not None
-        assert k2 is not None
-        return _k1_k2(runner, state, k1, k2)
-    if mode == "sliding":
-        assert k is not None
-        return _sliding(runner, derived, state, k, range(start or 0, runner.T, stride or 1))
-    if mode == "full":
-        return _full(runner, state, bool(checkpoint))
-    assert k is not None
-    return _artbp(runner, state, k, every or 1, generator)
+    return MODES[mode](runner, state, **options)
 
 
-def _checked(mode: str, given: dict[str, Any]) -> dict[str, int]:
-    """The ints among the mode's arguments, which are all but the generator and checkpoint."""
-    if not isinstance(mode, str) or mode not in ARGUMENTS:
-        raise InputError(f"mode must be one of {', '.join(map(repr, ARGUMENTS))}; got {mode!r}")
-    needed, optional = ARGUMENTS[mode]
-    ints = {}
+def _checked(mode: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the mode that are given; None is left out."""
+    if not isinstance(mode, str) or mode not in MODES:
+        raise InputError(f"mode must be one of {', '.join(map(repr, MODES))}; got {mode!r}")
+    own = {p.name: p for p in signature(MODES[mode]).parameters.values() if p.kind is KEYWORD_ONLY}
+    found: dict[str, Any] = {}
     for name, value in given.items():
-        if value is None and name in needed:
-            raise InputError(f"{name} must be given for mode {mode!r}")
         if value is None:
+            if name in own and own[name].default is Parameter.empty:
+                raise InputError(f"{name} must be given for mode {mode!r}")
             continue
-        if name not in (*needed, *optional):
+        if name not in own:
             raise InputError(f"{name} must be left out for mode {mode!r}; got {value!r}")
+        found[name] = value
         if name == "checkpoint":
             check_bool(name, value)
         elif name == "generator":
             if not isinstance(value, torch.Generator):
                 raise InputError(f"generator must be a torch.Generator; got {value!r}")
         else:
-            ints[name] = check_int(name, value, 0 if name == "start" else 1)
-    k, every = ints.get("k", 0), ints.get("every", 1)
+            found[name] = check_int(name, value, 0 if name == "start" else 1)
+    k, every = found.get("k", 0), found.get("every", 1)
     if mode == "artbp" and k <= every:
         raise InputError(f"k must be above every={every} for mode 'artbp': it is a mean; got {k}")
-    return ints
+    return found
 
 
 def _part(runner: Runner, output: Tensor, steps: range, first: int, state: State) -> Part:
@@ -204,7 +182,7 @@ def _part(runner: Runner, output: Tensor, steps: range, first: int, state: State
     return Part(output, steps, first, detach(state), runner.mask(steps), total, rows)
 
 
-def _chunks(runner: Runner, state: State, k: int) -> Iterator[Part]:
+def _chunks(runner: Runner, state: State, *, k: int) -> Iterator[Part]:
     for start in range(0, runner.T, k):
         stop = min(start + k, runner.T)
         output, state = runner(start, stop, state)
@@ -212,8 +190,8 @@ def _chunks(runner: Runner, state: State, k: int) -> Iterator[Part]:
         state = detach(state)
 
 
-def _k1_k2(runner: Runner, state: State, k1: int, k2: int) -> Iterator[Part]:
-    """Each part runs from its cut, in two pieces that meet where the next part's cut is."""
+def _k1_k2(runner: Runner, state: State, *, k1: int, k2: int) -> Iterator[Part]:
+    """Run each part from its cut, in two pieces that meet where the next part's cut is."""
     begins = range(0, runner.T, k1)
     ends = [min(begin + k1, runner.T) for begin in begins]
     cuts = [max(0, end - k2) for end in ends]
@@ -238,14 +216,15 @@ def _k1_k2(runner: Runner, state: State, k1: int, k2: int) -> Iterator[Part]:
 
 
 def _sliding(
-    runner: Runner, derived: tuple[Spec, tuple[Tensor, ...]], state: State, k: int, steps: range
+    runner: Runner, state: State, *, k: int, start: int = 0, stride: int = 1
 ) -> Iterator[Part]:
-    output, state, kernel = sliding(runner, *derived, state, k, steps)
+    steps = range(start, runner.T, stride)
+    output, state, kernel = sliding(runner, state, k, steps)
     part = _part(runner, output, steps, max(0, steps.start - k + 1), state)
     yield replace(part, kernel=kernel)
 
 
-def _full(runner: Runner, state: State, checkpoint: bool) -> Iterator[Part]:
+def _full(runner: Runner, state: State, *, checkpoint: bool = False) -> Iterator[Part]:
     output, state = recomputed(runner, state) if checkpoint else runner(0, runner.T, state)
     yield _part(runner, output, range(runner.T), 0, state)
 
@@ -255,7 +234,12 @@ def _cut_here(probability: float, generator: torch.Generator | None) -> bool:
 
 
 def _artbp(
-    runner: Runner, state: State, k: int, every: int, generator: torch.Generator | None
+    runner: Runner,
+    state: State,
+    *,
+    k: int,
+    every: int = 1,
+    generator: torch.Generator | None = None,
 ) -> Iterator[Part]:
     start, outputs = 0, []
     for at in range(every, runner.T + every, every):
@@ -272,7 +256,7 @@ def _artbp(
 
 
 def _scale_gradient(state: State, factor: float) -> State:
-    """The same numbers; a gradient that goes back through them is multiplied."""
+    """Return the same numbers; a gradient that goes back through them is multiplied."""
 
     def scale(tensor: Tensor) -> Tensor:
         if not tensor.requires_grad:
@@ -282,3 +266,13 @@ def _scale_gradient(state: State, factor: float) -> State:
         return same
 
     return map_state(scale, state)
+
+
+MODES: dict[str, Callable[..., Iterator[Part]]] = {
+    "chunks": _chunks,
+    "k1_k2": _k1_k2,
+    "sliding": _sliding,
+    "full": _full,
+    "artbp": _artbp,
+}
+"""Mode → what runs it; its keywords are the arguments that the mode takes, or needs."""

@@ -1,4 +1,4 @@
-"""What each turn of the training loop gets."""
+"""The part of a sequence that each turn of a training loop gets, and the mean of its losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rnnbench.truncation.state import State
 
 @dataclass(frozen=True)
 class Part:
-    """Outputs that the loss may be taken of, with the graph that it may reach back through.
+    """Outputs to take a loss of, with the graph that its gradient may go back through.
 
     output   of the steps ``steps``, as the model lays it out; zero in the padding
     steps    time steps of the output: ``target[part.slice]`` fits, time first
@@ -37,18 +37,18 @@ class Part:
 
     @property
     def slice(self) -> slice:
-        """The steps as an index of time."""
+        """Return the steps as an index of time."""
         return slice(self.steps.start, self.steps.stop, self.steps.step)
 
     @property
     def count(self) -> int:
-        """Losses in this part, padding not counted."""
+        """Return how many losses this part has, padding not counted."""
         if self.mask is None:
             return len(self.steps) * self.rows
         return int(self.mask.sum())
 
     def mean(self, losses: Tensor, *, over: str = "part") -> Tensor:
-        """The mean of one loss per step and row, padding left out.
+        """Return the mean of one loss per step and row, padding left out.
 
         losses   (steps, B) as the output is laid out, or (steps,) when it is unbatched; more
                  dimensions are averaged too

@@ -1,4 +1,4 @@
-"""How far back each loss of a program really reaches: measured, not read off the code.
+"""Measure how far back each loss of a training program reaches; its code is not read.
 
 A loss ℓ reaches step s if ∂ℓ/∂x_s is not zero: what of the input of step s could still be learned
 from. It is asked of autograd for one loss at a time, whatever the program does to its states:
@@ -45,28 +45,28 @@ class LossReach:
 
     @property
     def reached(self) -> list[int]:
-        """The steps that the loss reaches."""
+        """Return the steps that the loss reaches."""
         return self.norms.nonzero().flatten().tolist()
 
     @property
     def step(self) -> int | None:
-        """The last step that it reaches: its own; None if it reaches none."""
+        """Return the last step that it reaches, its own; None if it reaches none."""
         return self.reached[-1] if self.reached else None
 
     @property
     def first(self) -> int | None:
-        """The first step that it reaches."""
+        """Return the first step that it reaches; None if it reaches none."""
         return self.reached[0] if self.reached else None
 
     @property
     def length(self) -> int:
-        """Steps from the first to its own, both counted; 0 if it reaches none."""
+        """Return how many steps that is, first and last counted; 0 if it reaches none."""
         return 0 if self.step is None or self.first is None else self.step - self.first + 1
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What `reach` found; printed, it is a sentence and a line for each run of like losses."""
+    """The result of `reach`; prints as a sentence and a line for each run of like losses."""
 
     losses: tuple[LossReach, ...]
 
@@ -77,9 +77,7 @@ class Reach:
 
     @property
     def terms(self) -> tuple[range, ...]:
-        """Return what each loss reaches, and of a sum each step's: from the first step to its
-        own.
-        """
+        """Return the steps that each loss reaches, first to its own; of a sum, each step's loss."""
         found: list[range] = []
         for loss in self.losses:
             end = 0 if loss.step is None else loss.step + 1
@@ -88,12 +86,12 @@ class Reach:
 
     @property
     def lengths(self) -> list[int]:
-        """Return how many steps each loss reaches, its own counted; of a sum, each step's."""
+        """Return how many steps each loss reaches, its own counted; of a sum, each step's loss."""
         return [len(term) for term in self.terms]
 
     @property
     def kind(self) -> str:
-        """Return what truncation it is.
+        """Return the kind of truncation.
 
         "full"     every loss reaches the first step
         "window"   every loss reaches `longest` steps, or to the first step where there are fewer
@@ -120,7 +118,7 @@ class Reach:
 
     @property
     def longest(self) -> int:
-        """The most steps that a loss reaches."""
+        """Return the most steps that a loss reaches."""
         return max(self.lengths)
 
     def __str__(self) -> str:
@@ -143,7 +141,7 @@ class Reach:
         }[self.kind]
 
     def _lines(self) -> Iterator[str]:
-        """Runs of losses that reach the same number of steps, or the same first step."""
+        """Yield a line for each run of losses that reach as many steps, or the same first step."""
         rest = self.terms
         while rest:
             same = _run([len(term) for term in rest])
@@ -162,7 +160,7 @@ class Reach:
 
 
 def _run(values: list[int | None]) -> int:
-    """Return how many of the first values are the same."""
+    """Return how many of the first values are equal."""
     return next((i for i, value in enumerate(values) if value != values[0]), len(values))
 
 
@@ -223,7 +221,7 @@ def _loss_reach(loss: Tensor, x: Tensor, axis: int) -> LossReach:
 
 
 def _terms(loss: Tensor, x: Tensor, axis: int, reached: list[int]) -> tuple[range, ...] | None:
-    """Return what is lost at one step, or at each of them, reaches: see `LossReach`."""
+    """Return the steps that the loss of one step, or of each step, reaches: `LossReach.terms`."""
     if len(reached) < 2:
         return tuple(range(step, step + 1) for step in reached)
     try:
@@ -237,7 +235,7 @@ def _terms(loss: Tensor, x: Tensor, axis: int, reached: list[int]) -> tuple[rang
     scale = torch.finfo(x.dtype).max ** 0.5  # so that it vanishes later than the first derivative
 
     def together(step: int) -> list[int]:
-        """The steps s reached of which ∂²ℓ/∂x_step∂x_s is not zero."""
+        """Return the steps s, of those reached, of which ∂²ℓ/∂x_step∂x_s is not zero."""
         row = _by_step(_gradient(scale * products[step], x), axis).tolist()
         return [s for s in reached if row[s] != 0]
 
@@ -254,7 +252,7 @@ def _terms(loss: Tensor, x: Tensor, axis: int, reached: list[int]) -> tuple[rang
 
 
 def _gradient(of: Tensor, x: Tensor, *, create_graph: bool = False) -> Tensor:
-    """∂of/∂x, zero where there is no way from one to the other."""
+    """Return ∂of/∂x, zero where there is no way from one to the other."""
     if not of.requires_grad:
         return torch.zeros_like(x)
     (found,) = torch.autograd.grad(
@@ -264,5 +262,5 @@ def _gradient(of: Tensor, x: Tensor, *, create_graph: bool = False) -> Tensor:
 
 
 def _by_step(tensor: Tensor, axis: int) -> Tensor:
-    """‖·‖₁ of each step's part, (T,)."""
+    """Return ‖·‖₁ of each step's part, (T,)."""
     return tensor.detach().abs().movedim(axis, 0).reshape(tensor.shape[axis], -1).sum(1)

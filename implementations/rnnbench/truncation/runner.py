@@ -1,4 +1,4 @@
-"""One way to call them all: modules over a sequence, cells over a step, whosever they are."""
+"""Run any model over a sequence: modules of torch.nn, cells, and functions called alike."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Model = Callable[..., Any]
 
 
 class Runner:
-    """A model with its sequence: runs the steps asked for, from a state.
+    """A model and its sequence; runs the steps asked for, from a state.
 
     T, B        steps and batch (B is 1 and ``batched`` False for torch's unbatched input)
     time        the dimension of x and of the output that is time
@@ -102,7 +102,7 @@ class Runner:
     def checked_inputs(
         self, spec: Spec, weights: tuple[Tensor, ...], x: Tensor, state: State
     ) -> Inputs:
-        """x (T, B, I) and state (L, B, ·) of a known model, whatever it takes and has.
+        """Return x (T, B, I) and state (L, B, ·) of a known model, however it lays them out.
 
         Raises InputError, in the words of `rnnbench.interface.check_inputs`.
         """
@@ -129,18 +129,18 @@ class Runner:
 
     @property
     def total(self) -> int:
-        """Steps of all sequences, padding not counted."""
+        """Return the number of steps of all sequences, padding not counted."""
         return self.T * self.B if self.lengths is None else int(self.lengths.sum())
 
     def mask(self, steps: range) -> Tensor | None:
-        """True where a step belongs to its sequence, shaped like the output without features."""
+        """Return True where a step belongs to its sequence, shaped like the output but features."""
         if self.lengths is None:
             return None
         running = torch.tensor(steps)[:, None] < self.lengths
         return (running.T if self.time else running).to(self.x.device)
 
     def reset(self, state: State, rows: Any) -> State:
-        """Zeros in the given rows of the state: those sequences begin anew."""
+        """Return the state with zeros in the given rows, whose sequences begin anew."""
         begins = as_row("reset", rows)
         if begins.dtype != torch.bool or begins.shape != (self.B,):
             raise InputError(
@@ -152,7 +152,7 @@ class Runner:
         return choose_rows(begins, map_state(torch.zeros_like, state), state, self.batch_dim)
 
     def __call__(self, start: int, stop: int, state: State) -> tuple[Tensor, State]:
-        """Output and state of the steps start … stop−1."""
+        """Return output and state of the steps start … stop−1."""
         outputs = []
         for first, last in segments(self.lengths, start, stop):
             output, new = self._call(first, last, state)
@@ -164,7 +164,7 @@ class Runner:
         return self.padded(output, range(start, stop)), state
 
     def padded(self, tensor: Tensor, steps: range) -> Tensor:
-        """Zero where there is no step: a loss on the padding has no gradient, NaN there is gone."""
+        """Return zeros where there is no step: padding has no gradient, and no NaN."""
         mask = self.mask(steps)
         if mask is None:
             return tensor
@@ -172,7 +172,7 @@ class Runner:
         return torch.where(mask.view(shape), tensor, 0)
 
     def piece(self, steps: range) -> Tensor:
-        """x of these steps, zero in the padding: in its gradient 0 · NaN would be NaN."""
+        """Return x of these steps, zero in the padding: in its gradient 0 · NaN would be NaN."""
         return self.padded(self.x.narrow(self.time, steps.start, len(steps)), steps)
 
     def _call(self, start: int, stop: int, state: State) -> tuple[Tensor, State]:
@@ -207,7 +207,7 @@ class Runner:
 
 
 def _begun(result: Any) -> tuple[Tensor, State]:
-    """Output and state after a first step from the cell's own initial state, None."""
+    """Return output and state after a first step from the cell's own initial state, None."""
     plain = type(result) is tuple and len(result) == 2 and isinstance(result[0], Tensor)
     if plain and isinstance(result[1], Tensor):
         raise InputError(
@@ -218,7 +218,7 @@ def _begun(result: Any) -> tuple[Tensor, State]:
 
 
 def first_tensor(state: State) -> Tensor:
-    """h of (h, c), and of every other nested state the tensor that comes first."""
+    """Return h of (h, c), and of every other nested state the first tensor."""
     while not isinstance(state, Tensor):
         state = next(iter(state.values() if isinstance(state, dict) else state))
     return state

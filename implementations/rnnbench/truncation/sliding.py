@@ -49,7 +49,7 @@ from torch import Tensor, nn
 from rnnbench import interface
 from rnnbench.bptt.linearised import Kernel, Layer, Sums
 from rnnbench.bptt.recurrence import LayerWeights, sum_of_outer
-from rnnbench.bptt.stack import draw_masks
+from rnnbench.bptt.stack import draw_masks, weights_of
 from rnnbench.errors import UnsupportedError
 from rnnbench.spec import CELLS, Spec
 from rnnbench.spec_of import spec_and_weights
@@ -58,11 +58,11 @@ from rnnbench.truncation.runner import Runner
 from rnnbench.truncation.state import State, choose_rows, segments
 
 TILE_BYTES = 2**20
-"""About what the rows of one tile of windows take: they should stay in a core's cache."""
+"""Memory of one tile of windows, in bytes, roughly: it should stay in a core's cache."""
 
 
 def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k: int) -> list[Sums]:
-    """All windows K steps back, in plain torch: age by age, at each age top layer to bottom."""
+    """Run all windows K steps back in plain torch: age by age, at each from the top layer down."""
     T, B = layers[0].jacobian.to_a.shape[:2]
     sums = [
         Sums(
@@ -81,7 +81,7 @@ def steps_back(spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k:
 def _tile_back(
     layers: Sequence[Layer], dy: Tensor, steps: range, k: int, sums: Sequence[Sums]
 ) -> None:
-    """One tile's K steps, added to the sums. dh[l], dc[l] hold the windows still inside."""
+    """Add one tile's K steps to the sums; dh[l] and dc[l] hold the windows still inside."""
     top = len(layers) - 1
     dh: list[Tensor | None] = [None] * top + [dy]
     dc: list[Tensor | None] = [None] * len(layers)
@@ -122,7 +122,7 @@ NUMBA = "numba"
 def _on_vectors(
     spec: Spec, layers: Sequence[Layer], dy: Tensor, steps: range, k: int
 ) -> list[Sums]:
-    """The numba backend's kernels, which are imported, and compiled, when they are first used."""
+    """Run the numba backend's kernels, imported and compiled when they are first used."""
     from rnnbench.backends.numba import windows
 
     return windows.steps_back(spec, layers, dy, steps, k)
@@ -135,9 +135,10 @@ KERNELS: dict[tuple[str, str], Kernel] = {
 
 
 def kernel_for(spec: Spec, device: torch.device) -> tuple[str, Kernel]:
-    """Return what runs the windows' backward pass, and its name: "numba" where `KERNELS` has one,
-    on the
-    CPU; "torch", which is `steps_back`, for the other dtypes and devices.
+    """Return the name of what runs the windows' backward pass, and the function.
+
+    "numba" where `KERNELS` has one, on the CPU; "torch", which is `steps_back`, for the other
+    dtypes and devices.
     """
     found = KERNELS.get((spec.cell, spec.dtype)) if device.type == "cpu" else None
     return ("torch", steps_back) if found is None else (NUMBA, found)
@@ -145,7 +146,7 @@ def kernel_for(spec: Spec, device: torch.device) -> tuple[str, Kernel]:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is fixed about one sliding pass.
+    """What one sliding pass is given, besides tensors that need a gradient.
 
     backend     what runs the forward pass
     kernel      what runs the windows' backward pass
@@ -165,13 +166,6 @@ class Plan:
     k: int
 
 
-def _layer_weights(spec: Spec, weights: Sequence[Tensor], layer: int) -> LayerWeights:
-    """The layer's own weights, by what they are."""
-    named = {p.name: w for p, w in zip(spec.parameters, weights, strict=True) if p.layer == layer}
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-    return LayerWeights(*(named.get(f"{kind}_l{layer}") for kind in kinds))  # type: ignore[arg-type]
-
-
 def _one_layer(spec: Spec, layer: int) -> Spec:
     return Spec(
         spec.cell, spec.layer_input_size(layer), spec.hidden_size, bias=spec.bias,
@@ -182,7 +176,7 @@ def _one_layer(spec: Spec, layer: int) -> Spec:
 def _run_layer(
     plan: Plan, layer: int, x: Tensor, weights: LayerWeights
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Output (T, B, P or H) and final state (1, B, ·) of one layer on the plan's backend."""
+    """Return output (T, B, P or H) and final state (1, B, ·) of a layer on the plan's backend."""
     spec = _one_layer(plan.spec, layer)
     given = tuple(w for w in weights if w is not None)
     state = tuple(part[layer : layer + 1] for part in plan.state)
@@ -197,7 +191,7 @@ def _run_layer(
 
 
 class _Sliding(torch.autograd.Function):
-    """The stored forward pass, and the windows' backward pass."""
+    """The autograd node: stores the forward pass, and runs all windows back."""
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -210,7 +204,7 @@ class _Sliding(torch.autograd.Function):
         for layer in range(spec.layers):
             if layer and masks:
                 below = below * masks[layer - 1]
-            below, final = _run_layer(plan, layer, below, _layer_weights(spec, weights, layer))
+            below, final = _run_layer(plan, layer, below, weights_of(spec, weights, layer))
             outputs.append(below)
             finals.append(final)
         final = tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
@@ -250,12 +244,12 @@ def _linearised(
     state: Sequence[Tensor],
     weights: Sequence[Tensor],
 ) -> list[Layer]:
-    """Every layer with its derivative, from the outputs that the forward pass stored."""
+    """Return every layer with its derivative, from the outputs that the forward pass stored."""
     layers = []
     for index, y in enumerate(outputs):
         mask = masks[index - 1] if index and masks else None
         x = x if mask is None else x * mask
-        own = _layer_weights(spec, weights, index)
+        own = weights_of(spec, weights, index)
         before = torch.cat([state[0][index][None], y[:-1]])
         c0 = state[1][index] if spec.has_cell_state else None
         jacobian, m = linearise(spec, own, x, before, y, c0)
@@ -265,7 +259,7 @@ def _linearised(
 
 
 def _layer_gradients(layer: Layer, sums: Sums) -> tuple[Tensor, list[Tensor]]:
-    """Σ_s α (T·B, G·H), and the gradients of the layer's weights in torch's order."""
+    """Return Σ_s α (T·B, G·H), and the gradients of the layer's weights in torch's order."""
     J, weights = layer.jacobian, layer.weights
     dm = sums.dh if weights.hr is None else sums.dh @ weights.hr
     alpha = push(J.to_a, dm, sums.dc).flatten(0, 1)
@@ -305,36 +299,28 @@ def supported(model: Any) -> tuple[Spec, tuple[Tensor, ...]]:
 
 
 def _backend_of(model: Any, spec: Spec, device: str, kernel: str) -> str:
-    """The module's own backend, torch's for torch's; for "auto" that of the windows' kernel, or the
-    first that can. Measured, RNN, T=2048, B=1, H=64: 0.8 ms on "numba", 17 ms on "native".
+    """Return the module's own backend, or "native" for torch's modules.
+
+    For "auto" that of the windows' kernel, or the first that can. Measured, RNN, T=2048, B=1, H=64:
+    0.8 ms on "numba", 17 ms on "native".
     """
     name: str = getattr(model, "backend", "native")
     if name != interface.AUTO:
         return name
+    order = (*[kernel] * (kernel == NUMBA), *interface.AUTO_ORDER)
     conditions = interface.Conditions(device=device, phase="inference")
-    return next(
-        name
-        for name in (*[kernel] * (kernel == NUMBA), *interface.AUTO_ORDER)
-        if interface.get_backend(name).supports(spec, conditions) is None
-    )
+    return interface.first_supporting(spec, conditions, order)
 
 
-def sliding(
-    runner: Runner,
-    spec: Spec,
-    weights: tuple[Tensor, ...],
-    state: State,
-    k: int,
-    steps: range,
-) -> tuple[Tensor, State, str]:
-    """Output of the given steps, laid out as the runner's, the final state, detached, and the name
-    of the windows' kernel.
+def sliding(runner: Runner, state: State, k: int, steps: range) -> tuple[Tensor, State, str]:
+    """Run the model and return output, final state and the name of the windows' kernel.
 
-    spec, weights   the runner's model's, by `supported`
+    The output is that of the given steps, laid out as the runner's; the state is detached.
 
-    Raises InputError, in the words of `rnnbench.interface.check_inputs`, for an argument that does
-    not fit the model.
+    Raises UnsupportedError for a model that `supported` refuses, and InputError, in the words of
+    `rnnbench.interface.check_inputs`, for an argument that does not fit the model.
     """
+    spec, weights = supported(runner.model)
     inputs = runner.checked_inputs(spec, weights, runner.piece(range(runner.T)), state)
     x = inputs.x
     dropout = spec.dropout if getattr(runner.model, "training", False) else 0.0

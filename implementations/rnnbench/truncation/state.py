@@ -16,7 +16,7 @@ State = Any
 
 
 def map_state(function: Callable[..., Any], state: State, *others: State) -> State:
-    """``function`` of every tensor of ``state`` and its counterparts in ``others``, in its shape.
+    """Apply ``function`` to every tensor of ``state`` and its counterparts; keep the structure.
 
     None stays None. Raises InputError for anything else that is not a state.
     """
@@ -36,7 +36,7 @@ def map_state(function: Callable[..., Any], state: State, *others: State) -> Sta
 
 
 def detach(state: State) -> State:
-    """The same numbers, cut off from the graph that made them."""
+    """Return the same numbers without the graph that made them."""
     return map_state(Tensor.detach, state)
 
 
@@ -50,7 +50,7 @@ def same_shape(a: State, b: State) -> bool:
 
 
 def choose_rows(rows: Tensor, new: State, old: State, batch_dim: int) -> State:
-    """``new`` in the rows of the batch that are True, ``old`` (None: zeros) in the others.
+    """Return ``new`` in the rows of the batch that are True, ``old`` (None: zeros) in the others.
 
     rows (B,) bool; every tensor of the state has the batch in dimension ``batch_dim``.
     """
@@ -67,7 +67,7 @@ def choose_rows(rows: Tensor, new: State, old: State, batch_dim: int) -> State:
 
 
 def check_rows(rows: int, batch_dim: int, tensor: Tensor) -> Tensor:
-    """The tensor of a state, if its batch is where it should be; else InputError."""
+    """Return the tensor of a state; raise InputError if its batch is not where it should be."""
     if tensor.shape[batch_dim : batch_dim + 1] != (rows,):
         raise InputError(
             f"batch_dim must be the dimension of the state's tensors of the size B={rows}; got "
@@ -77,7 +77,7 @@ def check_rows(rows: int, batch_dim: int, tensor: Tensor) -> Tensor:
 
 
 def segments(lengths: Tensor | None, start: int, stop: int) -> list[tuple[int, int]]:
-    """start … stop cut where a sequence ends: within a piece, each one runs or has ended."""
+    """Cut start … stop where a sequence ends: within a piece, each one runs or has ended."""
     ends = [] if lengths is None else lengths.tolist()
     cuts = sorted({start, stop, *(end for end in ends if start < end < stop)})
     return list(pairwise(cuts))

@@ -1,4 +1,4 @@
-"""Stateful training: batches whose rows go on where they stopped, for `torch.utils.data`.
+"""Stateful training for `torch.utils.data`: each batch's rows continue those of the last.
 
 A *stream* is one row of the batch over time. Each sequence is cut into chunks, and its chunks come
 in consecutive batches in the same row; where it ends, the next sequence begins in that row, with
@@ -53,7 +53,7 @@ class Window(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Windows side by side.
+    """A batch of windows.
 
     data     (T, B, …), zero behind each window's end, or a tuple of such
     lengths  (B,) int64: steps of each window, 0 for a row that has run out of sequences
@@ -70,7 +70,7 @@ def _parts(data: Any) -> tuple[Any, ...]:
 
 
 class WindowDataset(Dataset[Window]):
-    """The windows of several sequences, one sequence after the other, cut out when asked for.
+    """The windows of several sequences, one sequence after the other, each made on demand.
 
     sequences  tensors, arrays or memory maps with time first, or tuples (inputs, targets) of them
     k, overlap, stride, last
@@ -110,7 +110,7 @@ class WindowDataset(Dataset[Window]):
         return self._ends[-1]
 
     def indices(self, sequence: int) -> range:
-        """The indices of a sequence's windows, first to last."""
+        """Return the indices of a sequence's windows, first to last."""
         end = self._ends[sequence]
         return range(end - len(self.cut[sequence][0]), end)
 
@@ -186,7 +186,7 @@ class StreamSampler(Sampler[list[int | None]]):
 
     @property
     def dropped(self) -> int:
-        """Windows that this epoch leaves out."""
+        """Return how many windows this epoch leaves out."""
         return len(self.dataset) - sum(len(b) - b.count(None) for b in self._batches)
 
     def __len__(self) -> int:
@@ -197,7 +197,7 @@ class StreamSampler(Sampler[list[int | None]]):
 
 
 def collate(items: Sequence[Window]) -> Batch:
-    """Windows of any lengths side by side, time first, zeros behind their ends."""
+    """Join windows of any lengths to a batch, time first, zeros behind their ends."""
     lengths = [len(_parts(item.data)[0]) for item in items]
     sides = []
     for side in zip(*(_parts(item.data) for item in items), strict=True):

@@ -1,4 +1,4 @@
-"""A sequence in windows: the data set's side of truncation, without copying anything.
+"""Cut a sequence into overlapping windows without copying it.
 
 Chunks of a data set that each start from a fresh state are another thing than truncated BPTT over
 the sequence: the state at a window's start is zero, not that after the steps before it. An overlap
@@ -17,7 +17,7 @@ LAST = ("keep", "drop")
 
 
 class Windows(Sequence[Any]):
-    """The windows of one sequence, each cut out when it is asked for; see `windows`."""
+    """The windows of one sequence, each made on demand; see `windows`."""
 
     def __init__(self, sequence: Any, k: int, stride: int, last: str, axis: int) -> None:
         self.sequence, self.k, self.stride, self.axis = sequence, k, stride, axis
@@ -34,7 +34,7 @@ class Windows(Sequence[Any]):
         return len(self._starts)
 
     def steps(self, index: int) -> range:
-        """Return which steps of the sequence the window holds."""
+        """Return the steps of the sequence that the window holds."""
         start = self._starts[index]
         return range(start, min(start + self.k, self.length))
 
@@ -62,7 +62,7 @@ def windows(
     last: str = "keep",
     axis: int = 0,
 ) -> Windows:
-    """The windows of k steps of a sequence, lazily: a `Sequence` of views.
+    """Return the windows of k steps of a sequence: a `Sequence` of views, made on demand.
 
     >>> import rnnbench
     >>> list(rnnbench.windows("abcdefgh", 4, overlap=1))
