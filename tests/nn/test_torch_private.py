@@ -18,6 +18,7 @@ from torch.testing import assert_close
 import rnnbench
 from rnnbench import UnsupportedError
 from rnnbench.bptt import torch_private
+from rnnbench.diagnosis.slots import slots_of
 
 X = torch.linspace(-1, 1, 30).view(5, 2, 3)
 SENTENCES = {
@@ -190,6 +191,7 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     import rnnbench.nn
 from rnnbench.bptt import torch_private
+from rnnbench.diagnosis.slots import slots_of
 assert sum("lacks" in str(one.message) for one in said) == len(torch_private.LOST), said
 import torch
 from rnnbench.interface import check_inputs
@@ -279,3 +281,10 @@ def test_a_torch_without_a_part_of_its_compiler_has_no_backend_compile(monkeypat
     monkeypatch.setattr(pkgutil, "resolve_name", found)
     with pytest.raises(UnsupportedError, match=r"'compile' needs .* lacks: no .*compile_fx"):
         torch_private.compiler()
+
+
+def test_the_list_in_which_torch_holds_weights_besides_is_no_place_of_its_own():
+    net = torch.nn.GRU(3, 4)
+    torch_private.flat_weights(net)[1] = torch.zeros(12, 4)
+    assert [slot.path for slot in slots_of(net)] == [name for name, _ in net.named_parameters()]
+    assert torch_private.flat_weights(torch.nn.Linear(3, 4)) == []
