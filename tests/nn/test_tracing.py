@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.testing import assert_close
 
 import rnnbench
@@ -30,6 +31,12 @@ def pair(kind, backend, **options):
 def flat(found):
     y, state = found
     return [y, *(state if isinstance(state, tuple) else (state,))]
+
+
+def kinds(found):
+    """Return type and shape of each tensor of a result, of a packed one's rows too."""
+    parts = [part.data if isinstance(part, PackedSequence) else part for part in flat(found)]
+    return [(type(part), part.shape) for part in parts]
 
 
 @pytest.fixture(params=BACKENDS)
@@ -109,13 +116,30 @@ def test_fake_tensors_have_the_shapes_of_torchs(kind, on):
     assert [tuple(part.shape) for part in found] == [tuple(part.shape) for part in flat(theirs(x))]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fake_tensor_is_torchs_after_its_mode_has_ended(kind, packed, on):
+    ours, theirs = pair(kind, on)
+    x = torch.randn(5, 3, 6)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad():
+        ours(x)  # which remembers a call of this shape
+        fake = mode.from_tensor(x)
+        if packed:
+            rows = pack_padded_sequence(x, [5, 4, 2])
+            fake = rows._replace(data=mode.from_tensor(rows.data))
+        found, expected = ours(fake), theirs(fake)
+    assert kinds(found) == kinds(expected)
+
+
 def test_nothing_is_traced_in_a_usual_call_or_under_a_mode_that_only_looks_on():
     class Looking(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             return function(*args, **(kwargs or {}))
 
-    assert not torch_private.is_traced()
+    x = torch.zeros(5, 3, 6)
+    assert not torch_private.is_traced(x)
     with Looking():
-        assert not torch_private.is_traced()
+        assert not torch_private.is_traced(x)
     with FakeTensorMode():
-        assert torch_private.is_traced()
+        assert torch_private.is_traced(x)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.modules import rnn
+from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
 from rnnbench.errors import UnsupportedError
@@ -65,6 +66,7 @@ LOST = {
 """Name → what is lost without it."""
 
 TRACING_MODES = {"ProxyTorchDispatchMode", "FakeTensorMode", "FunctionalTensorMode"}
+TRACED_TENSORS = {"FakeTensor", "FunctionalTensor"}
 
 
 def _private(path: str, instead: Any) -> Any:
@@ -183,17 +185,25 @@ _dispatch_mode_at: Callable[[int], Any] = _private(
 )
 
 
-def is_traced() -> bool:
-    """Return whether torch records the operations of this call for a graph.
+def is_traced(x: Any) -> bool:
+    """Return whether torch records the operations of a call with input ``x`` for a graph.
 
     So does ``torch.jit.trace``, and with it the older ONNX export, ``make_fx``, ``torch.export``
     and code under a FakeTensorMode: kernels that are no operators of torch would be left out of
-    the graph, or read tensors without memory.
+    the graph, or read tensors without memory. A FakeTensor has none after its mode has ended too.
+    x: a tensor, or a PackedSequence.
     """
-    modes = range(_dispatch_modes())
-    return _jit_traces() or any(
-        type(_dispatch_mode_at(level)).__name__ in TRACING_MODES for level in modes
+    if _jit_traces() or (type(x) is not Tensor and _is_traced_tensor(x)):
+        return True
+    count = _dispatch_modes()
+    return count > 0 and any(
+        type(_dispatch_mode_at(level)).__name__ in TRACING_MODES for level in range(count)
     )
+
+
+def _is_traced_tensor(x: Any) -> bool:
+    tensor = x.data if isinstance(x, PackedSequence) else x
+    return type(tensor).__name__ in TRACED_TENSORS
 
 
 class _Kernels(TorchFunctionMode):

@@ -245,7 +245,7 @@ class _Backed(torch.nn.RNNBase):
         and a graph must run where rnnbench is not installed.
         """
         if torch.compiler.is_exporting() or (
-            not torch.compiler.is_compiling() and torch_private.is_traced()
+            not torch.compiler.is_compiling() and torch_private.is_traced(input)
         ):
             return self._torch_class.forward(self, input, hx)
         if self.checkpoint and torch.is_grad_enabled():
