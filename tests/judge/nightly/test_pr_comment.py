@@ -105,7 +105,7 @@ def test_what_is_no_json_object_is_refused(content: bytes) -> None:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= pr_comment.LONGEST_TEXT
+    return isinstance(value, str) and len(value) <= pr_comment.BOUNDS.text
 
 
 def _is_date(value: object) -> bool:
