@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -53,13 +54,20 @@ def test_what_hangs_is_cut_off_and_the_handler_is_as_it_was(hangs):
     assert bool(signal.getitimer(signal.ITIMER_REAL)[0]) == bool(timer[0])
 
 
-def test_in_another_thread_a_loop_is_cut_off():
+@pytest.mark.parametrize("traced", [False, True])
+def test_in_another_thread_a_loop_is_cut_off(traced):
+    """Traced, as by a debugger or by coverage, it once never came back."""
     found = []
-    thread = threading.Thread(
-        target=lambda: found.append(rnnbench.diagnose(loops, spec=SPEC, time_limit=0.3))
-    )
+
+    def run():
+        if traced:
+            sys.settrace(lambda *_: None)
+        found.append(rnnbench.diagnose(loops, spec=SPEC, time_limit=0.3))
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join()
+    thread.join(60)
+    assert not thread.is_alive()
     assert WORDS in str(found[0])
 
 
