@@ -63,6 +63,10 @@ def nightly(
             "one that this runs in, which needs no network."
         ),
     ] = Environment.ASV,
+    base: Annotated[
+        str | None,
+        option("Judge head against this commit, not against the last clean one."),
+    ] = None,
     commits: Annotated[int, option("Measure at most this many commits, the newest.", min=1)] = 20,
     unit: Annotated[int, option("Cases in a unit: what a kill may cost at most.", min=1)] = 16,
     verdict_share: Annotated[float, share("For the verdict; 0: none.", min=0, max=1)] = 0.4,
@@ -98,8 +102,10 @@ def nightly(
     other. What fails costs its unit only, and is told in the summary.
 
     A night is clean (exit code 0) if the verdict found no regression and could exclude one, and
-    nothing broke at head. The first night has nothing to judge against: if nothing breaks its head
-    is the first clean commit. So is a night with nothing new and nothing left to measure.
+    nothing broke at head or was lost. The first night has nothing to judge against: if nothing
+    breaks its head is the first clean commit. So is a night with nothing new and nothing left to
+    measure. Where the records of earlier nights are lost, and no clean one is left, nights stay
+    inconclusive until --base names a good commit.
     """
     from rnnbench.judge import lock
     from rnnbench.judge.engine import Engine
@@ -116,7 +122,7 @@ def nightly(
     try:
         plan = Plan(
             seconds_of("budget", budget), Shard.parse(shard), tuple(bench or ()), commits, unit,
-            verdict_share, calibrate_share, threshold / 100,
+            verdict_share, calibrate_share, base, threshold / 100,
         )  # fmt: skip
         if plan.verdict_share:
             Rule(plan.threshold)

@@ -180,7 +180,7 @@ def test_broken_and_foreign_files_are_set_aside_and_measured_anew(scratch: Scrat
     machines = scratch.root / "home" / ".asv-machine.json"
     named = machines.read_text()
     machines.write_text("{")
-    assert scratch.nightly().returncode == 0
+    assert scratch.nightly().returncode == 5  # what was lost is told, and the base stays
     assert kinds(last(scratch)).count("result file") == 7
     assert json.loads(machines.read_text()) == json.loads(named)
     aside = scratch.results / "aside"
@@ -189,6 +189,53 @@ def test_broken_and_foreign_files_are_set_aside_and_measured_anew(scratch: Scrat
     assert (aside / host / other.name).exists()
     assert (aside / "nights" / host / "20200101T000000Z.json").exists()
     assert len(scratch.numbers()) == CASES
+
+
+def test_a_lost_record_of_the_only_clean_night_never_makes_head_the_base(scratch: Scratch) -> None:
+    good = scratch.git("rev-parse", "HEAD")
+    assert scratch.nightly(*ONE).returncode == 0
+    (record,) = host_folder(scratch).iterdir()
+    record.write_text(record.read_text()[:40])
+    scratch.commit("Slower", cost=2)
+    codes = [scratch.nightly(*ONE).returncode for _ in range(2)]
+    assert codes == [5, 3]
+    assert "--base" in next(one for one in last(scratch).troubles if one.what == "base").account
+    assert scratch.nightly(*ONE, "--base", good).returncode == 3  # without a verdict
+    assert last(scratch).base == good
+    assert scratch.nightly(*ONE, "--base", "HEAD").returncode == 0
+    assert scratch.nightly(*ONE).returncode == 0
+
+
+def test_the_newest_clean_night_that_is_left_gives_the_base(scratch: Scratch) -> None:
+    first = scratch.git("rev-parse", "HEAD")
+    for _ in range(2):
+        assert scratch.nightly(*ONE).returncode == 0
+    newest = max(host_folder(scratch).iterdir())
+    newest.write_text("")
+    scratch.commit("Slower", cost=2)
+    assert scratch.nightly(*ONE).returncode == 5
+    assert (last(scratch).base, last(scratch).exit_code) == (first, 5)
+
+
+def test_nights_whose_records_were_deleted_are_missed(scratch: Scratch) -> None:
+    assert scratch.nightly(*ONE).returncode == 0
+    shutil.rmtree(scratch.results / "nights")
+    assert scratch.nightly(*ONE).returncode == 3
+
+
+def test_a_calibration_that_fails_breaks_the_night(scratch: Scratch) -> None:
+    """Nothing to measure, nothing to judge: but the build fails, so the night isn't clean."""
+    scratch.path = str(scratch.root)
+    existing = (*ONE, "--environment", "existing")
+    assert scratch.nightly(*existing).returncode == 0
+    shutil.rmtree(scratch.results / "nights")
+    shutil.rmtree(scratch.results / "nightly")
+    scratch.write({"build.py": "raise SystemExit('no hatchling')"})
+    scratch.commit("Unbuildable")
+    done = scratch.nightly(*existing, "--calibrate-share", "0.5")
+    assert done.returncode == 5
+    assert "calibrate" in {one.unit for one in last(scratch).troubles}
+    assert last(scratch).base is None
 
 
 def test_a_night_after_a_clock_that_ran_ahead_keeps_the_order(scratch: Scratch) -> None:

@@ -21,6 +21,8 @@ class Plan:
     unit_cases: int = units.UNIT_CASES
     verdict_share: float = 0.4
     calibrate_share: float = 0.1
+    base: str | None = None
+    """The commit that head is judged against; None for the last clean one."""
     threshold: float = 0.05
     """The relative change that the verdict is to find or to exclude."""
 

@@ -81,6 +81,11 @@ def set_aside(results: Path, file: Path, why: str) -> Trouble:
     return Trouble("result file", str(name), f"It is {why}. It was set aside as {moved}.")
 
 
+def aside(results: Path, kind: str, host: str) -> Iterator[Path]:
+    """Yield the records of a kind and machine that were set aside."""
+    yield from sorted((results / ASIDE / kind / host).glob("*.json*"))
+
+
 def _load_machine(file: Path) -> None:
     try:
         given = json.loads(file.read_bytes())

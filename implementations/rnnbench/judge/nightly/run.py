@@ -5,7 +5,9 @@ calibration; measure units until the time is up; publish. The file of the night 
 begins and after every step, so that the next night sees that it was killed, and goes on from it.
 
 The last clean commit is the head of the last night of this machine and shard that finished with
-exit code 0. So there is no state that could contradict the nights.
+exit code 0. So there is no state that could contradict the nights. A night that lost something is
+never clean: it ends with code 5 if it had to set a file aside, or could not keep its verdict or
+refresh the card, and with code 3 if it has no base because the records of earlier nights are lost.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import BROKEN, FAILED, GOOD, INCONCLUSIVE, NOTHING_MEASURED
 from rnnbench.files import atomic, machine, records
-from rnnbench.judge.commits import between, find
+from rnnbench.judge.commits import between, commit, find
 from rnnbench.judge.engine import APART, SUITE, Engine, EngineError
 from rnnbench.judge.nightly import accounts, parts, result_files, units
 from rnnbench.judge.nightly.ledger import KIND, Ledger
@@ -38,6 +40,10 @@ IN_VAIN = 3
 RANK = (FAILED, BROKEN, NOTHING_MEASURED, INCONCLUSIVE, GOOD)
 """Exit codes, the one that stands first where several apply: as in `Verdict.exit_code`."""
 PUBLISH = "<publish>"
+BASE_LOST = (
+    "The records of earlier nights are lost, and with them the last clean commit: nothing was "
+    "judged. Name a commit that is known to be good by --base."
+)
 
 
 @dataclass
@@ -58,6 +64,8 @@ class _Run:
     cases: int = 0
     """Of the suite, as far as this night is concerned with it."""
     verdict: Verdict | None = None
+    base_lost: bool = False
+    """There may have been a clean night, whose record is lost."""
     broken: bool = False
     """Something at head, or a whole part of the night."""
     parity: bool = False
@@ -102,7 +110,7 @@ class _Run:
         if self.night.verdict is None:
             self._show("judging", seconds)
             judged = parts.judge(self.engine, self.plan, base, head, seconds)
-            self.trouble(*judged.troubles, at_head=judged.verdict is None)
+            self.trouble(*judged.troubles, at_head=bool(judged.troubles))
             self.verdict = judged.verdict
             self.save(verdict=judged.path)
         else:
@@ -113,7 +121,8 @@ class _Run:
         seconds = min(self.plan.budget * self.plan.calibrate_share, self.remaining())
         if seconds > 0 and self.plan.judges:
             self._show("calibrating", seconds)
-            self.trouble(*parts.calibrate(self.engine, self.plan, seconds))
+            troubles = parts.calibrate(self.engine, self.plan, seconds)
+            self.trouble(*troubles, at_head=bool(troubles))
 
     def list_units(self) -> None:
         """List what is left to measure; nothing where the suite can't be imported."""
@@ -219,7 +228,9 @@ class _Run:
         new = self.night.base != self.night.head
         if self.verdict is None and not self.night.measured and (self.left or not self.cases):
             codes.add(NOTHING_MEASURED)  # nothing left: all of it was measured before
-        if self.plan.judges and self.verdict is None and self.night.base is not None and new:
+        if self.base_lost or (
+            self.plan.judges and self.verdict is None and self.night.base is not None and new
+        ):
             codes.add(INCONCLUSIVE)  # measured, and judged by nobody
         return next(code for code in RANK if code in codes)
 
@@ -286,7 +297,12 @@ def _begin(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> _Run:
     if engine.scratch.exists():
         result_files.adopt(engine.scratch, results)
         engine.clear()
-    base = next((one.head for one in reversed(earlier) if one.finished and not one.exit_code), None)
+    lost = bool(troubles)
+    base = plan.base and commit(folder, plan.base, "base").hash
+    base = base or next((n.head for n in reversed(earlier) if n.finished and not n.exit_code), None)
+    base_lost = base is None and _was_a_night(engine, plan.shard, nights, ledger)
+    if base_lost:
+        troubles.append(Trouble("base", head[:8], BASE_LOST))
     troubles += accounts.of_clone(folder, base, head, existing=engine.existing)
     commits, left_out = _commits(base, head, ledger, engine, plan)
     at, clock = _moment(nights)
@@ -309,7 +325,21 @@ def _begin(engine: Engine, plan: Plan, show: Callable[[Step], None]) -> _Run:
     ledger.unbuilt.pop(head, None)
     file = records.name(at, *plan.shard.slug)
     troubles += [*left_out, *clock]
-    return _Run(engine, plan, show, began, tonight, ledger, commits, file, troubles)
+    return _Run(
+        engine, plan, show, began, tonight, ledger, commits, file, troubles,
+        base_lost=base_lost, broken=lost,
+    )  # fmt: skip
+
+
+def _was_a_night(engine: Engine, shard: Shard, nights: Sequence[Night], ledger: Ledger) -> bool:
+    """Return True if this machine and shard had a night whose record is not there any more."""
+    if ledger.last and not any(one.shard == str(shard) for one in nights):
+        return True
+    project = engine.project
+    names = (
+        file.name for file in result_files.aside(project.results, records.NIGHTS, project.host)
+    )
+    return any(name.split(".")[0].split("-")[1:] == [*shard.slug] for name in names)
 
 
 def _nights(engine: Engine) -> tuple[list[Night], list[Trouble]]:

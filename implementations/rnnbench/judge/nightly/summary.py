@@ -47,10 +47,10 @@ def facts(result: Result) -> list[tuple[str, str]]:
 
 def _against(night: Night) -> str:
     if night.base is None:
-        return "not judged, as there is no clean night yet"
+        return "not judged, as no clean night is known"
     if night.base == night.head:
         return "the last clean commit"
-    against = f"against {night.base[:8]}, the last clean commit"
+    against = f"against {night.base[:8]}"
     return f"judged {against}" if night.verdict else f"not judged {against}"
 
 
