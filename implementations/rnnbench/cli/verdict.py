@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,9 +71,14 @@ def verdict(
     Base and head run in fresh processes, one right after the other. A case is a regression if its
     change is significant over all cases and its interval lies beyond 1 %; it is no change only if
     the interval lies within ± the threshold; until it is either, rounds are added, within the
-    budget. Errors against the oracle are judged by their growth, peak memory at twice the
-    threshold, import and compile seconds at four times. The
-    benchmarks are the working tree's, in RNNBENCH_PROFILE. The rule is in the module
+    budget. Calls that are slow now and then are found by the mean of all calls, which is judged
+    beside the typical ones: called beyond the threshold, excluded to four times of it. Errors
+    against the oracle are judged by their growth, peak memory at twice the threshold, import and
+    compile seconds at four times.
+
+    Without --bench and --case the cases are chosen so that any two values of two parameters come
+    together, as many as the budget has room for; what was not looked at is told. The benchmarks
+    are the working tree's, in RNNBENCH_PROFILE. The rule is in the module
     rnnbench.judge.verdict.decision, the choice of cases in rnnbench.judge.verdict.choice.
     """
     from rnnbench.files import records
@@ -99,6 +105,7 @@ def verdict(
             bisect=bisect,
             base_requirements=tuple(base_requirement or ()),
             base_python=base_python,
+            turn=datetime.now(UTC).toordinal(),
         )
         found = run.run(request, on_progress)
     answer = found.verdict
@@ -153,8 +160,8 @@ def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
         table.add_row(
             Text(f"{text.MARKS[case.status]} {case.status.value}", COLOURS.get(case.status, "")),
             Text(text.plain(case.name)),
-            text.amount(case.base, case.quantity),
-            text.amount(case.head, case.quantity),
+            text.amount(case.base, case.quantity, case.unit),
+            text.amount(case.head, case.quantity, case.unit),
             text.effect(case),
             text.interval(case),
             text.detectable(case),
@@ -169,6 +176,8 @@ def _facts(answer: Verdict) -> list[str]:
     if answer.of(Status.NO_CHANGE):
         facts.append(f"no change: {text.unchanged(answer)}")
     facts += [f"{name}: {says}" for name, says in text.channel_labels(answer)]
+    if passed := text.unlooked(answer):
+        facts.append(f"{passed}; --bench looks at what it names")
     changed = text.differences(answer.base, answer.head)
     facts.append("environment: " + (", ".join(changed) or "the same versions on both sides"))
     if answer.of(Status.REGRESSION):

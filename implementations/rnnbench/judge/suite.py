@@ -41,9 +41,12 @@ class Suite:
     """Name of the benchmark that no commit changes; None: one without parameters in a module
     ``control``, and where there is none, a loop of the interpreter."""
     choose: Choice = list
-    """Of the cases around the first value of each parameter, those that a verdict measures."""
+    """Of all cases, those that a verdict may measure unless told."""
     calibrated: Choice = list
-    """Of the cases that ``choose`` picks, those that error rates are measured on."""
+    """Of the cases that a verdict measures, those that error rates are measured on."""
+    quantities: Mapping[str, str] = field(default_factory=dict)
+    """Benchmark → its quantity, where its type, unit and name say another
+    (`rnnbench.judge.verdict.sides.quantity`)."""
     key: Callable[[Case], str | None] | None = None
     """The name by which ``plant`` knows a case, None for one that it can't slow."""
     plant: Callable[[Path, Mapping[str, float]], None] | None = None

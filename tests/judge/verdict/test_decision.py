@@ -17,7 +17,9 @@ from rnnbench.judge.verdict.decision import (
     Decision,
     Rule,
     decide,
+    obvious,
     quarantined,
+    rounds_needed,
     shrunk,
     together,
     typical,
@@ -219,6 +221,54 @@ def test_the_same_number_in_every_round_is_certain():
     assert found["same"].status is Status.NO_CHANGE
     assert found["more"].status is Status.REGRESSION
     assert found["more"].ratio == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize(
+    ("d", "status"),
+    [
+        ([3.8], Status.REGRESSION),
+        ([-3.8], Status.IMPROVEMENT),
+        ([1.2, 1.4], Status.REGRESSION),
+        ([2.0], None),
+        ([0.9, 0.9], None),
+        ([3.8, -3.8], None),
+        ([0.0, 0.0], None),
+        ([3.8, 0.9, 3.0], Status.REGRESSION),  # with three rounds t alone would not
+    ],
+)
+def test_a_change_that_no_noise_explains_needs_no_second_look(d, status):
+    found = decide({0: d}, RULE).get(0)
+    assert (found.status if found else None) == status or len(d) >= 3
+    assert obvious(d) == (status is not None)
+    if status:
+        assert found.status is status
+        assert found.low < math.exp(np.median(d)) < found.high
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.1])
+def test_the_rounds_that_are_said_to_be_needed_decide(effect):
+    """Of undecided cases after eight rounds, most are decided at the look that is named."""
+    named = decided = 0
+    for seed in range(60):
+        d = np.random.default_rng(seed).normal(effect, 0.06, (CASES, ROUNDS))
+        early = decide(dict(enumerate(d[:, :8])), RULE)
+        for i, one in early.items():
+            needed = rounds_needed(one, RULE, "time")
+            if one.status is Status.INCONCLUSIVE and needed:
+                assert needed in RULE.looks
+                assert needed > 8
+                named += 1
+                later = decide(dict(enumerate(d[:, :needed])), RULE)[i].status
+                decided += later is not Status.INCONCLUSIVE
+    assert named > 100
+    assert decided > 0.5 * named
+
+
+def test_what_no_look_decides_is_said_to_be_too_noisy():
+    wide = Decision(Status.INCONCLUSIVE, 1.0, 0.5, 2.0, 1.0, 1.0, 8)
+    edge = Decision(Status.INCONCLUSIVE, 1.05, 1.0, 1.1, 0.1, 1.0, 40)
+    assert rounds_needed(wide, RULE, "time") is None
+    assert rounds_needed(edge, RULE, "time") is None
 
 
 def test_memory_is_decided_after_the_first_look_and_times_after_the_second():

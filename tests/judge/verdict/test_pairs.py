@@ -11,9 +11,9 @@ from judge.verdict import planted
 
 from rnnbench.errors import InputError
 from rnnbench.exit_codes import FAILED, NOTHING_MEASURED
-from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status
+from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Undecided
 from rnnbench.judge.verdict.decision import Rule
-from rnnbench.judge.verdict.pairs import Judgement, judge
+from rnnbench.judge.verdict.pairs import Judgement, _Work, judge
 from rnnbench.judge.verdict.sides import Side
 
 KINDS = """
@@ -69,6 +69,17 @@ track_same.unit = "bytes"
 def track_nothing():
     return 0
 track_nothing.unit = "bytes"
+def track_from_nothing():
+    return 3 * planted.HEAD
+def track_score():
+    return 10 + 5 * planted.HEAD
+track_score.unit = "points"
+def track_loss():
+    return -1.5
+track_loss.unit = "loss"
+def timeraw_start():
+    return "pass"
+timeraw_start.number = timeraw_start.repeat = 1
 if planted.HEAD:
     def time_new():
         pass
@@ -108,7 +119,10 @@ def answer(judged: Judgement, name: str) -> CaseAnswer:
         ("track_grown", Status.REGRESSION, "from 2 to 5 eps"),
         ("track_held", Status.REGRESSION, None),
         ("track_same", Status.NO_CHANGE, None),
-        ("track_nothing", Status.INCONCLUSIVE, "not positive"),
+        ("track_nothing", Status.NO_CHANGE, None),
+        ("track_from_nothing", Status.REGRESSION, "no ratio: 0 → 3"),
+        ("track_score", Status.REGRESSION, None),
+        ("track_loss", Status.NO_CHANGE, None),
         ("time_new", Status.NEW, "base does not have it"),
         ("time_gone", Status.BROKEN, "head does not have it"),
     ],
@@ -117,6 +131,16 @@ def test_status(judged: Judgement, name: str, status: Status, said: str | None):
     found = answer(judged, name)
     assert found.status is status, found
     assert found.reason is None if said is None else said in str(found.reason)
+
+
+def test_a_benchmark_in_a_process_of_its_own_is_timed(judged: Judgement):
+    assert answer(judged, "timeraw_start").status in (Status.NO_CHANGE, Status.INCONCLUSIVE)
+    assert answer(judged, "timeraw_start").base > 0
+
+
+def test_a_value_keeps_its_unit(judged: Judgement):
+    found = answer(judged, "track_score")
+    assert (found.quantity, found.unit, found.base, found.head) == ("value", "points", 10, 15)
 
 
 def test_a_regression_comes_with_size_interval_and_rounds(judged: Judgement):
@@ -168,7 +192,67 @@ def test_no_time_is_inconclusive_and_says_so(tmp_path: Path):
     found = judge(base, head, suite, sampling=planted.QUICK, budget=0.001)
     (case,) = found.verdict.cases
     assert case.status is Status.INCONCLUSIVE
-    assert "the time was spent" in str(case.reason)
+    assert "the time was spent after 0 rounds; 8 should decide it: --budget" in str(case.reason)
+    assert case.undecided is Undecided.TIME
+    assert case.budget > 0
+
+
+def test_what_stays_open_after_the_last_look_is_too_noisy(tmp_path: Path):
+    """Each process sleeps for a time drawn between 1 and 4 ms."""
+    text = "import time, random\nown = random.uniform(0.001, 0.004)\n"
+    suite = planted.suite(tmp_path, text + "def time_it():\n    time.sleep(own)\n")
+    base, head = (planted.side(tmp_path, name, "") for name in ("base", "head"))
+    found = judge(base, head, suite, sampling=planted.QUICK, rule=Rule(looks=(3, 4)))
+    (case,) = found.verdict.cases
+    assert (case.status, case.undecided, case.budget) == (
+        Status.INCONCLUSIVE, Undecided.NOISE, None,
+    )  # fmt: skip
+    assert "too noisy: 4 rounds do not exclude" in str(case.reason)
+
+
+def test_an_import_that_takes_forty_times_as_long_is_called_after_one_round(tmp_path: Path):
+    """Seconds that the clock does not decide: the benchmark says them."""
+    text = "import planted\ndef track_import():\n    return planted.SECONDS\n"
+    suite = planted.suite(tmp_path, text + "track_import.unit = 'seconds'\n")
+    base, head = (
+        planted.side(tmp_path, name, f"SECONDS = {seconds}")
+        for name, seconds in (("base", 0.007), ("head", 0.309))
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    work = _Work(base, head, suite, Rule(), planted.QUICK, scratch)
+    work.prepare(list)
+    work._round(True)
+    work._look()
+    (case,) = work.verdict().cases
+    assert case.status is Status.REGRESSION
+    assert case.low < 309 / 7 < case.high
+
+
+def test_every_third_call_three_times_as_long_is_found(tmp_path: Path):
+    """By sleeping, which noise makes longer by little: typical calls stay as they were."""
+    text = "import planted\ndef time_it():\n    planted.work()\n"
+    suite = planted.suite(tmp_path, text + "time_it.number = 1\n")
+    package = (
+        "import time\ncalls = 0\ndef work():\n    global calls\n    calls += 1\n"
+        "    time.sleep(0.01 if SLOW and calls % 3 == 0 else 0.003)\n"
+    )
+    base = planted.side(tmp_path, "base", "SLOW = False\n" + package)
+    head = planted.side(tmp_path, "head", "SLOW = True\n" + package)
+    sampling = replace(planted.QUICK, sweeps=6, sweep_time=0.05)
+    found = judge(base, head, suite, sampling=sampling, rule=Rule(threshold=0.3, looks=(4, 6)))
+    (case,) = found.verdict.cases
+    assert case.status is Status.REGRESSION, case
+    assert "some calls are much slower" in str(case.reason)
+    assert case.ratio > 1.4
+
+
+def test_what_was_not_chosen_is_counted(tmp_path: Path):
+    text = "def time_it(n):\n    pass\ntime_it.params = [1, 2, 3]\ndef track_it():\n    return 1\n"
+    suite = planted.suite(tmp_path, text)
+    side = planted.side(tmp_path, "base", "")
+    found = judge(side, replace(side), suite, lambda cases: [c for c in cases if "track" in c.name])
+    assert found.verdict.passed == {"work.time_it": 3}
 
 
 def counting(seen: Path, last: int, otherwise: str) -> str:

@@ -15,6 +15,7 @@ from judge.verdict import planted
 
 from rnnbench.judge.suite import Suite
 from rnnbench.judge.verdict.process import WORKER, Measured, WorkerError, listed, measure
+from rnnbench.judge.verdict.sides import quantity
 
 WAYS = """
 import math, os, signal, subprocess, sys, time
@@ -105,8 +106,8 @@ def names(cases) -> set[str]:
 def test_all_others_are_measured(ways):
     found, _ = ways
     assert names(found.samples) == {
-        "time_good()", "time_reading()", "track_bytes()", "peakmem_much()", "Cached.time_cached(1)",
-        "Cached.time_cached(2)",
+        "time_good()", "time_reading()", "track_bytes()", "track_apples()", "peakmem_much()",
+        "Cached.time_cached(1)", "Cached.time_cached(2)",
     }  # fmt: skip
 
 
@@ -140,9 +141,20 @@ def test_what_a_benchmark_prints_is_no_message(ways):
     assert value == [7.0]
 
 
-def test_a_unit_that_no_rule_knows_is_not_listed(ways):
-    seen = {*ways[0].samples, *ways[0].failed, *ways[0].skipped}
-    assert "track_apples()" not in names(seen)
+@pytest.mark.parametrize(
+    ("name", "kind", "unit", "measures"),
+    [
+        ("time_x", "time", "seconds", "time"),
+        ("track_import_seconds", "track", "seconds", "import"),
+        ("Compile.track", "track", "seconds", "compile"),
+        ("track_latency", "track", "seconds", "value"),
+        ("track_loss", "track", "loss", "value"),
+        ("track_error", "track", "eps", "parity"),
+        ("mem_x", "memory", "bytes", "memory"),
+    ],
+)
+def test_every_benchmark_has_a_quantity(name, kind, unit, measures):
+    assert quantity(name, kind, unit) == measures
 
 
 def test_samples_come_from_all_sweeps_and_the_control_from_between(ways):
@@ -298,7 +310,8 @@ def test_a_suite_without_a_control_and_a_module_that_breaks_is_listed_all_the_sa
     found = listed(planted.side(tmp_path, "head", planted.package()), suite, tmp_path)
     assert found.control is None
     assert len(found.index) == 6
-    assert found.versions["asv_runner"]
+    assert found.versions["asv-runner"]
+    assert found.versions["pytest"]  # of every distribution, whether anybody thought of it or not
 
 
 def test_the_suites_own_control_is_found_and_is_no_case(tmp_path: Path):

@@ -25,7 +25,7 @@ from rnnbench.judge.verdict import choice
 from rnnbench.judge.verdict.answer import Status
 from rnnbench.judge.verdict.choice import Chooser
 from rnnbench.judge.verdict.decision import Rule
-from rnnbench.judge.verdict.pairs import Judgement, judge
+from rnnbench.judge.verdict.pairs import STATISTICS, Judgement, judge
 from rnnbench.judge.verdict.process import Listed, Sampling, listed
 from rnnbench.judge.verdict.sides import TIME, Case, Side
 
@@ -97,7 +97,7 @@ List = Callable[[Side, Suite, Path], Listed]
 
 def chosen(suite: Suite) -> Chooser:
     """Return a function that picks those of a verdict's own choice that the suite calibrates."""
-    return timed(lambda cases: suite.calibrated(suite.choose(choice.default(cases))))
+    return timed(lambda cases: suite.calibrated(choice.chooser((), (), suite)(cases)))
 
 
 def timed(choose: Chooser) -> Chooser:
@@ -195,6 +195,7 @@ class _Work:
         plan = self.plan
         return asdict(plan.rule) | {
             "looks": list(plan.rule.looks),
+            "statistics": list(STATISTICS),
             "seconds": plan.each,
             "sampling": asdict(plan.sampling),
             "sizes": list(plan.sizes),

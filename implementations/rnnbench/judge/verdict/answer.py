@@ -40,8 +40,20 @@ UNITS = {
     "compile": "s",
     "import": "s",
     "instructions": "instructions",
+    "value": "",
 }
-"""Quantity → the unit of ``base`` and ``head``."""
+"""Quantity → the unit of ``base`` and ``head``; a value's is its benchmark's own."""
+
+
+class Undecided(StrEnum):
+    """The reason why a case is inconclusive."""
+
+    TIME = "out of time"
+    """More rounds would have decided it: `CaseAnswer.budget`."""
+    NOISE = "too noisy"
+    """The most rounds that a verdict has do not decide it."""
+    ENDED = "ended early"
+    """It failed in a later round, or its processes did."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,11 @@ class CaseAnswer:
     quarantined: int = 0
     """Rounds that do not count, as the control kernel drifted in them."""
     reason: str | None = None
+    unit: str | None = None
+    """Of a value."""
+    undecided: Undecided | None = None
+    budget: float | None = None
+    """Seconds of budget that should decide an undecided case; None where none would."""
 
     @property
     def name(self) -> str:
@@ -114,6 +131,8 @@ class Verdict(Record):
     """Part (dependencies, code, tool) → what is left of the effect when only it is swapped."""
     commits: tuple[str, ...] = ()
     """The range that the change lies in: after base, up to head; one where it was bisected."""
+    passed: Mapping[str, int] = field(default_factory=dict)
+    """Benchmark → how many of its cases were not chosen, so that nothing is known of them."""
 
     def of(self, *statuses: Status) -> list[CaseAnswer]:
         """Return the cases of one of these statuses."""

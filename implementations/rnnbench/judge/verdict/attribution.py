@@ -19,7 +19,7 @@ from rnnbench.judge.verdict.building import FOLDER
 from rnnbench.judge.verdict.sides import Side
 from rnnbench.judge.verdict.text import differences, effect
 
-TOOL = ("asv", "asv_runner")
+TOOL = ("asv", "asv-runner")
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,15 @@ def attribute(
     ]
     if swap is None or not changed:
         says = "the same versions on both sides"
+        if changed:
+            says = f"{', '.join(changed)}: not swapped, as both sides have one environment"
         before = _recorded(project.results, verdict)
         if before:
             says += f"; when base was measured for the history it ran {', '.join(before)}"
-        dependencies = _part(False, says)
-        code = _part(True, "it alone differs, so the change is its own")
+        dependencies = _part(bool(changed), says)
+        code = _part(
+            True, "not swapped" if changed else "it alone differs, so the change is its own"
+        )
         if verdict.base.hash == verdict.head.hash:
             code = _part(False, "the same commit on both sides")
     else:

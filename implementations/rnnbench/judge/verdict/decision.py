@@ -38,12 +38,20 @@ whatever the dependence between looks, and whenever one stops (Pocock's boundary
 strict, but needs the joint distribution, which trimming and quarantine spoil). At each look the
 p-values of all cases go through Benjamini and Hochberg (1995) at α/K.
 
+**Two statistics of a time.** The lower half of the samples is blind to calls that are slow now and
+then, so the *mean* of all samples of a process is judged beside it, from ratios, drift and
+variances of its own. A pause of the machine falls on either side alike and on few rounds, which the
+trimmed mean over the rounds cuts off; still the mean is noisier, and is called only beyond the
+threshold, and excluded only to four times of it. `rnnbench.judge.verdict.channels` joins the two.
+
 **Called.** A *change* must be significant after that, and its interval, at 1 − α/K, must lie beyond
 a practical floor of 1 %: processes differ by layouts that no number of rounds averages out for one
 build (Mytkowicz et al. 2009). *No change* means that the interval lies within ± the threshold, or
 a multiple of it for quantities that nobody watches so closely (`COARSER`). All else is
 *inconclusive*. Seconds are decided from the second look on: a few rounds that agree by chance, of a
-case whose processes fall into two modes, are too likely after the first.
+case whose processes fall into two modes, are too likely after the first. But a change by a large
+factor in every round (`obvious`) needs no second look, and where the time is up not even three
+rounds.
 
 **Detectable.** A lone change of δ among m cases is called with probability 95 % if
 δ ≥ max(t(α/2Km) se, floor + t(α/2K) se) + t(0.05) se, t(q) being the upper quantile.
@@ -62,9 +70,9 @@ from numpy.typing import NDArray
 
 from rnnbench.errors import InputError
 from rnnbench.judge.verdict.answer import Status
-from rnnbench.judge.verdict.sides import COMPILE, IMPORT, MEMORY, TIME
+from rnnbench.judge.verdict.sides import COMPILE, IMPORT, MEAN, MEMORY, TIME
 
-COARSER = {MEMORY: 2.0, IMPORT: 4.0, COMPILE: 4.0}
+COARSER = {MEMORY: 2.0, IMPORT: 4.0, COMPILE: 4.0, MEAN: 4.0}
 """Quantity → its threshold over that of times."""
 TRIM = 0.1
 POWER = 0.95
@@ -72,6 +80,8 @@ LEAST = 3
 """Rounds without which there is no spread to speak of."""
 CLEAN_LOST = 0.003
 """Share of undisturbed rounds that the quarantine may cost: three standard deviations."""
+OBVIOUS = math.log(8)
+"""Log ratio that a single round must show for a change that no noise explains."""
 RESOLUTION = 1e-4
 """Least standard error of a log ratio, for numbers that are the same in every round."""
 WIDEST = 100.0
@@ -114,6 +124,10 @@ class Rule:
         """The part of alpha that one look may spend."""
         return self.alpha / len(self.looks)
 
+    def least(self, quantity: str) -> float:
+        """Return the relative change within which none is called."""
+        return self.threshold if quantity == MEAN else self.floor
+
     def excluded(self, quantity: str) -> float:
         """Return the relative change that *no change* excludes."""
         return self.threshold * COARSER.get(quantity, 1.0)
@@ -132,9 +146,10 @@ class Decision:
     low: float
     high: float
     detectable: float
-    p: float
-    """Adjusted."""
+    p: float | None
+    """Adjusted; None where there are too few rounds for one."""
     rounds: int
+    reason: str | None = None
 
 
 def quarantined(controls: Sequence[tuple[float, float]], floor: float) -> list[bool]:
@@ -159,6 +174,20 @@ def typical(samples: Sequence[float]) -> float:
     """Return the mean of the lower half of a process's samples, those least disturbed."""
     ordered = sorted(samples)
     return float(np.mean(ordered[: max(1, len(ordered) // 2)]))
+
+
+def average(samples: Sequence[float]) -> float:
+    """Return the mean of all of a process's samples, those of slow calls included."""
+    return float(np.mean(samples))
+
+
+def obvious(d: Sequence[float]) -> bool:
+    """Return True if all log ratios have one sign, and n times the smallest is ln 8 or more.
+
+    One round must show a factor of 8, two of 2.8 each, four of 1.7: beyond what disturbs a process.
+    """
+    same = len({one > 0 for one in d}) == 1
+    return same and len(d) * min(map(abs, d)) >= OBVIOUS
 
 
 def without_drift(
@@ -187,11 +216,12 @@ def decide(
     """Decide all cases of a verdict together from the log ratios of the rounds that count.
 
     Those of the same quantity inform each other's variance. A case with fewer than three rounds
-    gets no decision.
+    gets no decision unless its change is `obvious`.
     """
+    early = {key: _early(d) for key, d in ratios.items() if obvious(d)}
     known = {key: np.asarray(d, float) for key, d in ratios.items() if len(d) >= LEAST}
     if not known:
-        return {}
+        return early
     centre, se, df = np.array([_trimmed(d) for d in known.values()]).T
     quantities = np.array([quantity(key) for key in known])
     for one in set(quantities):
@@ -202,8 +232,9 @@ def decide(
         2 * scipy.stats.t.sf(np.abs(centre) / se, df), method="bh"
     )
     half = scipy.stats.t.isf(rule.share / 2, df) * se
-    detectable = _detectable(se, df, len(known), rule)
-    return {
+    least = np.log1p([rule.least(one) for one in quantities])
+    detectable = _detectable(se, df, least, rule)
+    found = {
         key: Decision(
             _status(centre[i], half[i], p[i], rule, quantities[i]),
             math.exp(centre[i]),
@@ -215,6 +246,40 @@ def decide(
         )
         for i, (key, d) in enumerate(known.items())
     }
+    return early | {
+        key: one
+        for key, one in found.items()
+        if key not in early or one.status is not Status.INCONCLUSIVE
+    }
+
+
+def _early(d: Sequence[float]) -> Decision:
+    """Return the decision on an obvious change; its interval is as wide as what is not noise."""
+    centre, noise = float(np.median(d)), OBVIOUS / len(d)
+    ratio, low, high = (
+        math.exp(float(np.clip(one, -WIDEST, WIDEST)))
+        for one in (centre, centre - noise, centre + noise)
+    )
+    status = Status.REGRESSION if centre > 0 else Status.IMPROVEMENT
+    return Decision(status, ratio, low, high, math.expm1(noise), None, len(d))
+
+
+def rounds_needed(found: Decision, rule: Rule, quantity: str) -> int | None:
+    """Return the first look at which an undecided case should be decided; None for none of them.
+
+    The interval shrinks with the square root of the rounds; it is to fit between ± the threshold,
+    or to lie beyond the floor.
+    """
+    centre, half = abs(math.log(found.ratio)), math.log(found.high / found.low) / 2
+    rooms = (
+        math.log1p(rule.excluded(quantity)) - centre,
+        centre - math.log1p(rule.least(quantity)),
+    )
+    room = max(rooms)
+    if room <= 0:
+        return None
+    needed = max(found.rounds * (half / room) ** 2, found.rounds + 1)
+    return next((look for look in rule.looks[1:] if look >= needed), None)
 
 
 def _trimmed(d: Array) -> tuple[float, float, float]:
@@ -278,14 +343,14 @@ def _inverse_trigamma(y: float) -> float:
     return x
 
 
-def _detectable(se: Array, df: Array, cases: int, rule: Rule) -> Array:
-    alone = scipy.stats.t.isf(rule.share / (2 * cases), df) * se
-    beyond = math.log1p(rule.floor) + scipy.stats.t.isf(rule.share / 2, df) * se
+def _detectable(se: Array, df: Array, least: Array, rule: Rule) -> Array:
+    alone = scipy.stats.t.isf(rule.share / (2 * len(se)), df) * se
+    beyond = least + scipy.stats.t.isf(rule.share / 2, df) * se
     return np.asarray(np.maximum(alone, beyond) + scipy.stats.t.isf(1 - POWER, df) * se)
 
 
 def _status(centre: float, half: float, p: float, rule: Rule, quantity: str) -> Status:
-    floor, threshold = math.log1p(rule.floor), math.log1p(rule.excluded(quantity))
+    floor, threshold = math.log1p(rule.least(quantity)), math.log1p(rule.excluded(quantity))
     if p <= rule.share and abs(centre) - half > floor:
         return Status.REGRESSION if centre > 0 else Status.IMPROVEMENT
     if abs(centre) + half < threshold:

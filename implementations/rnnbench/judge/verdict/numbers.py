@@ -1,4 +1,4 @@
-"""Numbers without noise: the error against the oracle, and counted instructions.
+"""Numbers without noise: the error against the oracle, counted instructions, and equal values.
 
 Measured once a side: the same inputs give the same error. But an innocent change of the order in
 which a sum is taken changes its rounding. For n terms of like size the error of any order is a
@@ -14,6 +14,9 @@ matters lies beyond the verdict's practical floor.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 from rnnbench.judge.verdict.answer import CaseAnswer, Status
 from rnnbench.judge.verdict.channels import SPREAD
@@ -34,6 +37,15 @@ def parity_answer(case: Case, base: float, head: float) -> CaseAnswer:
     elif growth < 1 / GROWTH:
         status = Status.IMPROVEMENT
     return _answer(case, base, head, status, GROWTH - 1, reason)
+
+
+def same_value(case: Case, base: Sequence[float], head: Sequence[float]) -> CaseAnswer | None:
+    """Answer for a value that is the same on both sides; None for one that needs rounds."""
+    if list(base) != list(head):
+        return None
+    return replace(
+        _answer(case, base[0], head[0], Status.NO_CHANGE, 0.0), ratio=1.0, low=1.0, high=1.0
+    )
 
 
 def count_answer(case: Case, base: float, head: float, floor: float) -> CaseAnswer:

@@ -14,6 +14,7 @@ import os
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,16 +25,21 @@ from typing import NamedTuple
 from rnnbench.errors import InputError
 from rnnbench.files import machine
 from rnnbench.judge.suite import WRONG, Suite
-from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
+from rnnbench.judge.verdict.answer import CaseAnswer, Status, Undecided, Verdict
+from rnnbench.judge.verdict.channels import joined
 from rnnbench.judge.verdict.decision import (
+    LEAST,
     Decision,
     Rule,
+    average,
     decide,
+    obvious,
     quarantined,
+    rounds_needed,
     typical,
     without_drift,
 )
-from rnnbench.judge.verdict.numbers import count_answer, parity_answer
+from rnnbench.judge.verdict.numbers import count_answer, parity_answer, same_value
 from rnnbench.judge.verdict.process import (
     Failure,
     Measured,
@@ -42,7 +48,12 @@ from rnnbench.judge.verdict.process import (
     listed,
     measure,
 )
-from rnnbench.judge.verdict.sides import INSTRUCTIONS, PARITY, TIME, Case, Side
+from rnnbench.judge.verdict.sides import INSTRUCTIONS, MEAN, PARITY, TIME, VALUE, Case, Side
+from rnnbench.judge.verdict.text import budget_minutes
+
+STATISTICS = {TIME: typical, MEAN: average}
+Key = tuple[Case, str]
+"""A case, and its quantity; a timed case has a key for each of the `STATISTICS`."""
 
 
 class Stand(NamedTuple):
@@ -63,16 +74,17 @@ class Round:
     head: Measured
     base_first: bool
 
-    @property
-    def control(self) -> tuple[float, float]:
-        """Seconds of the control kernel at base and at head."""
-        return typical(self.base.control), typical(self.head.control)
+    def control(self, quantity: str = TIME) -> tuple[float, float]:
+        """Return the seconds of the control kernel at base and at head."""
+        statistic = STATISTICS.get(quantity, typical)
+        return statistic(self.base.control), statistic(self.head.control)
 
-    def pair(self, case: Case) -> tuple[float, float] | None:
-        """Return the typical seconds of a case at base and at head, if both have it."""
+    def pair(self, case: Case, quantity: str = TIME) -> tuple[float, float] | None:
+        """Return the typical or mean seconds of a case at base and at head, if both have it."""
         if case not in self.base.samples or case not in self.head.samples:
             return None
-        return typical(self.base.samples[case]), typical(self.head.samples[case])
+        statistic = STATISTICS.get(quantity, typical)
+        return statistic(self.base.samples[case]), statistic(self.head.samples[case])
 
 
 @dataclass
@@ -127,7 +139,10 @@ class _Work:
         self.cores = processors() if self.sampling.threads == 1 else []
         self.rounds: list[Round] = []
         self.answers: dict[Case, CaseAnswer] = {}
-        self.decided: dict[Case, Decision] = {}
+        self.decided: dict[Case, tuple[str, Decision]] = {}
+        """The quantity that decides a case, `MEAN` or its own, and the decision."""
+        self.prepared = 0.0
+        """Seconds until the first round."""
         self.active: list[Case] = []
         self.timed: list[Case] = []
         self.ended = ""
@@ -140,12 +155,17 @@ class _Work:
         self.suite = replace(self.suite, control=self.of_base.control)
         every = dict.fromkeys([*self.of_head.index, *self.of_base.index])
         self.cases = list(choose(every))
+        self.passed = Counter(case.benchmark for case in every) - Counter(
+            case.benchmark for case in self.cases
+        )
         if not self.cases:
             raise InputError(f"no case is chosen out of {len(every)} in {self.suite.folder}")
         once = replace(self.sampling, sweeps=1, samples=1)
         base, head = self._measured(self.cases, once)
         for case in self.cases:
             answer = _without_rounds(case, base, head, self)
+            if answer is None and case.quantity == VALUE:
+                answer = same_value(case, base.samples[case], head.samples[case])
             if answer is None:
                 self.timed.append(case)
             else:
@@ -176,6 +196,7 @@ class _Work:
         """Add rounds until all is decided, the last look is done, or the time is spent."""
         looks, last = iter(self.rule.looks), self.rule.looks[-1]
         look, longest = next(looks), 0.0
+        self.prepared = self.seconds
         base_first = True
         while self.active and len(self.rounds) < last:
             open_cases = len(self.active), len(self.cases)
@@ -208,42 +229,50 @@ class _Work:
             if answer is not None:
                 now_and_then = Status.INCONCLUSIVE if answer.status is Status.NEW else answer.status
                 reason = f"{answer.reason} (in round {len(self.rounds)})"
-                self.answers[case] = replace(answer, status=now_and_then, reason=reason)
+                ended = Undecided.ENDED if now_and_then is Status.INCONCLUSIVE else None
+                answer = replace(answer, status=now_and_then, reason=reason, undecided=ended)
+                self.answers[case] = answer
                 self.active.remove(case)
                 self.timed.remove(case)
 
     def _look(self) -> None:
         """Decide what the rounds so far decide; what is decided stays, and stays in the family."""
-        found = decide(self.ratios(), self.rule, lambda case: case.quantity)
-        for case in [case for case in self.active if case in found]:
-            self.decided[case] = found[case]
-            if not self.rule.decides(case.quantity, len(self.rounds)):
-                self.decided[case] = replace(found[case], status=Status.INCONCLUSIVE)
-            elif found[case].status is not Status.INCONCLUSIVE:
+        ratios = self.ratios()
+        found = decide(ratios, self.rule, lambda key: key[1])
+        for case in list(self.active):
+            shown, decision = case.quantity, found.get((case, case.quantity))
+            if decision is None:
+                continue
+            if (mean := found.get((case, MEAN))) is not None:
+                shown, decision = joined(decision, mean)
+            enough = self.rule.decides(case.quantity, len(self.rounds))
+            if not enough and not obvious(ratios[case, shown]):
+                decision = replace(decision, status=Status.INCONCLUSIVE)
+            self.decided[case] = shown, decision
+            if decision.status is not Status.INCONCLUSIVE:
                 self.active.remove(case)
 
     def counting(self) -> list[Round]:
         """Return the rounds in which the control did not drift."""
-        drifted = quarantined([one.control for one in self.rounds], self.rule.floor)
+        drifted = quarantined([one.control() for one in self.rounds], self.rule.floor)
         return [one for one, bad in zip(self.rounds, drifted, strict=True) if not bad]
 
-    def ratios(self) -> dict[Case, list[float]]:
+    def ratios(self) -> dict[Key, list[float]]:
         """Return log ratios of each case in the rounds that count; of times without the drift."""
         kept = self.counting()
-        ratios: dict[Case, list[float]] = {}
-        together: dict[tuple[int, ...], list[Case]] = {}
+        ratios: dict[Key, list[float]] = {}
+        together: dict[tuple[str, tuple[int, ...]], list[Key]] = {}
         for case in self.timed:
-            own = {
-                n: math.log(pair[1] / pair[0])
-                for n, pair in enumerate(one.pair(case) for one in kept)
-                if pair is not None and min(pair) > 0
-            }
-            ratios[case] = list(own.values())
-            if case.quantity == TIME:
-                together.setdefault(tuple(own), []).append(case)
-        for rounds, cases in together.items():  # a case that is decided has no later rounds
-            drift = [math.log(kept[n].control[1] / kept[n].control[0]) for n in rounds]
-            ratios |= without_drift({case: ratios[case] for case in cases}, drift)
+            for quantity in STATISTICS if case.quantity == TIME else (case.quantity,):
+                pairs = [one.pair(case, quantity) for one in kept]
+                own = {n: d for n, pair in enumerate(pairs) if (d := _log_ratio(pair)) is not None}
+                ratios[case, quantity] = list(own.values())
+                if case.quantity == TIME:
+                    together.setdefault((quantity, tuple(own)), []).append((case, quantity))
+        for (quantity, rounds), keys in together.items():  # a decided case has no later rounds
+            controls = [kept[n].control(quantity) for n in rounds]
+            drift = [math.log(head / base) for base, head in controls]
+            ratios |= without_drift({key: ratios[key] for key in keys}, drift)
         return ratios
 
     @property
@@ -265,10 +294,12 @@ class _Work:
             rounds=len(self.rounds),
             seconds=round(self.seconds, 3),
             cases=tuple(self.answers[case] for case in self.cases),
+            passed=dict(self.passed),
         )
 
     def _answer(self, case: Case, kept: list[Round]) -> CaseAnswer:
-        pairs = [pair for one in kept if (pair := one.pair(case)) is not None]
+        shown, decision = self.decided.get(case, (case.quantity, None))
+        pairs = [pair for one in kept if (pair := one.pair(case, shown)) is not None]
         of_case = sum(one.pair(case) is not None for one in self.rounds)
         answer = case.answer(
             Status.INCONCLUSIVE,
@@ -277,15 +308,55 @@ class _Work:
             rounds=len(pairs),
             quarantined=of_case - len(pairs),
         )
-        decision = self.decided.get(case)
-        if any(min(pair) <= 0 for pair in pairs):
-            answer = replace(answer, reason="its numbers are not positive: they have no ratio")
-        elif not self.rule.decides(case.quantity, of_case):
-            ended = self.ended or f"the time was spent after {of_case} rounds"
-            answer = replace(answer, reason=ended)
-        if decision is None:
-            return answer
-        return replace(answer, **vars(decision), quarantined=of_case - decision.rounds)
+        if any(_log_ratio(pair) is None for pair in pairs):
+            return _without_ratio(answer, pairs)
+        if decision is not None:
+            answer = replace(answer, **vars(decision), quarantined=of_case - decision.rounds)
+        if answer.status is Status.INCONCLUSIVE:
+            answer = self._undecided(answer, decision, shown, of_case)
+        return answer
+
+    def _undecided(
+        self, answer: CaseAnswer, decision: Decision | None, shown: str, rounds: int
+    ) -> CaseAnswer:
+        """Say why a case is undecided, and what budget should decide it."""
+        if self.ended:
+            return replace(answer, undecided=Undecided.ENDED, reason=self.ended)
+        needed: int | None = self.rule.looks[1]
+        if decision is not None and rounds >= self.rule.looks[0]:
+            needed = rounds_needed(decision, self.rule, shown)
+        spent = f"the time was spent after {rounds} round{'s' * (rounds != 1)}"
+        if needed is None or rounds >= self.rule.looks[-1]:
+            most = f"{self.rule.looks[-1]} rounds do not exclude {self.rule.excluded(shown):.0%}"
+            own = f"{answer.reason}; " if answer.reason else ""
+            if rounds < self.rule.looks[-1]:
+                most = f"{spent}, and by its spread {most}"
+            return replace(answer, undecided=Undecided.NOISE, reason=f"{own}too noisy: {most}")
+        budget = self.prepared + needed * (self.seconds - self.prepared) / max(1, len(self.rounds))
+        reason = f"{spent}; {needed} should decide it: --budget {budget_minutes(budget)}"
+        return replace(answer, undecided=Undecided.TIME, budget=round(budget, 1), reason=reason)
+
+
+def _log_ratio(pair: tuple[float, float] | None) -> float | None:
+    """Return ln(head / base), 0 for equal numbers of any sign; None where there is no ratio."""
+    if pair is None:
+        return None
+    if pair[0] == pair[1]:
+        return 0.0
+    return math.log(pair[1] / pair[0]) if min(pair) > 0 else None
+
+
+def _without_ratio(answer: CaseAnswer, pairs: list[tuple[float, float]]) -> CaseAnswer:
+    """Answer for numbers some of which are not positive: a change is one that all rounds show."""
+    base, head = zip(*pairs, strict=True)
+    status = Status.INCONCLUSIVE
+    if len(pairs) >= LEAST and (min(head) > max(base) or max(head) < min(base)):
+        status = Status.REGRESSION if min(head) > max(base) else Status.IMPROVEMENT
+    reason = (
+        f"not all of its numbers are positive, so they have no ratio: {base[0]:g} → {head[0]:g}"
+    )
+    undecided = Undecided.NOISE if status is Status.INCONCLUSIVE else None
+    return replace(answer, status=status, reason=reason, undecided=undecided)
 
 
 def processors() -> list[int]:

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from rnnbench.errors import BrokenError
-from rnnbench.files.machine import DISTRIBUTIONS, THREAD_VARIABLES
+from rnnbench.files.machine import THREAD_VARIABLES
 from rnnbench.judge.suite import Suite
-from rnnbench.judge.verdict.sides import Case, Side, quantity
+from rnnbench.judge.verdict.sides import VALUE, Case, Side, quantity
 
 WORKER = Path(__file__).with_name("worker.py")
 LISTING_LIMIT = 300.0
@@ -85,19 +85,22 @@ class Listed:
 
 
 def listed(side: Side, suite: Suite, scratch: Path) -> Listed:
-    """List all cases that a verdict has a rule for; raises WorkerError."""
-    order = {"list": True, "versions": [*DISTRIBUTIONS, "asv_runner"]}
+    """List all cases; raises WorkerError."""
+    order = {"list": True}
     with _started(side, suite, order, scratch, Sampling()) as worker:
         (found,) = worker.turn(LISTING_LIMIT)
     index: dict[Case, int] = {}
     control = _control(suite, found["benchmarks"])
     for one in found["benchmarks"]:
-        measures = quantity(one["name"], one["type"], one["unit"])
-        if measures is None or one["name"] == control:
+        own = suite.quantities.get(one["name"])
+        measures = own or quantity(one["name"], one["type"], one["unit"])
+        if one["name"] == control:
             continue
+        unit = one["unit"] if measures == VALUE else None
         for place, values in enumerate(itertools.product(*one["params"])):
             params = tuple(zip(one["param_names"], map(_plain, values), strict=True))
-            index[Case(one["name"], params, measures, one["type"] == "peakmemory")] = place
+            alone = one["type"] == "peakmemory"
+            index[Case(one["name"], params, measures, alone, unit)] = place
     return Listed(index, found["versions"], control)
 
 

@@ -45,6 +45,8 @@ class Request:
     base_python: str | None = None
     sampling: Sampling | None = None
     seed: int = 0
+    turn: int = 0
+    """Of the cases that are not always measured (`rnnbench.judge.verdict.choice`)."""
 
 
 @dataclass
@@ -72,7 +74,9 @@ class _Run:
         if not request.budget > 0:
             raise InputError(f"budget must be more than 0 minutes; got {request.budget / 60:g}")
         self.project = Project(request.config)
-        self.choose = chooser(request.bench, request.cases, self.project.suite)
+        self.choose = chooser(
+            request.bench, request.cases, self.project.suite, request.budget, request.turn
+        )
         self.base, self.head = (
             commits.commit(self.project.folder, given, name)
             for given, name in ((request.base, "base"), (request.head, "head"))
@@ -111,6 +115,8 @@ class _Run:
         found = self.judged(self.base_side, self.head_side, "measuring", step)
         span = commits.between(self.project.folder, self.base.hash, self.head.hash)
         verdict = replace(found.verdict, commits=span)
+        if self.request.bench or self.request.cases:
+            verdict = replace(verdict, passed={})  # whoever names cases knows of the others
         slower = tuple(case.name for case in verdict.of(Status.REGRESSION))
         if slower:
             part = replace(step, cases=slower, budget=step.budget * PART)

@@ -10,7 +10,9 @@ from typing import Any
 from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status
 
 TIME, PARITY, MEMORY, COMPILE, IMPORT = "time", "parity", "memory", "compile", "import"
-INSTRUCTIONS = "instructions"
+INSTRUCTIONS, VALUE = "instructions", "value"
+MEAN = "mean"
+"""Of all calls of a timed case, where `TIME` is of its typical ones; no case has this quantity."""
 OF_UNIT = {"bytes": MEMORY, "eps": PARITY, "instructions": INSTRUCTIONS}
 """Unit of a benchmark that gives one number → its quantity."""
 
@@ -40,6 +42,8 @@ class Case:
     """A key of `rnnbench.judge.verdict.answer.UNITS`."""
     alone: bool = False
     """Needs a process of its own: the peak memory of a process is that of all it ran."""
+    unit: str | None = None
+    """Of a value, as its benchmark names it."""
 
     @property
     def name(self) -> str:
@@ -48,13 +52,16 @@ class Case:
 
     def answer(self, status: Status, **more: Any) -> CaseAnswer:
         """Return an answer for this case; ``more`` are further fields of `CaseAnswer`."""
-        return CaseAnswer(self.benchmark, self.params, self.quantity, status, **more)
+        return CaseAnswer(
+            self.benchmark, self.params, self.quantity, status, unit=self.unit, **more
+        )
 
 
-def quantity(benchmark: str, kind: str, unit: str) -> str | None:
-    """Return the quantity of a benchmark of asv's type and unit; None if there is no rule."""
+def quantity(benchmark: str, kind: str, unit: str) -> str:
+    """Return the quantity of a benchmark of asv's type and unit."""
     if kind == "time":
         return TIME
-    if unit == "seconds":
-        return IMPORT if "import" in benchmark.lower() else COMPILE
-    return OF_UNIT.get(unit)
+    for word in (IMPORT, COMPILE):
+        if unit == "seconds" and word in benchmark.lower():
+            return word
+    return OF_UNIT.get(unit, VALUE)

@@ -6,17 +6,28 @@ from anybody: in markdown they are made harmless, on a terminal control characte
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnbench.judge.verdict.answer import MEASURED, UNITS, CaseAnswer, Commit, Status, Verdict
+from rnnbench.judge.verdict.answer import (
+    MEASURED,
+    UNITS,
+    CaseAnswer,
+    Commit,
+    Status,
+    Undecided,
+    Verdict,
+)
 from rnnbench.judge.verdict.channels import disagreements
-from rnnbench.judge.verdict.sides import INSTRUCTIONS, MEMORY, PARITY
+from rnnbench.judge.verdict.sides import INSTRUCTIONS, MEMORY, PARITY, VALUE
 
 SHOWN = 20
 """Cases of a status that the markdown lists; the report has all."""
+SHOWN_PASSED = 8
+"""Benchmarks that are named with the cases that were not looked at."""
 MARKS = {
     Status.REGRESSION: "▲",
     Status.IMPROVEMENT: "▼",
@@ -97,10 +108,12 @@ def channel_labels(verdict: Verdict) -> list[tuple[str, str]]:
     return [(one.time.name, one.says) for one in disagreements(verdict.cases)]
 
 
-def amount(value: float | None, quantity: str) -> str:
-    """Return a figure with its unit."""
+def amount(value: float | None, quantity: str, unit: str | None = None) -> str:
+    """Return a figure with its unit, which a value brings along."""
     if value is None:
         return ""
+    if quantity == VALUE:
+        return f"{value:.4g} {plain(unit or '')}".strip()
     if quantity == PARITY:
         return f"{value:.3g} eps"
     if quantity == INSTRUCTIONS:
@@ -137,11 +150,26 @@ def headline(verdict: Verdict) -> str:
         return f"Nothing measured: {counts(verdict) or 'no case'}"
     doubtful = verdict.of(Status.INCONCLUSIVE)
     if doubtful:
-        return (
-            f"Inconclusive: {len(doubtful)} of {len(measured)} cases are too noisy to exclude a "
-            f"change of {verdict.threshold:.0%}"
-        )
+        return f"Inconclusive: {len(doubtful)} of {len(measured)} cases: {_doubts(doubtful)}"
     return f"No regression in {len(measured)} cases: {unchanged(verdict)}"
+
+
+def _doubts(doubtful: Sequence[CaseAnswer]) -> str:
+    """Return how many ran out of time, with the budget that should do, and how many else."""
+    parts = []
+    for why in Undecided:
+        cases = [case for case in doubtful if case.undecided is why]
+        budgets = [case.budget for case in cases if case.budget is not None]
+        hint = f" (--budget {budget_minutes(max(budgets))} should decide them)" if budgets else ""
+        if cases:
+            parts.append(f"{len(cases)} {why.value}{hint}")
+    return ", ".join(parts) or "each has its reason"
+
+
+def budget_minutes(seconds: float) -> str:
+    """Return minutes for ``--budget``, rounded up to a tenth, or to a whole one from ten on."""
+    tenths = math.ceil(seconds / 6)
+    return f"{tenths / 10:g}" if tenths < 100 else f"{math.ceil(tenths / 10)}"
 
 
 def differences(base: Commit, head: Commit) -> list[str]:
@@ -153,6 +181,16 @@ def differences(base: Commit, head: Commit) -> list[str]:
         for name, before, after in pairs
         if before != after
     ]
+
+
+def unlooked(verdict: Verdict) -> str:
+    """Return how many cases of which benchmarks were not looked at; empty if all were."""
+    if not verdict.passed:
+        return ""
+    most = sorted(verdict.passed.items(), key=lambda one: -one[1])
+    named = ", ".join(f"{count} of {benchmark}" for benchmark, count in most[:SHOWN_PASSED])
+    more = f" and {len(most) - SHOWN_PASSED} more benchmarks" if len(most) > SHOWN_PASSED else ""
+    return f"not looked at: {sum(verdict.passed.values())} cases: {named}{more}"
 
 
 def command(verdict: Verdict, cases: Sequence[CaseAnswer] = ()) -> str:
@@ -184,8 +222,10 @@ def markdown(verdict: Verdict, report: str | None = None) -> str:
     parts.append(f"**To reproduce:**\n\n```sh\n{plain(command(verdict, again))}\n```")
     if report:
         parts.append(f"[Report](<{report.replace('>', '%3E')}>)")
+    said = [part for part in (counts(verdict), unlooked(verdict)) if part]
     parts.append(
-        f"<sub>{escaped(counts(verdict))}. {verdict.rounds} rounds in {verdict.seconds:.0f} s on "
+        f"<sub>{escaped('. '.join(said))}. {verdict.rounds} rounds in "
+        f"{verdict.seconds:.0f} s on "
         f"{code(verdict.machine.get('cpu', '?'))}; false discovery rate {verdict.alpha:.0%}; "
         "a change is called if it is significant and its interval lies beyond 1 %.</sub>"
     )
@@ -214,7 +254,7 @@ def _table(status: Status, cases: Sequence[CaseAnswer], verdict: Verdict) -> str
         "|---|--:|--:|--:|--:|--:|",
     ]
     for case in cases[:SHOWN]:
-        figures = (amount(case.base, case.quantity), amount(case.head, case.quantity))
+        figures = [amount(one, case.quantity, case.unit) for one in (case.base, case.head)]
         row = [code(case.name), *figures, effect(case), interval(case), detectable(case)]
         lines.append("| " + " | ".join(row) + " |")
     reasons = [f"- {escaped(account(*one))}" for one in accounts(cases)]

@@ -4,8 +4,9 @@ It imports nothing of rnnbench, so that what it measures is what the side has in
 benchmarks are found and sampled by asv_runner, as asv does it. One JSON value a line: an order on
 stdin, what was found on stdout; what benchmarks print goes to stderr.
 
-    {"list": true, "suite", "versions": [distribution, …]}
-        → {"benchmarks": [{name, type, unit, param_names, params}, …], "versions": {…}}
+    {"list": true, "suite"}
+        → {"benchmarks": [{name, type, unit, param_names, params}, …],
+           "versions": {python, os and every distribution: version}}
     {"suite", "cases": [[benchmark, index], …], "control", "core", "sweeps", "samples",
      "least", "sample_time", "sweep_time", "limit"}
         → {"at": case, "limit": seconds} before each step, then of each case one or more of
@@ -35,6 +36,7 @@ import json
 import math
 import os
 import platform
+import re
 import signal
 import sys
 import timeit
@@ -123,9 +125,10 @@ def _listing(given: dict[str, Any], say: Callable[..., None]) -> Iterator[None]:
         for one in disc_benchmarks(given["suite"], ignore_import_errors=True)
     ]
     versions = {"python": platform.python_version(), "os": platform.platform()}
-    for name in given["versions"]:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
+    for one in importlib.metadata.distributions():  # the first of a name is the one imported
+        name = one.metadata["Name"]
+        if name:
+            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
     say(benchmarks=found, versions=versions)
     yield
 
@@ -141,7 +144,7 @@ class Running:
         """Return seconds of a few samples, by asv_runner's timing; it counts the calls once."""
         own, given = self.benchmark, self.given
         own.sample_time = min(own.sample_time, given["sample_time"])
-        if own.timer is timeit.default_timer:
+        if getattr(own, "timer", None) is timeit.default_timer:  # timeraw's has none
             own.timer = CLOCK
         samples, self.number = own.benchmark_timing(
             own._get_timer(*own._build_params()),

@@ -105,7 +105,7 @@ def figures(case: CaseAnswer) -> list[Figure]:
     look = {Status.REGRESSION: "slower", Status.BROKEN: "bad"}.get(case.status, "")
     change = Figure(words.effect(case) or text.NONE, words.interval(case), case.ratio, look)
     sizes = [
-        Figure(words.amount(value, case.quantity) or text.NONE, "", value)
+        Figure(words.amount(value, case.quantity, case.unit) or text.NONE, "", value)
         for value in (case.base, case.head)
     ]
     return [change, Figure(words.detectable(case) or text.NONE, "", case.detectable), *sizes]
