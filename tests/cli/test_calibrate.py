@@ -44,7 +44,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-unt
 def test_the_table_has_all_rates_in_eighty_columns(run) -> None:  # type: ignore[no-untyped-def]
     done = run()
     assert done.exit_code == 0
-    table = done.stdout[: done.stdout.index("2 A/A verdicts over 12 cases")]
+    table = done.stdout[: done.stdout.index("2 A/A verdicts over 16 cases")]
     for row in ("nothing", "+2%", "+5%", "+10%", "+20%"):
         assert row in table
     assert max(map(len, table.splitlines())) <= 80

@@ -9,9 +9,9 @@ import pytest
 
 from rnnbench.judge.calibration import spread
 from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status
-from rnnbench.judge.verdict.channels import SAYS, disagreements, joined
+from rnnbench.judge.verdict.channels import SAYS, disagreements
 from rnnbench.judge.verdict.choice import default
-from rnnbench.judge.verdict.decision import Decision, Rule, decide
+from rnnbench.judge.verdict.decision import Decision, Rule, decide, joined
 from rnnbench.judge.verdict.numbers import count_answer
 from rnnbench.judge.verdict.process import Failure, Listed, Measured, Suite
 from rnnbench.judge.verdict.sides import INSTRUCTIONS, MEAN, TIME, Case, Side, quantity

@@ -1,7 +1,6 @@
-"""Channels of one case: typical seconds, mean seconds, and instructions counted by callgrind.
+"""Two channels of one case: seconds, and instructions counted by callgrind.
 
-Calls that are slow now and then move the mean of a process's samples and not its lower half
-(`joined`). Instructions are the same each time (`SPREAD`), so that a change of them is certain, but
+Instructions are the same each time (`SPREAD`), so that a change of them is certain, but
 they are no time: cache misses, memory, clock and layout are not in them. Where seconds and
 instructions say different things, that is said.
 """
@@ -9,11 +8,9 @@ instructions say different things, that is said.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rnnbench.judge.verdict.answer import CaseAnswer, Status
-from rnnbench.judge.verdict.decision import Decision
-from rnnbench.judge.verdict.sides import MEAN, TIME
 
 SPREAD = 0.005
 """Largest relative spread over ten runs with which counts are of use."""
@@ -38,30 +35,6 @@ class Disagreement:
     time: CaseAnswer
     count: CaseAnswer
     says: str
-
-
-def joined(typical: Decision, mean: Decision) -> tuple[str, Decision]:
-    """Return what decides a timed case, `TIME` (its typical seconds) or `MEAN`, and the decision.
-
-    The mean decides where it alone changed, or changed beyond all that typical calls may have; and
-    the case is undecided while the mean's change can't be excluded.
-    """
-    calls = f"typical calls {_percent(typical.ratio)}, all calls {_percent(mean.ratio)} on average"
-    if mean.status is Status.REGRESSION and mean.low > typical.high:
-        return MEAN, replace(mean, reason=f"{calls}: some calls are much slower than others")
-    better = typical.status in (Status.NO_CHANGE, Status.IMPROVEMENT)
-    if better and mean.status is Status.IMPROVEMENT and mean.high < typical.low:
-        return MEAN, replace(mean, reason=f"{calls}: fewer calls are slow")
-    if typical.status is Status.NO_CHANGE and mean.status is Status.INCONCLUSIVE:
-        limits = f"{_percent(mean.low)} … {_percent(mean.high)}"
-        return MEAN, replace(
-            mean, reason=f"typical calls did not change, the mean may have: {limits}"
-        )
-    return TIME, typical
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %"
 
 
 def disagreements(answers: Iterable[CaseAnswer]) -> list[Disagreement]:

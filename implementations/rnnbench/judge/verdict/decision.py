@@ -42,7 +42,7 @@ p-values of all cases go through Benjamini and Hochberg (1995) at α/K.
 then, so the *mean* of all samples of a process is judged beside it, from ratios, drift and
 variances of its own. A pause of the machine falls on either side alike and on few rounds, which the
 trimmed mean over the rounds cuts off; still the mean is noisier, and is called only beyond the
-threshold, and excluded only to four times of it. `rnnbench.judge.verdict.channels` joins the two.
+threshold, and excluded only to four times of it (`joined`).
 
 **Called.** A *change* must be significant after that, and its interval, at 1 − α/K, must lie beyond
 a practical floor of 1 %: processes differ by layouts that no number of rounds averages out for one
@@ -61,7 +61,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -251,6 +251,30 @@ def decide(
         for key, one in found.items()
         if key not in early or one.status is not Status.INCONCLUSIVE
     }
+
+
+def joined(typical: Decision, mean: Decision) -> tuple[str, Decision]:
+    """Return what decides a timed case, `TIME` (its typical seconds) or `MEAN`, and the decision.
+
+    The mean decides where it alone changed, or changed beyond all that typical calls may have; and
+    the case is undecided while the mean's change can't be excluded.
+    """
+    calls = f"typical calls {_percent(typical.ratio)}, all calls {_percent(mean.ratio)} on average"
+    if mean.status is Status.REGRESSION and mean.low > typical.high:
+        return MEAN, replace(mean, reason=f"{calls}: some calls are much slower than others")
+    better = typical.status in (Status.NO_CHANGE, Status.IMPROVEMENT)
+    if better and mean.status is Status.IMPROVEMENT and mean.high < typical.low:
+        return MEAN, replace(mean, reason=f"{calls}: fewer calls are slow")
+    if typical.status is Status.NO_CHANGE and mean.status is Status.INCONCLUSIVE:
+        limits = f"{_percent(mean.low)} … {_percent(mean.high)}"
+        return MEAN, replace(
+            mean, reason=f"typical calls did not change, the mean may have: {limits}"
+        )
+    return TIME, typical
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
 
 
 def _early(d: Sequence[float]) -> Decision:

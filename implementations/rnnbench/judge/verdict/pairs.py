@@ -26,13 +26,13 @@ from rnnbench.errors import InputError
 from rnnbench.files import machine
 from rnnbench.judge.suite import WRONG, Suite
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Undecided, Verdict
-from rnnbench.judge.verdict.channels import joined
 from rnnbench.judge.verdict.decision import (
     LEAST,
     Decision,
     Rule,
     average,
     decide,
+    joined,
     obvious,
     quarantined,
     rounds_needed,
