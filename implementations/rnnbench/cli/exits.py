@@ -11,7 +11,7 @@ import typer
 
 from rnnbench.errors import BrokenError, InputError, UnsupportedError
 from rnnbench.exit_codes import BROKEN, TEXT, USAGE
-from rnnbench.judge.verdict.text import plain
+from rnnbench.files.foreign import plain
 
 Given = ParamSpec("Given")
 

@@ -15,6 +15,7 @@ from rnnbench.cli import exits, options, output
 from rnnbench.cli.options import building, judging
 from rnnbench.cli.progress import showing
 from rnnbench.errors import InputError
+from rnnbench.files.foreign import plain
 from rnnbench.judge.verdict import text
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
 
@@ -143,9 +144,9 @@ def _parts(answer: Verdict, *, everything: bool) -> Iterator[output.Part]:
     if any(case.base is not None for case in shown):
         yield _table(answer, shown)
     for reason, cases in text.accounts(answer.cases):
-        yield text.plain(text.account(reason, cases)), COLOURS.get(cases[0].status, "")
-    yield from map(text.plain, _facts(answer))
-    yield text.plain(text.headline(answer)), "bold"
+        yield plain(text.account(reason, cases)), COLOURS.get(cases[0].status, "")
+    yield from map(plain, _facts(answer))
+    yield plain(text.headline(answer)), "bold"
 
 
 def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
@@ -159,7 +160,7 @@ def _table(answer: Verdict, cases: list[CaseAnswer]) -> Table:
             continue
         table.add_row(
             Text(f"{text.MARKS[case.status]} {case.status.value}", COLOURS.get(case.status, "")),
-            Text(text.plain(case.name)),
+            Text(plain(case.name)),
             text.amount(case.base, case.quantity, case.unit),
             text.amount(case.head, case.quantity, case.unit),
             text.effect(case),

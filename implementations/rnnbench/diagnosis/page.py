@@ -18,7 +18,7 @@ from markupsafe import Markup
 from rnnbench.diagnosis import account
 from rnnbench.diagnosis.findings import Findings, Row
 from rnnbench.errors import InputError
-from rnnbench.files import atomic
+from rnnbench.files import atomic, foreign
 
 HERE = Path(__file__).parent / "templates"
 LABEL, CELL, ROW, TOP, BOTTOM = 118, 34, 24, 8, 30
@@ -37,6 +37,7 @@ def page(d: Findings) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: foreign.clean(value) if isinstance(value, str) else value,
     )
     style = (HERE / "diagnosis.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rnnbench.files import atomic, jsonl, machine
+from rnnbench.files import atomic, foreign, jsonl, machine
 
 VERDICTS, CARD, NIGHTS = "verdicts", "card", "nights"
 
@@ -52,8 +52,7 @@ def name(at: str, *more: str) -> str:
 
 def write(folder: Path, kind: str, host: str, file: str, value: Mapping[str, Any]) -> Path:
     """Write one object whole or not at all; returns where."""
-    text = json.dumps(value, allow_nan=False)
-    return atomic.write(folder / kind / host / file, f"{text}\n")
+    return atomic.write(folder / kind / host / file, f"{foreign.dumped(value)}\n")
 
 
 def append(folder: Path, kind: str, made: Mapping[str, Any]) -> Path:

@@ -48,7 +48,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> synthetic.Project:
     wild = comparing.compared(B=5, speeds=comparing.COMPARED | {synthetic.MARKUP: 5.0})
     comparing.write_comparison(project.results, [*comparing.grid(), wrong, wild], 'bench"&<b>')
     comparing.write_roofline(project.results, comparing.roofline(), 'bench"&<b>')
-    judgements.write_hostile(project.results, project.commits, 'bench"&<b>', synthetic.MARKUP)
+    judgements.write_hostile(
+        project.results, project.commits, 'bench"&<b>', synthetic.MARKUP + synthetic.UNFIT
+    )
     project.run("-m", "asv", "publish", "--no-pull")
     return project
 

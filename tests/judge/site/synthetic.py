@@ -33,6 +33,8 @@ from rnnbench.judge.verdict.answer import CaseAnswer, Commit, Status, Verdict
 ROOT = Path(__file__).resolve().parents[3]
 BEGAN, DAY = 1_750_000_000, 86_400
 MARKUP = "<script>alert(1)</script>"
+UNFIT = "\udfff\ud800 \ufffe\ufdd0 \u202e\u2066 \x07\x1b[2J"
+"""No UTF-8 file, no XML and no HTML can hold it, or it hides what is there."""
 NAMES = ["backend", "cell", "T", "layers", "directions", "shape"]
 AXES: dict[str, list[Any]] = {
     "backend": ["native", "manual", "numba", "compile"],

@@ -7,12 +7,12 @@ import signal
 from pathlib import Path
 
 from rnnbench.files import git
+from rnnbench.files.foreign import plain
 from rnnbench.judge import commits
 from rnnbench.judge.nightly.night import Trouble
 from rnnbench.judge.nightly.units import Unit
 from rnnbench.judge.suite import WRONG
 from rnnbench.judge.supervised import Ended
-from rnnbench.judge.verdict.text import plain
 
 LONGEST = 300
 """Characters of a command's own words that an account repeats."""

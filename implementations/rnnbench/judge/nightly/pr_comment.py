@@ -21,6 +21,7 @@ from typing import Any
 
 from rnnbench.exit_codes import GOOD, USAGE
 from rnnbench.files import schema
+from rnnbench.files.foreign import plain
 from rnnbench.judge.verdict import text
 from rnnbench.judge.verdict.answer import UNITS, Verdict
 
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         with Path(file).open("rb") as stream:
             verdict = read(stream.read(MOST_BYTES + 1), head)
     except (ValueError, OSError) as error:
-        print(f"refused: {text.plain(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"refused: {plain(str(error))}", file=sys.stderr)  # noqa: T201
         return USAGE
     sys.stdout.write(comment(verdict))
     return GOOD

@@ -1,7 +1,7 @@
 """A verdict in words: figures, sentences, and the markdown of an issue or a comment.
 
 Names of commits, their subjects and reasons come from whoever wrote the commit, in a pull request
-from anybody: in markdown they are made harmless, on a terminal control characters are taken out.
+from anybody: in markdown they are made harmless, everywhere fit to be shown (`foreign`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rnnbench.files.foreign import plain
 from rnnbench.judge.verdict.answer import (
     MEASURED,
     UNITS,
@@ -38,11 +39,6 @@ MARKS = {
     Status.SKIPPED: "–",
 }
 PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
-
-
-def plain(text: str) -> str:
-    """Return the text without control characters, which could rewrite a terminal's lines."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", text).strip()
 
 
 def escaped(text: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from rnnbench.files import foreign
 from rnnbench.judge.site.html import svg, text
 from rnnbench.judge.verdict import text as words
 
@@ -80,6 +81,7 @@ def _templates(folder: Path | None) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: foreign.clean(value) if isinstance(value, str) else value,
     )
     environment.globals.update(key=svg.legend_mark, say=words)
     environment.filters.update(moment=text.moment, number=text.number, count=text.count)

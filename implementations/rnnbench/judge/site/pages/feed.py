@@ -13,6 +13,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from rnnbench.exit_codes import GOOD
+from rnnbench.files import foreign
 from rnnbench.judge.site.data.judged import EPOCH, Judged, One, moment
 from rnnbench.judge.verdict import text as words
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Verdict
@@ -93,7 +94,7 @@ def _add(
     """Add a child with text, without the control characters that XML cannot hold."""
     child = ElementTree.SubElement(parent, f"{{{NAMESPACE}}}{name}", attributes)
     if content:
-        child.text = "\n".join(words.plain(line) for line in content.split("\n"))
+        child.text = foreign.clean(content)
     return child
 
 

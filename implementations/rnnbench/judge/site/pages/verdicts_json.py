@@ -5,9 +5,9 @@ Its format is in ``verdicts.schema.json`` beside it, a JSON Schema.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from rnnbench.files import foreign
 from rnnbench.judge.site.data.judged import Host, Judged
 from rnnbench.judge.site.html.page import HERE
 
@@ -23,7 +23,7 @@ def render(judged: Judged, project: str) -> str:
         "machines": {name: _machine(host) for name, host in judged.hosts.items()},
         "problems": judged.problems,
     }
-    return json.dumps(whole, separators=(",", ":")) + "\n"
+    return foreign.dumped(whole) + "\n"
 
 
 def schema() -> str:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from rnnbench.files import foreign
 from rnnbench.judge.site.data.commits import Commit
 
 NOT_INSTALLED = "asv-tachyon is not installed: no history explorer. Install rnnbench[bench]."
@@ -35,7 +36,7 @@ def files(commits: Mapping[str, Commit], graphs: Iterable[str]) -> dict[str, str
         "explorer.html": (static / "index.html").read_bytes(),
         "favicon.svg": (static / "favicon.svg").read_bytes(),
         **{path.relative_to(static).as_posix(): path.read_bytes() for path in assets},
-        "commits.json": json.dumps({"by_hash": subjects, "by_revision": {}}),
+        "commits.json": foreign.dumped({"by_hash": subjects, "by_revision": {}}),
         "profiles.json": json.dumps({"paths": {}}),
         "regressions-ignore.json": json.dumps([]),
         **{graph.replace("graphs/", "samples/", 1): "{}" for graph in graphs},

@@ -18,6 +18,7 @@ import pandas as pd
 from asv.graph import Graph
 from asv.repo import get_repo
 
+from rnnbench.files import foreign
 from rnnbench.judge.site.data.histories import Since, grid
 from rnnbench.judge.site.data.results import is_current
 from rnnbench.judge.site.data.site import Site
@@ -57,9 +58,9 @@ class Graphs:
         moment = int(self.site.at.timestamp() * 1000)
         about = {"asv-version": version("asv"), "timestamp": moment}
         return files | {
-            "index.json": _json(self._index(used)),
-            "info.json": _json(about),
-            "regressions.json": _json({"regressions": self._regressions()}),
+            "index.json": foreign.dumped(self._index(used)),
+            "info.json": foreign.dumped(about),
+            "regressions.json": foreign.dumped({"regressions": self._regressions()}),
         }
 
     def _index(self, used: list[Params]) -> dict[str, Any]:
@@ -141,10 +142,6 @@ class Graphs:
         return [words, path, told, place, after, before, [[*ends, before, after]]]
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 def _rank(value: Any) -> str:
     return "[none]" if value is None else str(value)
 
@@ -165,4 +162,4 @@ def _graph(table: Any, revision: list[int], entry: Mapping[str, Any]) -> str | N
     values = rows if entry["params"] else [row[0] for row in rows]
     points = list(zip(kept.index.tolist(), values, strict=True))
     # The only words in this text are those for missing numbers.
-    return _json(points).replace("NaN", "null")
+    return json.dumps(points, separators=(",", ":")).replace("NaN", "null")
