@@ -116,32 +116,6 @@ def test_help_explains_the_exit_codes():
     assert "4 nothing was measured" in " ".join(invoke("check", "--help").output.split())
 
 
-def test_serve_without_a_report_says_what_to_run(tmp_path):
-    result = invoke("serve", str(tmp_path))
-    assert result.exit_code == 2
-    assert "run `rnnbench publish`" in result.output
-
-
-@pytest.mark.parametrize("port", ["-1", "70000"])
-def test_serve_refuses_a_port_that_is_none(port):
-    assert invoke("serve", "--port", port).exit_code == 2
-
-
-def test_serve_shows_the_report_on_loopback(tmp_path):
-    from threading import Thread
-    from urllib.request import urlopen
-
-    from rnnbench.cli.serve import make_server
-
-    (tmp_path / "index.html").write_text("<p>report")
-    server = make_server(tmp_path, "127.0.0.1", 0)
-    Thread(target=server.serve_forever, daemon=True).start()
-    with server, urlopen(f"http://127.0.0.1:{server.server_port}/") as page:
-        assert page.read() == b"<p>report"
-        server.shutdown()
-    assert server.server_address[0] == "127.0.0.1"
-
-
 def test_the_spec_of_a_planted_mistake_is_right_without_the_mistake():
     """The wrong backend above is wrong only by its transposition."""
     spec = Spec("gru", 3, 4)
