@@ -18,7 +18,8 @@ def test_public_names():
     assert set(rnnbench.__all__) == {
         "RNN", "GRU", "LSTM", "check", "backends", "register", "get_backend", "run", "Backend",
         "Conditions", "Inputs", "Spec", "Case", "InputError", "UnsupportedError",
-        "diagnose", "mistakes", "training", "truncated_bptt", "truncation", "windows",
+        "diagnose", "from_torch", "mistakes", "swap", "training", "truncated_bptt", "truncation",
+        "windows",
     }  # fmt: skip
     for name in rnnbench.__all__:
         assert getattr(rnnbench, name) is not None

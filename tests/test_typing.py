@@ -23,6 +23,10 @@ output, (h, c) = net(torch.zeros(5, 2, 3))
 names: tuple[str, ...] = rnnbench.backends()
 spec = Spec("gru", input_size=3, hidden_size=4)
 passed: bool = check("manual", [Case(spec, 5, 2)]).passed
+report = rnnbench.swap(torch.nn.Sequential(net), backend=None)
+lines: list[str] = [one.name for one in report]
+twin: LSTM = rnnbench.from_torch(torch.nn.LSTM(3, 4))
+theirs: torch.nn.RNNBase = twin.to_torch()
 reveal_type(net)
 reveal_type(spec.hidden_size)
 rnnbench.Spec(3)
@@ -38,11 +42,11 @@ def test_a_users_program_is_checked(tmp_path):
     )  # fmt: skip
     lines = [line.partition("program.py:")[2] for line in done.stdout.splitlines()[:-1]]
     assert lines == [
-        '11: note: Revealed type is "rnnbench.nn.modules.LSTM"',
-        '12: note: Revealed type is "int"',
-        '13: error: Missing positional arguments "input_size", "hidden_size" in call to "Spec"  '
+        '15: note: Revealed type is "rnnbench.nn.modules.LSTM"',
+        '16: note: Revealed type is "int"',
+        '17: error: Missing positional arguments "input_size", "hidden_size" in call to "Spec"  '
         "[call-arg]",
-        '13: error: Argument 1 to "Spec" has incompatible type "int"; expected "str"  [arg-type]',
+        '17: error: Argument 1 to "Spec" has incompatible type "int"; expected "str"  [arg-type]',
     ], done.stdout + done.stderr
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for type checkers, which do not call __getattr__
         run,
     )
     from rnnbench.nn.modules import GRU, LSTM, RNN
+    from rnnbench.nn.twins import from_torch, swap
     from rnnbench.parity.check import check
     from rnnbench.spec import Case, Spec
     from rnnbench.truncation.modes import truncated_bptt
@@ -35,6 +36,7 @@ _NAMES = {
     "errors": ("InputError", "UnsupportedError"),
     "interface": ("Backend", "Conditions", "Inputs", "backends", "get_backend", "register", "run"),
     "nn.modules": ("GRU", "LSTM", "RNN"),
+    "nn.twins": ("from_torch", "swap"),
     "parity.check": ("check",),
     "spec": ("Case", "Spec"),
     "truncation.modes": ("truncated_bptt",),
@@ -58,10 +60,12 @@ __all__ = [
     "backends",
     "check",
     "diagnose",
+    "from_torch",
     "get_backend",
     "mistakes",
     "register",
     "run",
+    "swap",
     "training",
     "truncated_bptt",
     "truncation",

@@ -369,3 +369,6 @@ def run(
     if training and spec.layers > 1:
         inputs = inputs._replace(dropout=spec.dropout, masks=masks)
     return chosen.run(spec, inputs)
+
+
+vars(run)["_torchdynamo_disable"] = True  # torch.compile runs it as it is: it has no graph to give

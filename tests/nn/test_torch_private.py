@@ -33,6 +33,7 @@ SENTENCES = {
     "_version": "'onnxruntime' builds a session for every call",
     "TorchDispatchMode": "the kernel that the backend 'native' runs is unknown",
     "_VF": "modules look at all functions that torch's forward calls",
+    "eval_frame": "torch.compile looks into rnnbench's own code",
     "_len_torch_dispatch_stack": "make_fx and FakeTensorMode cannot record a module",
     "_get_dispatch_stack_at": "make_fx and FakeTensorMode cannot record a module",
 }

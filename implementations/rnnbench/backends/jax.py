@@ -306,6 +306,7 @@ class Jax(Backend):
             return "JAX cannot run in a process forked from one where it ran; spawn the process"
         return None
 
+    @torch_private.uncompiled
     def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
         refuse_tangents(inputs)
         if torch_private.transforms_active():

@@ -208,6 +208,7 @@ class OnnxRuntime(Backend):
             return "ONNX Runtime runs inference, where no dropout is"
         return None
 
+    @torch_private.uncompiled
     def run(self, spec: Spec, inputs: Inputs) -> tuple[Tensor, tuple[Tensor, ...]]:
         refuse_tangents(inputs)
         if inputs.dropout > 0:

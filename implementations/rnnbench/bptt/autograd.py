@@ -257,6 +257,7 @@ def _duals(inputs: Inputs) -> tuple[Tensor, ...]:
     return (inputs.x, *inputs.state, *inputs.weights)
 
 
+@torch_private.uncompiled
 def run_stack(
     recurrence: Recurrence, spec: Spec, inputs: Inputs
 ) -> tuple[Tensor, tuple[Tensor, ...]]:

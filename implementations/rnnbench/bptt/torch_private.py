@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from operator import attrgetter
 from types import FunctionType, SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -56,6 +56,9 @@ LOST = {
     "torch.nn.modules.rnn._VF": (
         "modules look at all functions that torch's forward calls, which makes each call slower"
     ),
+    "torch._C._dynamo.eval_frame": (
+        "torch.compile looks into rnnbench's own code, which it can't compile"
+    ),
     "torch._C._len_torch_dispatch_stack": (
         "make_fx and FakeTensorMode cannot record a module on another backend than 'native'"
     ),
@@ -67,6 +70,9 @@ LOST = {
 
 TRACING_MODES = {"ProxyTorchDispatchMode", "FakeTensorMode", "FunctionalTensorMode"}
 TRACED_TENSORS = {"FakeTensor", "FunctionalTensor"}
+
+
+Called = TypeVar("Called", bound=Callable[..., Any])
 
 
 def _private(path: str, instead: Any) -> Any:
@@ -183,6 +189,24 @@ _dispatch_modes: Callable[[], int] = _private("torch._C._len_torch_dispatch_stac
 _dispatch_mode_at: Callable[[int], Any] = _private(
     "torch._C._get_dispatch_stack_at", lambda level: None
 )
+
+
+_frames = _private("torch._C._dynamo.eval_frame", None)
+
+
+def uncompiled(function: Called, *, inlined: bool = False) -> Called:
+    """Return the function, which torch.compile runs as it is, with all that it calls.
+
+    As ``torch.compiler.disable`` does, without importing the compiler or slowing a call. Where a
+    compiled function calls it, the graph ends before it and another begins after it; ``inlined``
+    lets torch look into it there all the same.
+    """
+    if not inlined:
+        vars(function)["_torchdynamo_disable"] = True
+    if _frames is not None:
+        skip = _frames._FrameAction.SKIP
+        _frames.set_code_exec_strategy(function.__code__, _frames._FrameExecStrategy(skip, skip))
+    return function
 
 
 def is_traced(x: Any) -> bool:

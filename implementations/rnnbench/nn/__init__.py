@@ -1,6 +1,7 @@
 """Drop-in modules for ``torch.nn.RNN``, ``GRU`` and ``LSTM`` with one more keyword, ``backend``.
 
 modules     the modules
+twins       torch's modules for ours and back, alone or in a whole model
 call_cache  fast path for repeated calls of a module
 auto        which backend "auto" takes
 """

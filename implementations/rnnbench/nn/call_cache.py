@@ -132,11 +132,7 @@ def _kind(x: Tensor, hx: Any) -> Any:
 
 def _is_special(x: Tensor) -> bool:
     """Return whether a mode of torch is on that its guards of tensors do not see."""
-    return (
-        has_torch_function((x,))
-        or torch_private.forward_mode_active()
-        or torch.compiler.is_compiling()
-    )
+    return has_torch_function((x,)) or torch_private.forward_mode_active()
 
 
 def _zeros(spec: Spec, x: Tensor) -> tuple[Tensor, ...]:

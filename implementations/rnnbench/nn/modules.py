@@ -9,8 +9,10 @@ torch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -237,16 +239,42 @@ class _Backed(torch.nn.RNNBase):
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return {name: value for name, value in state.items() if name != "_memory"}
 
+    def to_torch(self) -> torch.nn.RNNBase:
+        """Return torch's module with the same parameters, hooks and mode.
+
+        What changes a parameter in place changes it for both. Raises InputError for a class
+        derived from ours, whose forward may be its own.
+        """
+        if type(self) not in _EXACTLY:
+            raise InputError(
+                "only an rnnbench.RNN, GRU or LSTM itself has a module of torch's that does the "
+                f"same; got {type(self).__qualname__}"
+            )
+        theirs: torch.nn.RNNBase = twin(self)
+        for name in ("backend", "checkpoint"):
+            vars(theirs).pop(name, None)
+        theirs.__class__ = self._torch_class
+        return theirs
+
+    def __prepare_scriptable__(self) -> torch.nn.RNNBase:
+        """Return what ``torch.jit.script`` takes, and puts into the model, in the place of this."""
+        name = type(self).__name__
+        warnings.warn(
+            f"torch.jit.script puts torch.nn.{name} in the place of rnnbench.{name}, in the model "
+            "that it is given too; rnnbench.swap(model) puts it back on a backend",
+            stacklevel=2,
+        )
+        return self.to_torch()
+
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 (torch's name)
         """Return output and final state as ``torch.nn``'s modules do.
 
         input: (T, B, I), (B, T, I), (T, I) or a PackedSequence. While torch traces or exports a
         program, this is torch's own module: kernels of other backends are no operators of torch,
-        and a graph must run where rnnbench is not installed.
+        and a graph must run where rnnbench is not installed. torch.compile ends a graph before
+        every RNN, GRU and LSTM, torch's or ours, and begins another after it; ours runs in between.
         """
-        if torch.compiler.is_exporting() or (
-            not torch.compiler.is_compiling() and torch_private.is_traced(input)
-        ):
+        if torch.compiler.is_compiling() or torch_private.is_traced(input):
             return self._torch_class.forward(self, input, hx)
         if self.checkpoint and torch.is_grad_enabled():
             from rnnbench.truncation.checkpointing import checkpointed_module
@@ -303,7 +331,16 @@ class LSTM(_Backed, torch.nn.LSTM):
     _torch_class = torch.nn.LSTM
 
 
-FORWARDS.add(_Backed.forward)
+def twin(module: torch.nn.Module) -> Any:
+    """Return another module of the same class and parameters, in containers of its own."""
+    made = type(module).__new__(type(module))
+    for name, value in vars(module).items():
+        if name != "_memory":
+            vars(made)[name] = copy(value) if isinstance(value, dict | list | set) else value
+    return made
+
+
+FORWARDS.add(torch_private.uncompiled(_Backed.forward, inlined=True))
 
 
 def of_spec(spec: Spec, backend: str = AUTO) -> torch.nn.RNNBase:
