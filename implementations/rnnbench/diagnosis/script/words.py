@@ -1,0 +1,112 @@
+"""The part of an account that only a script has: trouble, what was compared, terms, advice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnnbench.diagnosis.findings import Compared, Findings, Script, Term
+
+WIDE = 4
+"""Numbers of each that stand side by side."""
+
+
+def before(d: Findings) -> list[str]:
+    """Return the paragraphs that come first: what was mended, and what went wrong."""
+    assert d.script is not None
+    parts = []
+    if d.script.mended:
+        parts.append("Mended first: " + "; ".join(d.script.mended) + ".")
+    if d.script.trouble:
+        parts.append("\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in d.script.trouble))
+    return parts
+
+
+def verdict(d: Findings) -> str:
+    """Return the one line of a script: nothing to compare, right, or what departs."""
+    s = d.script
+    assert s is not None
+    wrong = [c for c in s.compared if c.failed]
+    if wrong:
+        names = ", ".join(dict.fromkeys(f"{c.name} (line {c.line})" for c in wrong[:3]))
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return f"{d.candidate}: {names}{more} departs from what {s.network} gives."
+    if d.status == "nothing":
+        return f"{d.candidate}: nothing could be compared: {d.raised}."
+    if s.compared:
+        names = ", ".join(dict.fromkeys(c.name for c in s.compared))
+        return f"{d.candidate} is right: {names} agrees with {s.network} to rounding."
+    if d.status == "raised":
+        return f"{d.candidate} stops before anything could be compared."
+    return (
+        f"{d.candidate} is right as far as there is something to compare: {s.network} agrees with "
+        "the float64 oracle, and nothing of the script's own is held against it."
+    )
+
+
+def after(d: Findings) -> list[str]:
+    """Return the paragraphs that come last: both numbers, the terms, advice, how it ended."""
+    s = d.script
+    assert s is not None
+    parts = []
+    if s.terms:
+        parts.append(_terms(d, s))
+    if s.compared:
+        parts.append(_compared(s.compared))
+    said = [*s.advice, *([s.ended] if s.ended and not s.trouble else [])]
+    if said:
+        parts.append("\n".join(f"note: {one}" for one in said))
+    return parts
+
+
+def sentences(d: Findings) -> list[str]:
+    """Return a sentence for each term that is no step's contribution."""
+    assert d.script is not None
+    of = next((c for c in d.script.compared if c.name == d.script.terms_of), None)
+    weight = of.quantity.removeprefix("grad_") if of else "the weight"
+    return [_sentence(term, weight) for term in d.script.terms if term.departs]
+
+
+def _sentence(term: Term, weight: str) -> str:
+    head = f"{term.name} (line {term.line}) is no step's contribution to the gradient of {weight}"
+    if term.time_step is None:
+        return f"{head}: {_numbers(term.theirs)}."
+    return (
+        f"{head}: it is {_numbers(term.theirs)}, and step {term.time_step + 1} adds "
+        f"{_numbers(term.right)}."
+    )
+
+
+def _terms(d: Findings, s: Script) -> str:
+    rows = [["term", "line", "step", "theirs", "right", ""]]
+    for term in s.terms:
+        step = "?" if term.time_step is None else f"{term.time_step + 1} (t={term.time_step})"
+        rows.append([
+            term.name, str(term.line), step, _numbers(term.theirs[:WIDE]),
+            _numbers(term.right[:WIDE]), "departs" if term.departs else "ok",
+        ])  # fmt: skip
+    return "\n".join([f"What is added up to {s.terms_of}:", *_table(rows), *sentences(d)])
+
+
+def _compared(compared: Sequence[Compared]) -> str:
+    rows = [["theirs", "line", "held against", "error, eps", "theirs is", "right is", ""]]
+    for c in compared:
+        part = f"{c.quantity} {c.part}".strip()
+        rows.append([
+            c.name, str(c.line), part, f"{c.error:.3g} of {c.budget:.3g}",
+            _numbers(c.theirs[:WIDE]), _numbers(c.right[:WIDE]), "departs" if c.failed else "ok",
+        ])  # fmt: skip
+    why = dict.fromkeys(f"  {c.name}: {c.how}" for c in compared)
+    return "\n".join(["Compared:", *_table(rows), "Known by:", *why])
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.4f}" if 1e-4 <= abs(value) < 1e5 or not value else f"{value:.3e}"
+                    for value in values) or "none"  # fmt: skip
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
