@@ -72,7 +72,7 @@ def how(code: int) -> str:
         return f"by signal {-code}"
 
 
-def run_child(module: str, request: str, printed: Path, time_limit: float) -> int | None:
+def run_child(module: str, request: str, printed: Path, time_limit: float | None) -> int | None:
     """Exit code of a module that is run as a child, or None if it had to be ended, with all that it
     started.
     """

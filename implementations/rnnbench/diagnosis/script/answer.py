@@ -38,7 +38,7 @@ SECONDS = 1.0
 LONGEST_CUT = 16
 FEW = 8
 """Numbers of a tensor that are shown."""
-WEAK = 6
+WEAK = 4
 """Variables that are tried against a quantity only because of their shape."""
 
 Pick = Callable[[Array], Array]
@@ -149,21 +149,16 @@ def answer(run: Run) -> Diagnosis:
     return result
 
 
-def _by_cause(judged: Sequence[tuple[Asked, Held, Trial]]) -> tuple[list[tuple[Asked, Held]], Found]:
+def _by_cause(
+    judged: Sequence[tuple[Asked, Held, Trial]],
+) -> tuple[list[tuple[Asked, Held]], Found]:
     """Return a variable that only its shape speaks for, if a known mistake gives its numbers."""
     weak = [(one, h, trial) for one, h, trial in judged if trial.failed and not h.strong]
-    for one, h, trial in weak[:WEAK]:
-        if _gross(trial):
-            continue
+    for one, h, trial in sorted(weak, key=lambda found: found[2].rows[0].error)[:WEAK]:
         found = explain([trial], 0.0)
         if found.ids:
             return [(one, h)], found
     return [], Found(())
-
-
-def _gross(trial: Trial) -> bool:
-    """Return whether a variable is so far from the quantity that it is something else."""
-    return any(not row.error * UNIT_ROUNDOFF[trial.problem.case.spec.dtype] < 2 for row in trial.rows)
 
 
 def _describe(result: Diagnosis, run: Run, one: Asked) -> None:
@@ -228,10 +223,9 @@ def _departs(
         names = {h.label: h.theirs for h in kept}
         result.script.terms = recognised(run.watch, gradient, one.problem, cause.ids, names)
         result.script.terms_of = gradient.label
-        wrong_terms = [t for t in result.script.terms if t.departs and t.time_step is not None]
-        if wrong_terms and result.first_divergence is not None:
-            step = max(t.time_step for t in wrong_terms if t.time_step is not None)
-            result.first_divergence = replace(result.first_divergence, time_step=step)
+        steps = [t.time_step for t in result.script.terms if t.departs and t.time_step is not None]
+        if steps and result.first_divergence == replace(result.first_divergence, time_step=None):
+            result.first_divergence = replace(result.first_divergence, time_step=max(steps))
 
 
 def _first(one: Asked, wrong: Sequence[Held]) -> tuple[Held, Trial]:
@@ -256,9 +250,7 @@ def _place(one: Asked, held: Held, trial: Trial, ids: Sequence[str]) -> Place:
         whole = attempt(adapter, Solved.of(one.problem))
         red = {r.quantity for r in whole.failed}
         forward = red & {"output", "h_n", "c_n"}
-        found = (
-            locate.first_forward(adapter, runs) if forward else locate.first_backward(runs, red)
-        )
+        found = locate.first_forward(adapter, runs) if forward else locate.first_backward(runs, red)
         if found is not None:
             return replace(found, error=error, budget=row.budget)
     return _by_numbers(one, held, place)

@@ -44,12 +44,11 @@ class Call:
     unbatched: bool = False
     inside: tuple[nn.Module, ...] = ()
     passes: dict[int, dict[str, Array]] = field(default_factory=dict)
-    given: Any = None
     returned: tuple[Any, ...] = ()
     dropped: bool = False
 
     @property
-    def T(self) -> int:
+    def T(self) -> int:  # noqa: N802 (the name that it has everywhere)
         return len(self.x)
 
     def problem(self) -> Problem:
@@ -105,43 +104,55 @@ def is_cell(module: nn.Module) -> bool:
     return type(module) in CELL_MODULES
 
 
+@dataclass(frozen=True)
+class Point:
+    """When and where a call was made, and inside which modules of the script's own."""
+
+    at: At | None
+    order: int
+    inside: tuple[nn.Module, ...]
+
+
+def parts(state: Any) -> tuple[Any, ...] | None:
+    """Return (h,) or (h, c) of a state as it is given or returned; None of None."""
+    return state if isinstance(state, tuple) or state is None else (state,)
+
+
 def made(
-    module: nn.Module, given: Any, state: Any, result: Any, weights: Mapping[str, Array], at: At | None,
-    order: int, inside: Sequence[nn.Module],
+    module: nn.Module, given: Any, state: Any, result: Any, weights: Mapping[str, Array],
+    point: Point,
 ) -> Call | None:  # fmt: skip
     """Return the call of a network; None where its numbers cannot be read."""
     found = spec_and_weights(module)
     if found is None:
         return None
-    spec = found[0]
-    y, final = result
-    finals = final if isinstance(final, tuple) else (final,)
-    states = None if state is None else (state if isinstance(state, tuple) else (state,))
-    lengths = None
+    finals, lengths = parts(result[1]) or (), None
+    x, y = given, result[0]
+    unbatched = first = False
     if isinstance(given, PackedSequence):
         x, counts = pad_packed_sequence(given)
         y, _ = pad_packed_sequence(y)
         lengths = tuple(int(n) for n in counts)
-        unbatched, first = False, False
     else:
-        x, unbatched = given, given.dim() == 2
+        unbatched = given.dim() == 2
         first = bool(getattr(module, "batch_first", False)) and not unbatched
-    x, y = (numbers(one) for one in (x, y))
-    ends = [numbers(part) for part in finals]
-    begins = None if states is None else [numbers(part) for part in states]
-    if x is None or y is None or any(part is None for part in [*ends, *(begins or [])]):
-        return None
-    if unbatched:
-        x, y = x[:, None], y[:, None]
-        ends = [part[:, None] for part in ends if part is not None]
-        begins = begins and [part[:, None] for part in begins if part is not None]
-    if first:
-        x, y = x.swapaxes(0, 1), y.swapaxes(0, 1)
-    answers = {"output": y} | dict(zip(("h_n", "c_n"), ends, strict=False))  # type: ignore[arg-type]
+
+    def read(value: Any) -> Array:
+        array = numbers(value)
+        if array is None:
+            raise ValueError("numbers that cannot be read")
+        return array[:, None] if unbatched else array
+
+    def in_time(value: Any) -> Array:
+        return read(value).swapaxes(0, 1) if first else read(value)
+
+    states = parts(state)
+    answers = {"output": in_time(y)}
+    answers |= dict(zip(("h_n", "c_n"), map(read, finals), strict=False))
     return Call(
-        module, spec, x, None if begins is None else tuple(begins),  # type: ignore[arg-type]
-        weights, answers, at, order, lengths, unbatched, tuple(inside), given=given,
-        returned=(result[0], *finals), dropped=bool(spec.dropout) and module.training,
+        module, found[0], in_time(x), None if states is None else tuple(map(read, states)), weights,
+        answers, point.at, point.order, lengths, unbatched, point.inside,
+        returned=(result[0], *finals), dropped=bool(found[0].dropout) and module.training,
     )  # fmt: skip
 
 
@@ -156,21 +167,34 @@ def upstream_of(call: Call, name: str, gradient: Tensor) -> Array:
     return values[:, None] if call.unbatched else values
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Step:
     """One call of a cell."""
 
     module: nn.Module
-    x: Tensor
-    state: tuple[Tensor, ...] | None
-    new: tuple[Tensor, ...]
-    numbers: tuple[Array, ...]
-    entered: tuple[Array, ...] | None
     read: Array
+    entered: tuple[Array, ...] | None
+    numbers: tuple[Array, ...]
+    returned: tuple[Any, ...]
     weights: Mapping[str, Array]
-    at: At | None
-    order: int
-    inside: tuple[nn.Module, ...]
+    point: Point
+
+
+def step(
+    module: nn.Module, given: Any, state: Any, result: Any, weights: Mapping[str, Array],
+    point: Point,
+) -> Step:  # fmt: skip
+    """Return one call of a cell; raises ValueError where its numbers cannot be read."""
+
+    def read(value: Any) -> Array:
+        array = numbers(value)
+        if array is None:
+            raise ValueError("numbers that cannot be read")
+        return array
+
+    states, new = parts(state), parts(result) or ()
+    entered = None if states is None else tuple(map(read, states))
+    return Step(module, read(given), entered, tuple(map(read, new)), new, weights, point)
 
 
 def chained(steps: Sequence[Step]) -> list[Call]:
@@ -208,6 +232,6 @@ def _joined(run: Sequence[Step]) -> Call | None:
         name: rows(part)[None] for name, part in zip(("h_n", "c_n"), last.numbers, strict=False)
     }
     return Call(
-        first.module, found[0], x, state, first.weights, answers, first.at, last.order,
-        unbatched=unbatched, inside=first.inside, returned=last.new,
+        first.module, found[0], x, state, first.weights, answers, first.point.at,
+        first.point.order, unbatched=unbatched, inside=first.point.inside, returned=last.returned,
     )  # fmt: skip

@@ -25,7 +25,7 @@ MENDINGS = 5
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """Run the script, mended where that is wanted, and say in a dict what came of it."""
-    file, seconds = Path(request["file"]).resolve(), float(request["seconds"])
+    file, seconds = Path(request["file"]).resolve(), request["seconds"]
     text = file.read_text(encoding="utf-8")
     sys.path[:1] = [str(file.parent)]
     done: list[str] = []

@@ -42,7 +42,7 @@ OF_FILES = {
 }  # fmt: skip
 """The same, allowed in the scratch folder."""
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-FREE = ("/dev/null", "/dev/tty", "/dev/shm")
+FREE = ("/dev/null", "/dev/tty", "/dev/shm")  # noqa: S108 (shared memory of torch)
 
 
 class FenceError(PermissionError):
@@ -119,8 +119,10 @@ def _redirect(scratch: Path) -> None:
     def saved(thing: Any, f: Any, *args: Any, **options: Any) -> Any:
         return real_save(thing, writable(f, keep=False), *args, **options)
 
-    builtins.open = io.open = opened  # type: ignore[assignment]
-    os.mkdir, torch.save = made, saved
+    for module in (builtins, io):
+        setattr(module, "open", opened)  # noqa: B010 (of another type than the one it replaces)
+    for module, name, function in ((os, "mkdir", made), (torch, "save", saved)):
+        setattr(module, name, function)
 
 
 def _load_in_process() -> None:

@@ -7,7 +7,7 @@ called with the same input. By shape: a variable of the shape of a quantity, the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,17 +25,18 @@ from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem
 from rnnbench.spec import UNIT_ROUNDOFF
 
-NEAR = 64.0
-"""Units of roundoff within which two numbers are taken for the same."""
 CALLS = 24
 """Calls of networks that are looked at: the last ones, and as many of the first."""
+FAR, EQUAL = 2.0, 1e-4
+"""Relative distances: beyond the first a variable is something else, within the second the same."""
+WHOLE = ("", "batch first", "transposed")
 QUIET_STEP = 3
 """Tensors printed so far apart, at most, are taken for a pair."""
 
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Held:
     """A tensor of the script beside the part of a quantity that it should equal.
 
@@ -55,7 +56,7 @@ class Held:
         return self.view.pick(quantity).reshape(-1)
 
 
-@dataclass
+@dataclass(eq=False)
 class Asked:
     """A call, its problem for the oracle, and what in the script is held against it."""
 
@@ -209,7 +210,8 @@ class _Matching:
         label = shown(operands[mine]) if mine < len(operands) else "a tensor"
         line = pair.at.line if pair.at else 0
         how = f"{_words(pair.how)} in line {line}"
-        one.held.append(Held(view, theirs, label, line, how, strong=True))
+        if not self._held(theirs):
+            one.held.append(Held(view, theirs, label, line, how, strong=True))
 
     def _is_torchs(self, pair: Pair, side: int) -> bool:
         """Return whether one side is written as a variable that torch's network returned."""
@@ -227,9 +229,7 @@ class _Matching:
         for i, (one, part) in enumerate(zip(shown_, parts, strict=True)):
             if part is not None or not one.computed:
                 continue
-            near = sorted(range(max(0, i - QUIET_STEP), min(len(shown_), i + QUIET_STEP + 1)),
-                          key=lambda j, i=i: (abs(j - i), j))  # fmt: skip
-            for j in near:
+            for j in _nearest(i, len(shown_)):
                 found = parts[j]
                 if found is not None and _alike(shown_[j], one) and not self._held(one.value):
                     where = f"printed beside torch's in line {shown_[j].at.line}"
@@ -282,24 +282,55 @@ class _Matching:
         return named(self.run)
 
     def variables(self) -> None:
-        """Take variables of the shape of a quantity that nothing else is held against."""
+        """Take variables that equal a quantity, or have its shape, and that nothing else holds."""
         for one in self.found[-2:]:
             taken = {h.view.quantity for h in one.held}
+            sure = {backward(h.view.quantity) for h in one.held}
             for variable in self.variables_:
                 if one.part(variable.value) is not None or self._held(variable.value):
                     continue
                 quantities = [q for q in (*one.call.answers, *one.gradients) if q not in taken]
-                for view in self._whole(one, variable.value, quantities):
-                    how = f"has the shape of {view.quantity}"
-                    one.held.append(
-                        Held(view, variable.value, variable.name, variable.line, how, strong=False)
-                    )
+                views_ = one.fitting(variable.value, quantities)
+                if views_:
+                    self._variable(one, variable, views_, sure)
 
-    def _whole(self, one: Asked, value: Array, quantities: Sequence[str]) -> Iterator[View]:
-        """Return views that a variable of the shape may be: whole quantities, transposed or not."""
-        for view in one.fitting(value, quantities):
-            if view.words in ("", "batch first", "transposed") or view.quantity == "h_n":
-                yield view
+    def _variable(
+        self, one: Asked, variable: Named, views_: Sequence[View], sure: set[bool]
+    ) -> None:
+        """Hold a variable against the part that it is nearest to.
+
+        One that differs may be anything: an intermediate result, or the first of two attempts. It
+        is held against a whole sequence or matrix only, and where the script compares nothing else
+        of that pass.
+        """
+        values = one.call.answers | dict(one.gradients)
+
+        def distance(view: View) -> float:
+            part = view.pick(values[view.quantity]).reshape(-1)
+            return float(np.linalg.norm(variable.value.reshape(-1) - part) / np.linalg.norm(part))
+
+        view = min(views_, key=distance)
+        thinkable = (
+            view.words in WHOLE
+            and distance(view) < FAR
+            and backward(view.quantity) not in sure
+            and view.quantity.startswith(("output", "grad_weight"))
+        )
+        if distance(view) > EQUAL and not thinkable:
+            return
+        how = f"has the shape of {view.quantity}"
+        one.held.append(Held(view, variable.value, variable.name, variable.line, how, strong=False))
+
+
+def _nearest(i: int, count: int) -> list[int]:
+    """Return what was printed shortly before or after, the nearest first."""
+    near = range(max(0, i - QUIET_STEP), min(count, i + QUIET_STEP + 1))
+    return sorted(near, key=lambda j: (abs(j - i), j))
+
+
+def backward(quantity: str) -> bool:
+    """Return whether a quantity is of the backward pass."""
+    return quantity.startswith("grad_")
 
 
 def _alike(one: Shown, other: Shown) -> bool:

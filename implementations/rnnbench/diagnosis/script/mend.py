@@ -22,20 +22,20 @@ def mended(run: Run) -> tuple[str, str] | None:
     if found is None or not isinstance(found[0], ast.Name) or found[3] != "state":
         return None
     node, value, shape = found[0], found[1], found[2]
-    made = next((a for a in ast.walk(run.source.tree) if _makes_zeros(a, node.id)), None)
-    if made is None or bool(value.any()):
+    statements = [a for a in ast.walk(run.source.tree) if isinstance(a, ast.Assign)]
+    made = next((a for a in statements if _makes_zeros(a, node.id)), None)
+    if made is None or bool(value.any()) or not isinstance(made.value, ast.Call):
         return None
-    new = ast.unparse(made.value.func)  # type: ignore[attr-defined]
+    new = ast.unparse(made.value.func)
     text = f"{node.id} = {new}{tuple(shape)}"
     said = f"line {made.lineno} reads `{text}` in place of `{ast.unparse(made)}`"
     return _replaced(run.source, made, text), said
 
 
-def _makes_zeros(node: ast.AST, name: str) -> bool:
+def _makes_zeros(node: ast.Assign, name: str) -> bool:
     """Return whether a statement is ``name = torch.zeros(…)``."""
     return (
-        isinstance(node, ast.Assign)
-        and [ast.unparse(t) for t in node.targets] == [name]
+        [ast.unparse(t) for t in node.targets] == [name]
         and isinstance(node.value, ast.Call)
         and ast.unparse(node.value.func) in ("torch.zeros", "zeros")
     )
@@ -67,10 +67,11 @@ def _comes_first(statement: ast.stmt) -> bool:
     return docstring or future
 
 
-def _replaced(source: Source, node: ast.AST, text: str) -> str:
+def _replaced(source: Source, node: ast.stmt, text: str) -> str:
     """Put a text in the place of a statement; later lines keep their numbers."""
     lines = source.text.splitlines(keepends=True)
-    first, last = node.lineno - 1, node.end_lineno  # type: ignore[attr-defined]
-    before = lines[first].encode()[: node.col_offset].decode()  # type: ignore[attr-defined]
-    after = lines[last - 1].encode()[node.end_col_offset :].decode()  # type: ignore[attr-defined]
-    return "".join([*lines[:first], before + text + after, "\n" * (last - 1 - first), *lines[last:]])
+    first, last = node.lineno - 1, node.end_lineno or node.lineno
+    before = lines[first].encode()[: node.col_offset].decode()
+    after = lines[last - 1].encode()[node.end_col_offset :].decode()
+    empty = "\n" * (last - 1 - first)
+    return "".join([*lines[:first], before + text + after, empty, *lines[last:]])

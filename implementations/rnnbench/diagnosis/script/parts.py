@@ -118,19 +118,44 @@ def recognised(
     found: list[Term] = []
     turned = _turned(held, added[0][0])
     values = [_row(value, turned) for value, _, _ in added]
-    steps = [_step(v, right, NEAR * unit * scale) for v in values]
-    left = [t for t in range(len(right)) if t not in steps]
-    for (value, of, side), row, step in zip(added, values, steps, strict=True):
-        meant = step
-        if meant is None:
-            meant = _step(row, [wrong[t] for t in left], NEAR * unit * scale)
-            meant = left[meant] if meant is not None else (left[0] if len(left) == 1 else None)
+    near = NEAR * unit * scale
+    steps = [_step(value, right, near) for value in values]
+    meant = _meant(values, steps, right, wrong, near)
+    for (value, of, side), row, own, step in zip(added, values, steps, meant, strict=True):
         label, line = _label(watch, of, side, value, names)
-        shape = right[meant] if meant is not None else np.zeros(0)
+        shape = right[step] if step is not None else np.zeros(0)
         found.append(Term(
-            label, line, meant, step is None, tuple(map(float, row[:SHOWN])),
+            label, line, step, own is None, tuple(map(float, row[:SHOWN])),
             tuple(map(float, shape[:SHOWN])),
         ))  # fmt: skip
+    return found
+
+
+def _meant(
+    values: Sequence[Array], steps: Sequence[int | None], right: Sequence[Array],
+    wrong: Sequence[Array], near: float,
+) -> list[int | None]:  # fmt: skip
+    """Return the step that each term should be of: of those that are no step's, by the known
+    mistake, or by their order where there is one term for each step.
+    """
+    left = [t for t in range(len(right)) if t not in steps]
+    found = list(steps)
+    for i, step in enumerate(steps):
+        if step is None:
+            by_mistake = _step(values[i], [wrong[t] for t in left], near)
+            found[i] = left[by_mistake] if by_mistake is not None else None
+    missing = [i for i, step in enumerate(found) if step is None]
+    free = [t for t in range(len(right)) if t not in found]
+    if len(missing) == len(free) and all(values[i].shape == right[0].shape for i in missing):
+
+        def distance(order: Sequence[int]) -> float:
+            pairs = zip(missing, order, strict=True)
+            return float(sum(np.linalg.norm(values[i] - right[t]) for i, t in pairs))
+
+        backwards = free[::-1]
+        order = free if distance(free) <= distance(backwards) else backwards
+        for i, t in zip(missing, order, strict=True):
+            found[i] = t
     return found
 
 
@@ -147,9 +172,7 @@ def _row(value: Array, turned: bool) -> Array:
 def _step(value: Array, steps: Sequence[Array], tolerance: float) -> int | None:
     """Return the step whose contribution a value is, to rounding."""
     near = [
-        (float(np.linalg.norm(value - c)), t)
-        for t, c in enumerate(steps)
-        if c.shape == value.shape
+        (float(np.linalg.norm(value - c)), t) for t, c in enumerate(steps) if c.shape == value.shape
     ]
     distance, step = min(near, default=(np.inf, 0))
     return step if distance <= tolerance else None
@@ -166,5 +189,3 @@ def _label(
         own = [n for n, held in names.items() if _same(held, value)]
         text = own[0] if len(own) == 1 else text
     return text or f"what line {line} adds", line
-
-

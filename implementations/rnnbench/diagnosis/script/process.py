@@ -15,12 +15,15 @@ FOR_ANSWER = 0.4
 """Share of the time limit that is left for the answer once the script was stopped."""
 
 
-def diagnose_script(file: Path, *, repair: bool = False, time_limit: float = 120.0) -> Diagnosis:
+def diagnose_script(
+    file: Path, *, repair: bool = False, time_limit: float | None = 120.0
+) -> Diagnosis:
     """Run a script, watched, and find what in it departs from torch's network, and why.
 
     repair      whether to mend what is obvious in what it raises (a missing import, zeros of
                 another shape), to run it again and to say so
-    time_limit  seconds for all; a script that runs longer is stopped and judged by what it did
+    time_limit  seconds for all, None for no limit; a script that runs longer is stopped and judged
+                by what it did until then
 
     Raises InputError where there is no such file.
     """
@@ -28,9 +31,10 @@ def diagnose_script(file: Path, *, repair: bool = False, time_limit: float = 120
         raise InputError(f"FILE must exist; got {file}")
     with tempfile.TemporaryDirectory(prefix="rnnbench-") as folder:
         out, printed = Path(folder, "answer.json"), Path(folder, "printed.txt")
-        seconds = time_limit * (1 - FOR_ANSWER)
+        seconds = None if time_limit is None else time_limit * (1 - FOR_ANSWER)
         request = {"file": str(file), "repair": repair, "seconds": seconds, "out": str(out)}
-        ended = run_child("rnnbench.diagnosis.script.child", json.dumps(request), printed, time_limit)
+        child = "rnnbench.diagnosis.script.child"
+        ended = run_child(child, json.dumps(request), printed, time_limit)
         if out.is_file():
             answer = json.loads(out.read_text(encoding="utf-8"))
             if "diagnosis" in answer:
@@ -42,4 +46,5 @@ def diagnose_script(file: Path, *, repair: bool = False, time_limit: float = 120
 
 
 def _raised(file: Path, sentence: str) -> Diagnosis:
-    return Diagnosis(file.name, None, "raised", "script", raised=sentence, script=Script(trouble=[sentence]))
+    script = Script(trouble=[sentence])
+    return Diagnosis(file.name, None, "raised", "script", raised=sentence, script=script)

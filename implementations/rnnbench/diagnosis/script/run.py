@@ -39,7 +39,7 @@ class Run:
         return self.at.line if self.at is not None else 0
 
 
-def run(file: Path, text: str, seconds: float) -> Run:
+def run(file: Path, text: str, seconds: float | None) -> Run:
     """Run a script from its first line to its end, its first error, or the time limit."""
     source = Source(file, text)
     watch = Watch(source)

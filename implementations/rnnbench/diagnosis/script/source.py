@@ -89,38 +89,47 @@ class Source:
         if isinstance(node, ast.Compare):
             return [node.left, *node.comparators]
         if isinstance(node, ast.Call):
-            own = [node.func.value] if _is_method(node.func) else []
-            return [*own, *node.args]
+            own = _object(node.func)
+            return [*([] if own is None else [own]), *node.args]
         return []
 
     def undefined(self) -> dict[str, int]:
         """Return names that are read and bound nowhere, with the line of their first use."""
-        bound = {*dir(builtins), "__file__", *_bound(symtable.symtable(self.text, self.file, "exec"))}
+        bound = {
+            *dir(builtins),
+            "__file__",
+            *_bound(symtable.symtable(self.text, self.file, "exec")),
+        }
         nodes = list(ast.walk(self.tree))
         if any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in nodes):
             return {}
-        reads = [
-            node
-            for node in nodes
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in bound
-        ]
+        names = [n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+        reads = [node for node in names if node.id not in bound]
         found: dict[str, int] = {}
         for node in sorted(reads, key=lambda node: node.lineno):
             found.setdefault(node.id, node.lineno)
         return found
 
 
-def _is_method(function: ast.AST) -> bool:
-    """Return whether a call is one of a tensor's methods: ``a.sub(b)``, not ``torch.sub(a, b)``."""
+def _object(function: ast.AST) -> ast.AST | None:
+    """Return the tensor whose method is called: ``a`` of ``a.sub(b)``, none of ``torch.sub(a)``."""
     if not isinstance(function, ast.Attribute):
-        return False
-    root = function.value
-    return not (isinstance(root, ast.Name) and root.id in ("torch", "np", "numpy", "F"))
+        return None
+    root: ast.AST = function.value
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    module = isinstance(root, ast.Name) and root.id in ("torch", "np", "numpy", "F")
+    return None if module else function.value
 
 
 def _bound(table: symtable.SymbolTable) -> Iterator[str]:
     for symbol in table.get_symbols():
-        if symbol.is_assigned() or symbol.is_imported() or symbol.is_parameter() or symbol.is_namespace():
+        if (
+            symbol.is_assigned()
+            or symbol.is_imported()
+            or symbol.is_parameter()
+            or symbol.is_namespace()
+        ):
             yield symbol.get_name()
     for inner in table.get_children():
         yield from _bound(inner)

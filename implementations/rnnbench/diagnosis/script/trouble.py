@@ -202,34 +202,40 @@ def _is(value: Tensor, weight: Tensor) -> bool:
 
 
 def value_of(node: ast.AST, names: Mapping[str, Any]) -> Any:
-    """Return the value of an expression that can be read without running anything of the script."""
+    """Return the value of an expression that can be read without running anything of the script:
+    names, attributes, items, transposes. None for any other.
+    """
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Attribute):
-        owner = value_of(node.value, names)
-        if isinstance(owner, Tensor) and node.attr in ("T", "mT", "data", "grad"):
-            return getattr(owner, node.attr)
-        known = vars(owner) if hasattr(owner, "__dict__") else {}
-        held = known.get("_parameters", {}) | known.get("_modules", {}) | known.get("_buffers", {})
-        return known.get(node.attr, held.get(node.attr))
+        return _attribute(value_of(node.value, names), node.attr)
     if isinstance(node, ast.Subscript):
-        owner, index = value_of(node.value, names), value_of(node.slice, names)
-        if isinstance(owner, Tensor | list | tuple | dict) and isinstance(index, int | str):
-            try:
-                return owner[index]  # type: ignore[index]
-            except (IndexError, KeyError, TypeError):
-                return None
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("t", "detach")
-        and not node.args
-    ):
+        return _item(value_of(node.value, names), value_of(node.slice, names))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args:
         owner = value_of(node.func.value, names)
-        return getattr(owner, node.func.attr)() if isinstance(owner, Tensor) else None
+        if isinstance(owner, Tensor) and node.func.attr in ("t", "detach"):
+            return getattr(owner, node.func.attr)()
     return None
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    if isinstance(owner, Tensor):
+        return getattr(owner, name) if name in ("T", "mT", "data", "grad") else None
+    known = vars(owner) if hasattr(owner, "__dict__") else {}
+    for kind in ("_parameters", "_modules", "_buffers"):
+        known = known | known.get(kind, {})
+    return known.get(name)
+
+
+def _item(owner: Any, index: Any) -> Any:
+    if not isinstance(owner, Tensor | list | tuple | dict) or not isinstance(index, int | str):
+        return None
+    try:
+        return owner[index]  # type: ignore[index]
+    except (IndexError, KeyError, TypeError):
+        return None
 
 
 def _of_names(run: Run) -> str:
@@ -257,7 +263,9 @@ def no_network(run: Run) -> str:
         return f"it makes {kinds} and never calls it, or only in a way whose numbers cannot be read"
     own = [n for n, v in run.names.items() if isinstance(v, nn.Module) and not n.startswith("_")]
     ask = f"; to have {own[0]} compared with the oracle, name it: FILE.py:{own[0]}" if own else ""
-    return f"it makes no nn.RNN, nn.GRU, nn.LSTM or cell of these that its own could be held to{ask}"
+    return (
+        f"it makes no nn.RNN, nn.GRU, nn.LSTM or cell of these that its own could be held to{ask}"
+    )
 
 
 def advice(run: Run, found: Sequence[Asked]) -> list[str]:
@@ -308,6 +316,7 @@ def _about(run: Run, taken: Taken) -> Iterator[str]:
 
 def _last_of(index: tuple[Any, ...]) -> bool:
     """Return whether an index is ``[-1]`` or ``[:, -1]``."""
+
     def is_last(one: Any) -> bool:
         return isinstance(one, int | np.integer) and one == -1
 

@@ -24,12 +24,13 @@ from torch.overrides import TorchFunctionMode
 
 from rnnbench.diagnosis.script.calls import (
     Call,
-    Step,
+    Point,
     chained,
     is_cell,
     is_torchs,
     made,
     numbers,
+    step,
     upstream_of,
 )
 from rnnbench.diagnosis.script.source import At, Source
@@ -48,6 +49,7 @@ COMPARED = {"allclose", "isclose", "equal", "__eq__", "eq", "dist", "sub", "__rs
             "l1_loss"}  # fmt: skip
 QUIET = {"sub", "__rsub__", "mse_loss", "l1_loss", "__eq__", "eq"}
 """What is done to other things than attempts too: these count only between computed tensors."""
+WRITTEN = {"__setitem__", "__set__"}
 ADDED = {"add", "add_", "__radd__"}
 OF_NUMPY = {
     np: ("allclose", "isclose", "array_equal"),
@@ -148,6 +150,7 @@ class Watch(TorchFunctionMode):
         self.failed: tuple[nn.Module, Any, Any] | None = None
         self.taken: Kept = Kept()
         self.active: list[nn.Module] = []
+        self.inside = False  # of a comparison that is made of others
         self.passes = 0
         self.after: Kept = Kept()
         self.weights: dict[int, dict[str, Array]] = {}
@@ -170,7 +173,7 @@ class Watch(TorchFunctionMode):
                 for one in result:
                     if isinstance(one, Tensor):
                         one.__dict__[MARK] = True
-            if (name.endswith("_") or name == "__setitem__") and isinstance(args[0], Tensor):
+            if (name.endswith("_") or name in WRITTEN) and isinstance(args[0], Tensor):
                 args[0].__dict__[MARK] = True
         if name in COMPARED:
             self._compared(name, args, kwargs or {}, result)
@@ -195,7 +198,7 @@ class Watch(TorchFunctionMode):
     def _pair(
         self, name: str, left: Any, right: Any, computed: tuple[bool, bool], result: Any
     ) -> None:
-        if any(_size(one) > LARGEST for one in (left, right)):
+        if self.inside or any(_size(one) > LARGEST for one in (left, right)):
             return
         one, other = numbers(left), numbers(right)
         if one is None or other is None:
@@ -204,7 +207,7 @@ class Watch(TorchFunctionMode):
         pair = Pair(name, one, other, self.source.at(), next(self.order), computed, same)
         self.pairs.append(pair)
         if name in QUIET and isinstance(result, Tensor) and result.requires_grad:
-            result.register_hook(lambda gradient: pair.learned.append(True))
+            on_backward(result, lambda gradient: pair.learned.append(True))
 
     def _added(self, args: tuple[Any, ...], before: Array | None, result: Tensor) -> None:
         if len(self.sums) >= SUMS or result.numel() > LARGEST_SUM:
@@ -248,38 +251,27 @@ class Watch(TorchFunctionMode):
         now = {}
         for name, parameter in module.named_parameters():
             parameter.__dict__[MARK] = True
-            now[torchs_name(name)] = numbers(parameter)
+            value = numbers(parameter)
+            if value is not None:
+                now[torchs_name(name)] = value
         if known is None or any(not np.array_equal(now[n], known[n]) for n in known):
-            known = {name: value for name, value in now.items() if value is not None}
-            self.weights[id(module)] = known
+            known = self.weights[id(module)] = now
         return known
 
     def _after(self, module: nn.Module, given: Any, state: Any, weights: Any, result: Any) -> None:
-        order, at = next(self.order), self.source.at()
-        inside = tuple(self.active)
+        point = Point(self.source.at(), next(self.order), tuple(self.active))
         if is_cell(module):
-            new = result if isinstance(result, tuple) else (result,)
-            states = None if state is None else (state if isinstance(state, tuple) else (state,))
-            self.steps.append(
-                Step(
-                    module, given, states, new, tuple(map(numbers, new)),  # type: ignore[arg-type]
-                    None if states is None else tuple(map(numbers, states)),  # type: ignore[arg-type]
-                    numbers(given), weights, at, order, inside,  # type: ignore[arg-type]
-                )
-            )  # fmt: skip
+            self.steps.append(step(module, given, state, result, weights, point))
             return
-        call = made(module, given, state, result, weights, at, order, inside)
+        call = made(module, given, state, result, weights, point)
         if call is None:
             return
         self.calls.append(call)
-        ends = result[1] if isinstance(result[1], tuple) else (result[1],)
-        y = result[0]
-        named = dict(zip(("output", "h_n", "c_n"), (y, *ends), strict=False))
-        if isinstance(y, Tensor):
-            y.__dict__[OUTPUT] = call
-        for name, tensor in named.items():
+        if isinstance(result[0], Tensor):
+            result[0].__dict__[OUTPUT] = call
+        for name, tensor in zip(("output", "h_n", "c_n"), call.returned, strict=False):
             if isinstance(tensor, Tensor) and tensor.requires_grad:
-                tensor.register_hook(self._upstream(call, name))
+                on_backward(tensor, self._upstream(call, name))
 
     def _upstream(self, call: Call, name: str) -> Callable[[Tensor], None]:
         def keep(gradient: Tensor) -> None:
@@ -324,6 +316,11 @@ class Watch(TorchFunctionMode):
                     computed = _is_computed(value)
                     at = self.source.at()
                     self.shown.append(Shown(array, place, at, next(self.order), computed))
+
+
+def on_backward(tensor: Tensor, keep: Callable[[Tensor], None]) -> None:
+    """Have a gradient looked at when it comes by."""
+    tensor.register_hook(keep)  # type: ignore[no-untyped-call]
 
 
 def torchs_name(name: str) -> str:
@@ -379,6 +376,8 @@ def watching(watch: Watch) -> Iterator[None]:
         for name in ("backward", "grad"):
             counted = _counted(watch, getattr(torch.autograd, name))
             stack.enter_context(patch.object(torch.autograd, name, counted))
+        new = staticmethod(_parameter(nn.Parameter.__new__))
+        stack.enter_context(patch.object(nn.Parameter, "__new__", new))
         stack.enter_context(patch.object(builtins, "print", _printing(watch, builtins.print)))
         stack.enter_context(watch)
         yield
@@ -390,6 +389,18 @@ def _initialised(watch: Watch, init: Callable[..., None]) -> Callable[..., None]
         watch.networks.append(module)
         for parameter in module.parameters():
             parameter.__dict__[MARK] = True
+
+    return run
+
+
+def _parameter(new: Callable[..., nn.Parameter]) -> Callable[..., nn.Parameter]:
+    """Mark a parameter that is made of a marked tensor: no operation of torch's makes it."""
+
+    def run(cls: type, data: Any = None, *args: Any, **kwargs: Any) -> nn.Parameter:
+        parameter = new(cls, data, *args, **kwargs)
+        if isinstance(data, Tensor) and MARK in data.__dict__:
+            parameter.__dict__[MARK] = True
+        return parameter
 
     return run
 
@@ -412,7 +423,11 @@ def _checked(watch: Watch, name: str, function: Callable[..., Any]) -> Callable[
             with torch._C.DisableTorchFunction():
                 computed = (_is_computed(actual), _is_computed(expected))
                 watch._pair(name, actual, expected, computed, None)
-        return function(actual, expected, *args, **kwargs)
+        watch.inside = True
+        try:
+            return function(actual, expected, *args, **kwargs)
+        finally:
+            watch.inside = False
 
     return run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnnbench.diagnosis.findings import Compared, Findings, Script, Term
+from rnnbench.diagnosis.findings import Compared, Findings, Script
 
 WIDE = 4
 """Numbers of each that stand side by side."""
@@ -17,7 +17,8 @@ def before(d: Findings) -> list[str]:
     if d.script.mended:
         parts.append("Mended first: " + "; ".join(d.script.mended) + ".")
     if d.script.trouble:
-        parts.append("\n".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in d.script.trouble))
+        said = [f"{one[0].upper()}{one[1:]}." for one in d.script.trouble]
+        parts.append("\n".join(said))
     return parts
 
 
@@ -29,14 +30,14 @@ def verdict(d: Findings) -> str:
     if wrong:
         names = ", ".join(dict.fromkeys(f"{c.name} (line {c.line})" for c in wrong[:3]))
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return f"{d.candidate}: {names}{more} departs from what {s.network} gives."
+        return f"{d.candidate} departs from {s.network} in {names}{more}."
     if d.status == "nothing":
         return f"{d.candidate}: nothing could be compared: {d.raised}."
     if s.compared:
         names = ", ".join(dict.fromkeys(c.name for c in s.compared))
-        return f"{d.candidate} is right: {names} agrees with {s.network} to rounding."
+        return f"{d.candidate} is right: it agrees with {s.network} to rounding, in {names}."
     if d.status == "raised":
-        return f"{d.candidate} stops before anything could be compared."
+        return f"{d.candidate} stops before anything of its own could be compared."
     return (
         f"{d.candidate} is right as far as there is something to compare: {s.network} agrees with "
         "the float64 oracle, and nothing of the script's own is held against it."
@@ -58,21 +59,22 @@ def after(d: Findings) -> list[str]:
     return parts
 
 
-def sentences(d: Findings) -> list[str]:
-    """Return a sentence for each term that is no step's contribution."""
+def sentence(d: Findings) -> str:
+    """Return which term is the first that is no step's contribution, and what it should be."""
     assert d.script is not None
+    wrong = [term for term in d.script.terms if term.departs]
+    if not wrong:
+        return "Each term is what its step adds: what is wrong is done to the sum."
     of = next((c for c in d.script.compared if c.name == d.script.terms_of), None)
     weight = of.quantity.removeprefix("grad_") if of else "the weight"
-    return [_sentence(term, weight) for term in d.script.terms if term.departs]
-
-
-def _sentence(term: Term, weight: str) -> str:
+    term = max(wrong, key=lambda term: -1 if term.time_step is None else term.time_step)
     head = f"{term.name} (line {term.line}) is no step's contribution to the gradient of {weight}"
     if term.time_step is None:
-        return f"{head}: {_numbers(term.theirs)}."
+        return f"{head}: {_few(term.theirs)}."
+    others = ", and the steps before it follow" if len(wrong) > 1 else ""
     return (
-        f"{head}: it is {_numbers(term.theirs)}, and step {term.time_step + 1} adds "
-        f"{_numbers(term.right)}."
+        f"{head}: it is {_few(term.theirs)}, and step {term.time_step + 1} adds "
+        f"{_few(term.right)}{others}."
     )
 
 
@@ -81,10 +83,10 @@ def _terms(d: Findings, s: Script) -> str:
     for term in s.terms:
         step = "?" if term.time_step is None else f"{term.time_step + 1} (t={term.time_step})"
         rows.append([
-            term.name, str(term.line), step, _numbers(term.theirs[:WIDE]),
-            _numbers(term.right[:WIDE]), "departs" if term.departs else "ok",
+            term.name, str(term.line), step, _few(term.theirs),
+            _few(term.right), "departs" if term.departs else "ok",
         ])  # fmt: skip
-    return "\n".join([f"What is added up to {s.terms_of}:", *_table(rows), *sentences(d)])
+    return "\n".join([f"What is added up to {s.terms_of}:", *_table(rows), sentence(d)])
 
 
 def _compared(compared: Sequence[Compared]) -> str:
@@ -93,15 +95,19 @@ def _compared(compared: Sequence[Compared]) -> str:
         part = f"{c.quantity} {c.part}".strip()
         rows.append([
             c.name, str(c.line), part, f"{c.error:.3g} of {c.budget:.3g}",
-            _numbers(c.theirs[:WIDE]), _numbers(c.right[:WIDE]), "departs" if c.failed else "ok",
+            _few(c.theirs), _few(c.right), "departs" if c.failed else "ok",
         ])  # fmt: skip
     why = dict.fromkeys(f"  {c.name}: {c.how}" for c in compared)
     return "\n".join(["Compared:", *_table(rows), "Known by:", *why])
 
 
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.4f}" if 1e-4 <= abs(value) < 1e5 or not value else f"{value:.3e}"
-                    for value in values) or "none"  # fmt: skip
+def _few(values: Sequence[float]) -> str:
+    """Return the first numbers; … where there are more."""
+    shown = [
+        f"{value:.4f}" if 1e-4 <= abs(value) < 1e5 or not value else f"{value:.3e}"
+        for value in values[:WIDE]
+    ]
+    return " ".join([*shown, *["…"] * (len(values) > WIDE)]) or "?"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
