@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,7 @@ from rnnbench.diagnosis.script.run import Run
 from rnnbench.diagnosis.trials import GROSS, Solved, Trial, attempt
 from rnnbench.mistakes import CATALOGUE, candidate
 from rnnbench.parity.budget import relative_error
-from rnnbench.parity.candidate import answers
-from rnnbench.parity.check import judge
+from rnnbench.parity.check import Row, judge
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem
 from rnnbench.spec import UNIT_ROUNDOFF
@@ -89,10 +89,10 @@ def trial_of(one: Asked, held: Sequence[Held]) -> Trial:
     picks = {quantity: pick(members) for quantity, members in groups.items()}
     p = one.problem
     problem = Partly(p.case, p.x, p.state, p.weights, p.upstream, p.masks, picks)
-    expected = problem.expected()
+    expected = picked(one.right, picks)
     unit = UNIT_ROUNDOFF[p.case.spec.dtype]
-    own = {q: v.detach().double().numpy() for q, v in _torchs(one).items() if q in picks}
-    errors = {q: relative_error(v, expected[q], unit) for q, v in picked(own, picks).items()}
+    torchs = picked(one.torchs, picks)
+    errors = {q: relative_error(v, expected[q], unit) for q, v in torchs.items()}
     dtype = getattr(torch, p.case.spec.dtype)
     got = {
         quantity: torch.tensor(np.concatenate([h.theirs.reshape(-1) for h in members]), dtype=dtype)
@@ -102,51 +102,47 @@ def trial_of(one: Asked, held: Sequence[Held]) -> Trial:
     return Trial(SolvedInPart(problem, expected, errors), got, rows)
 
 
-def _torchs(one: Asked) -> Mapping[str, Any]:
-    return answers("native", one.problem)
-
-
 def answer(run: Run) -> Diagnosis:
     """Return what is to be said of a script that has run."""
-    name = run.source.file.rpartition("/")[2]
-    found = asked(run)
-    script = Script(ended=trouble.ended(run))
-    result = Diagnosis(name, None, "nothing", "script", script=script)
+    found, remarks = asked(run)
     said = trouble.sentences(run)
-    script.trouble = said
-    if said:
-        result.status, result.raised = "raised", said[0]
+    script = Script(ended=trouble.ended(run), trouble=said)
+    name = Path(run.source.file).name
+    result = Diagnosis(name, None, "raised" if said else "nothing", "script", script=script)
+    result.raised = said[0] if said else "" if found else trouble.no_network(run)
     if not found:
-        if not said:
-            result.raised = trouble.no_network(run)
         return result
+    _judge(result, run, found)
+    if said:
+        result.status = "raised"
+    script.advice = [*remarks, *trouble.advice(run)]
+    return result
+
+
+def _judge(result: Diagnosis, run: Run, found: Sequence[Asked]) -> None:
+    """Fill in what departs, or what is right, of the first call that something is held against."""
+    assert result.script is not None
     judged = [(one, h, trial_of(one, [h])) for one in found for h in one.held]
     wrong = [(one, h) for one, h, trial in judged if trial.failed and h.strong]
     right = [(one, h) for one, h, trial in judged if not trial.failed]
     cause = Found(())
     if not wrong:
         wrong, cause = _by_cause(judged)
-    first = wrong[0][0] if wrong else (right[0][0] if right else found[-1])
+    first = next((one for one, _ in [*wrong, *right]), found[-1])
     _describe(result, run, first)
-    kept = [h for o, h in [*right, *wrong] if o is first]
-    if kept:
-        whole = trial_of(first, kept)
-        result.quantities = [
-            Quantity(r.quantity, r.status, r.error, r.budget, r.case, r.detail) for r in whole.rows
-        ]
-    else:
-        result.quantities = _own_quantities(first)
-    script.compared = [
+    kept = [h for one, h in [*right, *wrong] if one is first]
+    result.quantities = _quantities(trial_of(first, kept).rows) if kept else _own(first)
+    result.script.compared = [
         _compared(h, trial) for one, h, trial in judged if (one, h) in [*wrong, *right]
     ]
     if wrong:
-        _departs(result, run, first, [h for o, h in wrong if o is first], kept, cause)
-    elif not said:
+        _departs(result, run, first, [h for one, h in wrong if one is first], kept, cause)
+    else:
         result.status = "right"
-    if result.status == "departs" and said:
-        result.status = "raised"
-    script.advice = trouble.advice(run, found)
-    return result
+
+
+def _quantities(rows: Sequence[Row]) -> list[Quantity]:
+    return [Quantity(r.quantity, r.status, r.error, r.budget, r.case, r.detail) for r in rows]
 
 
 def _by_cause(
@@ -175,19 +171,17 @@ def _describe(result: Diagnosis, run: Run, one: Asked) -> None:
     result.layout = ""
 
 
-def _own_quantities(one: Asked) -> list[Quantity]:
+def _own(one: Asked) -> list[Quantity]:
     """Return what torch's network answered, judged by the oracle."""
     p = one.problem
-    expected = one.expected or p.expected()
     got = {
         q: torch.tensor(v, dtype=getattr(torch, p.case.spec.dtype))
         for q, v in (one.call.answers | dict(one.gradients)).items()
     }
-    expected = {q: v for q, v in expected.items() if q in got}
+    expected = {q: v for q, v in one.right.items() if q in got}
     unit = UNIT_ROUNDOFF[p.case.spec.dtype]
     errors = {q: relative_error(got[q].double().numpy(), v, unit) for q, v in expected.items()}
-    rows = judge("torch's", p, expected, errors, got)
-    return [Quantity(r.quantity, r.status, r.error, r.budget, r.case, r.detail) for r in rows]
+    return _quantities(judge("torch's", p, expected, errors, got))
 
 
 def _compared(h: Held, trial: Trial) -> Compared:
@@ -218,6 +212,12 @@ def _departs(
         for m in (CATALOGUE[name] for name in cause.ids)
     ]
     result.first_divergence = _place(one, held, trial, cause.ids)
+    if not cause.ids and not held.weighed:
+        result.notes.append(
+            f"no weight of {trouble.name_of(run, one.call.module)} went into {held.label}, as far "
+            "as its operations show: two networks with different weights cannot agree; copy the "
+            "weights before the answers are compared"
+        )
     gradient = next((h for h in wrong if h.view.quantity.startswith("grad_")), None)
     if gradient is not None:
         names = {h.label: h.theirs for h in kept}
@@ -269,7 +269,7 @@ def _by_numbers(one: Asked, held: Held, place: Place) -> Place:
         return replace(place, layer=known.layer, direction=known.direction)
     if place.quantity != "output" or place.time_step is not None:
         return place
-    right = one.expected["output"] if one.expected else one.problem.expected()["output"]
+    right = one.right["output"]
     tolerance = place.budget * UNIT_ROUNDOFF[spec.dtype]
     wrong = _first_wrong(held, right, tolerance, spec.directions)
     if not wrong:

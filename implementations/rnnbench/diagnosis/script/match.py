@@ -21,6 +21,7 @@ from rnnbench.diagnosis.script.run import Run, assigned
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.views import View, views, without_ones
 from rnnbench.diagnosis.script.watch import Own, Pair, Shown
+from rnnbench.parity.candidate import answers
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem
 from rnnbench.spec import UNIT_ROUNDOFF
@@ -42,6 +43,7 @@ class Held:
 
     how     what shows it: "torch.allclose in line 30"
     strong  whether the script itself compares them; else it must be explained to be held wrong
+    weighed whether weights of torch's went into it, as far as its operations show
     """
 
     view: View
@@ -50,6 +52,7 @@ class Held:
     line: int
     how: str
     strong: bool
+    weighed: bool = True
 
     def of(self, quantity: Array) -> Array:
         """Return the part of a whole quantity, in one row."""
@@ -67,9 +70,16 @@ class Asked:
     held: list[Held] = field(default_factory=list)
     settled: bool = True
 
-    @property
-    def spec_unit(self) -> float:
-        return UNIT_ROUNDOFF[self.call.spec.dtype]
+    @cached_property
+    def right(self) -> Mapping[str, Array]:
+        """Every quantity as the oracle computes it."""
+        return self.expected or self.problem.expected()
+
+    @cached_property
+    def torchs(self) -> Mapping[str, Array]:
+        """Every quantity as torch computes it, for what rounding may do."""
+        found = answers("native", self.problem)
+        return {q: v.detach().double().numpy() for q, v in found.items() if v is not None}
 
     @cached_property
     def parts(self) -> dict[Shape, list[tuple[View, Array]]]:
@@ -96,8 +106,10 @@ class Asked:
         return [v for v, _ in self.parts.get(shape, ()) if v.quantity in quantities]
 
 
-def asked(run: Run) -> list[Asked]:
-    """Return the calls of the run with what is held against each, in the order of the calls."""
+def asked(run: Run) -> tuple[list[Asked], list[str]]:
+    """Return the calls of the run with what is held against each, in the order of the calls, and
+    remarks on comparisons of two networks of torch's.
+    """
     calls = [call for call in run.watch.all_calls() if not call.dropped]
     if len(calls) > 2 * CALLS:
         calls = [*calls[:CALLS], *calls[-CALLS:]]
@@ -107,7 +119,7 @@ def asked(run: Run) -> list[Asked]:
     matching.printed()
     matching.modules()
     matching.variables()
-    return found
+    return found, matching.remarks
 
 
 def _asked(run: Run, call: Call) -> Asked:
@@ -152,7 +164,7 @@ def named(run: Run) -> list[Named]:
     found: list[Named] = []
     with torch._C.DisableTorchFunction():
         for name, value in run.names.items():
-            if name.startswith("__"):
+            if name.startswith("_"):
                 continue
             if isinstance(value, nn.Module) and not isinstance(value, nn.RNNBase):
                 found += [
@@ -177,6 +189,7 @@ class _Matching:
 
     def __init__(self, run: Run, found: Sequence[Asked]) -> None:
         self.run, self.found = run, found
+        self.remarks: list[str] = []
 
     def _part(self, value: Array, order: float) -> tuple[Asked, View] | None:
         """Return the latest call before a moment that a value is an answer of."""
@@ -195,23 +208,40 @@ class _Matching:
     def _pair(self, pair: Pair) -> None:
         sides = (pair.left, pair.right)
         parts = [self._part(side, pair.order) for side in sides]
-        if parts[0] is None and parts[1] is None:
-            return
         mine = 0 if parts[1] is not None else 1
-        other = parts[1 - mine]
-        assert other is not None
-        if parts[0] is not None and parts[1] is not None and self._is_torchs(pair, 0):
+        if all(part is not None for part in parts) and self._is_torchs(pair, 0):
             mine = 1
-        one, view = other
-        theirs = sides[mine]
-        if without_ones(theirs).shape != without_ones(sides[1 - mine]).shape:
+        other, theirs = parts[1 - mine], sides[mine]
+        if other is None or without_ones(theirs).shape != without_ones(sides[1 - mine]).shape:
             return
         operands = self.run.source.operands(pair.at) if pair.at else []
         label = shown(operands[mine]) if mine < len(operands) else "a tensor"
         line = pair.at.line if pair.at else 0
+        if parts[mine] is not None and self._of_two(label, line, parts[mine], other):
+            return
         how = f"{_words(pair.how)} in line {line}"
         if not self._held(theirs):
-            one.held.append(Held(view, theirs, label, line, how, strong=True))
+            held = Held(
+                other[1], theirs, label, line, how, strong=True, weighed=pair.computed[mine]
+            )
+            other[0].held.append(held)
+
+    def _of_two(
+        self, label: str, line: int, own: tuple[Asked, View] | None, other: tuple[Asked, View]
+    ) -> bool:
+        """Say which weights of two of torch's networks differ whose answers are compared; return
+        whether all do, so that nothing was to be equal.
+        """
+        assert own is not None
+        one, two = own[0].call.weights, other[0].call.weights
+        differ = [n for n in one if n not in two or not np.array_equal(one[n], two[n])]
+        if differ:
+            names = "all weights" if len(differ) == len(one) else ", ".join(differ)
+            self.remarks.append(
+                f"line {line}: {label} is the answer of a network of torch's too, and right for "
+                f"its weights; {names} of the two networks differ"
+            )
+        return len(differ) == len(one)
 
     def _is_torchs(self, pair: Pair, side: int) -> bool:
         """Return whether one side is written as a variable that torch's network returned."""

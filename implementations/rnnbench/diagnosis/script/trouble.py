@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from rnnbench.diagnosis.guard import in_words
-from rnnbench.diagnosis.script.match import Asked
 from rnnbench.diagnosis.script.run import Run, assigned
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.watch import Taken
@@ -268,7 +267,7 @@ def no_network(run: Run) -> str:
     )
 
 
-def advice(run: Run, found: Sequence[Asked]) -> list[str]:
+def advice(run: Run) -> list[str]:
     """Return what is to be said about the steps of the output that a script takes."""
     said: dict[str, None] = {}
     for taken in run.watch.taken.all():
