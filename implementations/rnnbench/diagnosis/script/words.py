@@ -53,10 +53,14 @@ def after(d: Findings) -> list[str]:
         parts.append(_terms(d, s))
     if s.compared:
         parts.append(_compared(s.compared))
-    said = [*s.advice, *([s.ended] if s.ended and not s.trouble else [])]
-    if said:
+    if said := notes(s):
         parts.append("\n".join(f"note: {one}" for one in said))
     return parts
+
+
+def notes(s: Script) -> list[str]:
+    """Return advice, and how the script ended where that was no trouble."""
+    return [*s.advice, *([s.ended] if s.ended and not s.trouble else [])]
 
 
 def sentence(d: Findings) -> str:
@@ -78,27 +82,36 @@ def sentence(d: Findings) -> str:
     )
 
 
+def terms(s: Script) -> list[tuple[str, ...]]:
+    """Return a row of texts for each term: name, line, step, both numbers, verdict."""
+    return [
+        (
+            term.name, str(term.line),
+            "?" if term.time_step is None else f"{term.time_step + 1} (t={term.time_step})",
+            _few(term.theirs), _few(term.right), "departs" if term.departs else "ok",
+        )
+        for term in s.terms
+    ]  # fmt: skip
+
+
+def row(c: Compared) -> tuple[str, ...]:
+    """Return a row of texts for a comparison: name, line, part, error, both numbers, verdict."""
+    return (
+        c.name, str(c.line), f"{c.quantity} {c.part}".strip(), f"{c.error:.3g} of {c.budget:.3g}",
+        _few(c.theirs), _few(c.right), "departs" if c.failed else "ok",
+    )  # fmt: skip
+
+
 def _terms(d: Findings, s: Script) -> str:
-    rows = [["term", "line", "step", "theirs", "right", ""]]
-    for term in s.terms:
-        step = "?" if term.time_step is None else f"{term.time_step + 1} (t={term.time_step})"
-        rows.append([
-            term.name, str(term.line), step, _few(term.theirs),
-            _few(term.right), "departs" if term.departs else "ok",
-        ])  # fmt: skip
-    return "\n".join([f"What is added up to {s.terms_of}:", *_table(rows), sentence(d)])
+    head = ["term", "line", "step", "theirs", "right", ""]
+    title = f"What is added up to {s.terms_of}:"
+    return "\n".join([title, *_table([head, *terms(s)]), sentence(d)])
 
 
 def _compared(compared: Sequence[Compared]) -> str:
-    rows = [["theirs", "line", "held against", "error, eps", "theirs is", "right is", ""]]
-    for c in compared:
-        part = f"{c.quantity} {c.part}".strip()
-        rows.append([
-            c.name, str(c.line), part, f"{c.error:.3g} of {c.budget:.3g}",
-            _few(c.theirs), _few(c.right), "departs" if c.failed else "ok",
-        ])  # fmt: skip
+    head = ["theirs", "line", "held against", "error, eps", "theirs is", "right is", ""]
     why = dict.fromkeys(f"  {c.name}: {c.how}" for c in compared)
-    return "\n".join(["Compared:", *_table(rows), "Known by:", *why])
+    return "\n".join(["Compared:", *_table([head, *map(row, compared)]), "Known by:", *why])
 
 
 def _few(values: Sequence[float]) -> str:
