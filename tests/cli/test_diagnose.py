@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from diagnosis.scripts import TERMS, UNCHAINED
 from typer.testing import CliRunner
 
 from rnnbench.cli import app
@@ -106,6 +107,29 @@ def test_own_numbers_come_as_json(file):
     assert "What each step adds to the gradient of weight_ih_l0" in result.output
 
 
+def test_a_script_alone_is_run_and_answered_without_options(tmp_path):
+    script, page = tmp_path / "mine.py", tmp_path / "page.html"
+    script.write_text(TERMS.format(columns=7, first=UNCHAINED))
+    raised = invoke(script)
+    assert raised.exit_code == 5
+    assert raised.stdout.startswith("Line 7: start is (1, 7), the state of net is (1, 2)")
+    found = invoke(script, "--repair", "--json", "--html", str(page))
+    assert found.exit_code == 1, found.output
+    data = json.loads(found.stdout)
+    assert data["cause"] == "jacobians_not_chained"
+    assert len(data["script"]["mended"]) == 2
+    assert "from_1" in page.read_text(encoding="utf-8")
+    assert script.read_text() == TERMS.format(columns=7, first=UNCHAINED)
+
+
+def test_a_script_with_nothing_to_compare_exits_4(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text("print('hello')\n")
+    result = invoke(script)
+    assert result.exit_code == 4
+    assert "nothing could be compared" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -171,7 +195,11 @@ def test_a_thread_left_behind_does_not_hold_us_up(file):
 @pytest.mark.parametrize(
     ("target", "arguments", "message"),
     [
-        ("mine.py", [], "FILE.py:NAME must name"),
+        ("mine", [], "FILE.py[:NAME] must be a script, or name"),
+        ("nosuch.py", [], "FILE must exist"),
+        ("hang.py", ["--batch-first"], "--batch-first is for FILE.py:NAME"),
+        ("hang.py", NETWORK, "--cell is for FILE.py:NAME"),
+        ("hang.py:net", ["--repair"], "--repair is for a script"),
         ("nosuch.py:net", [], "FILE must exist"),
         ("mine.py:nosuch", [], "NAME must be defined in mine.py"),
         ("mine.py:Arguments", NETWORK, "a class without arguments"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from rnnbench.diagnosis.findings import Contribution, Findings, Place
+from rnnbench.diagnosis.script import words
 
 SHOWN = 8
 DRAWN = 40
@@ -15,14 +16,17 @@ DRAWN = 40
 
 def account(d: Findings) -> str:
     """The whole account, a paragraph each."""
-    parts = [verdict(d)]
+    parts = [*(words.before(d) if d.script else []), verdict(d)]
     if d.first_divergence is not None:
         parts += [_departure(d), _cause(d)]
         if d.contributions:
             parts.append(_contributions(d))
         if _is_drawn(d):
             parts.append(_drawing(d))
-        parts.append(_quantities(d))
+        if d.script is None:
+            parts.append(_quantities(d))
+    if d.script is not None:
+        parts += words.after(d)
     said = [f"layout: {d.layout}"] * bool(d.layout) + d.notes
     if said:
         parts.append("\n".join(f"note: {one}" for one in said))
@@ -45,6 +49,8 @@ def _only(d: Findings) -> bool:
 
 def verdict(d: Findings) -> str:
     """One line: right, or where it departs, or what it raised."""
+    if d.script is not None:
+        return words.verdict(d)
     if d.status == "raised":
         return f"{d.candidate}: nothing could be compared: {d.raised}."
     if d.status == "right":

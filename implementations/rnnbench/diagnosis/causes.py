@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from rnnbench import mistakes
-from rnnbench.diagnosis.trials import Solved, Trial, without_padding
+from rnnbench.diagnosis.trials import Solved, Trial
 from rnnbench.mistakes import CATALOGUE, Mistake
 from rnnbench.parity.budget import FLOOR, conditioning_of, relative_error, rule
 from rnnbench.parity.candidate import answers
@@ -173,7 +173,7 @@ def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
         return True
     if not ROUNDS & set(ids):
         return False
-    same_dtype = _in_dtype(trial.problem, ids)
+    same_dtype = trial.solved.seen(_in_dtype(trial.problem, ids))
     return _match(trial, ids, same_dtype, forward_only=forward_only)
 
 
@@ -232,11 +232,7 @@ def _numbers(solved: Solved, ids: Sequence[str], *, forward_only: bool) -> dict[
             case.spec, problem.x, problem.state, problem.weights, mistakes=ids,
             upstream=upstream, lengths=case.lengths, masks=problem.masks,
         )  # fmt: skip
-    if solved.packed:
-        for name in ("output", "grad_x"):
-            if found.get(name) is not None:
-                found[name] = without_padding(case, found[name])
-    return found
+    return solved.seen(found)
 
 
 def _in_dtype(problem: Problem, ids: Sequence[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from rnnbench.diagnosis.guard import buffers_kept
 from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
 from rnnbench.diagnosis.repeat import unsteady
 from rnnbench.diagnosis.result import Diagnosis
+from rnnbench.diagnosis.script.process import diagnose_script
 from rnnbench.diagnosis.trials import (
     Trial,
     attempt,
@@ -60,7 +62,9 @@ def diagnose(
 ) -> Diagnosis:
     """Find where a candidate first departs from the float64 oracle, and which mistake explains it.
 
-    candidate  a module or other object that holds its weights, called as ``m(x)`` or ``m(x,
+    candidate  the path of a script, which is run in a process of its own and needs nothing else
+               (`rnnbench.diagnosis.script`); or a module or other object that holds its weights,
+               called as ``m(x)`` or ``m(x,
                state)``; a function ``f(x, state, weights)``; a single cell, called as ``c(x_t,
                state)`` or ``c(x_t, state, weights)``; or a function that returns gradients,
                ``g(x, state, weights)`` or ``g(x, state, weights, upstream)``. Its own weights are
@@ -100,6 +104,8 @@ def diagnose(
     """
     started = time.monotonic()
     limit = TimeLimit(time_limit)
+    if isinstance(candidate, str | Path):
+        return diagnose_script(Path(candidate), time_limit=time_limit)
     layout = {
         "batch_first": batch_first, "unbatched": unbatched, "states": states, "gates": gates,
         "interleaved": interleaved, "transposed": transposed, "arrays": arrays,

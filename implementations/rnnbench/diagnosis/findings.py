@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from rnnbench.spec import DIRECTION_SUFFIX, Spec
 
-STATUSES = ("right", "departs", "raised")
+STATUSES = ("right", "departs", "raised", "nothing")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,67 @@ class Explanation:
     right: str
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A tensor of a script beside the part of a quantity that it is held against.
+
+    name, line  as the script calls it, and where it does
+    part        which part of the quantity: "at t = 2", "of layer 1", "" for the whole
+    how         what shows that it is held against it
+    theirs, right   the first numbers of both
+    """
+
+    name: str
+    line: int
+    quantity: str
+    part: str
+    how: str
+    error: float
+    budget: float
+    failed: bool
+    theirs: tuple[float, ...]
+    right: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A tensor that a script adds to a gradient.
+
+    time_step   the step whose contribution it is, or should be; None where that is not known
+    departs     whether it is no step's contribution
+    right       what that step adds
+    """
+
+    name: str
+    line: int
+    time_step: int | None
+    departs: bool
+    theirs: tuple[float, ...]
+    right: tuple[float, ...]
+
+
+@dataclass
+class Script:
+    """What is known of a candidate that is a whole script.
+
+    network   the module of torch.nn that the answer goes by, as the script calls it
+    ended     how it ended, where it did not come to its last line
+    trouble   the error that it raised and what would be right, a sentence each; the first answer
+    mended    what was mended before it ran (``--repair``)
+    terms_of  the name of the tensor that the terms add up to
+    advice    what is right in this run and goes wrong in others
+    """
+
+    network: str = ""
+    ended: str = ""
+    trouble: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
+    terms_of: str = ""
+    advice: list[str] = field(default_factory=list)
+
+
 Row = tuple[str, list[tuple[int, float, bool]]]
 """Name of a layer and direction, and for each time step: the step, the error as a share of the
 budget, and whether it is the first departure."""
@@ -125,6 +186,7 @@ class Findings:
     unsteady             in what way two equal calls differ; then there is neither place nor cause
     no_numbers           what the candidate returned in place of numbers
     contributions_exact  whether the contributions are those of the steps, or so in name only
+    script               what is known besides of a candidate that is a script
     seconds              duration of the diagnosis
     """
 
@@ -147,6 +209,7 @@ class Findings:
     contributions_exact: bool = False
     heat: Heat | None = None
     notes: list[str] = field(default_factory=list)
+    script: Script | None = None
     seconds: float = 0.0
 
     @property

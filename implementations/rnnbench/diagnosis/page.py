@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from rnnbench.diagnosis import account
 from rnnbench.diagnosis.findings import Findings, Row
+from rnnbench.diagnosis.script import words
 from rnnbench.errors import InputError
 from rnnbench.files import atomic, foreign
 
@@ -45,6 +46,7 @@ def page(d: Findings) -> str:
         d=d,
         right=d.status == "right",
         account=account,
+        words=words,
         style=Markup(style),  # noqa: S704 (ours)
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'",
         maps=[(TITLES[b], rows, _picture(TITLES[b], rows)) for b, rows in d.maps().items()],

@@ -41,7 +41,7 @@ def diagnose_file(
             "file": str(file), "name": name, "options": own | dict(options),
             "out": str(out), "loaded": str(loaded),
         }  # fmt: skip
-        ended = _run(json.dumps(request), printed, time_limit)
+        ended = run_child("rnnbench.diagnosis.child", json.dumps(request), printed, time_limit)
         said = printed.read_text(encoding="utf-8", errors="replace").strip()
         if out.is_file():
             found = _read(json.loads(out.read_text(encoding="utf-8")), name)
@@ -50,7 +50,7 @@ def diagnose_file(
             found = _raised(name, f"{what} did not finish within {time_limit:g} s{_advice(loaded)}")
         else:
             what = "the candidate" if loaded.is_file() else "the file, while it was loaded,"
-            found = _raised(name, f"{what} ended its process {_how(ended)}")
+            found = _raised(name, f"{what} ended its process {how(ended)}")
     if said:
         found.notes.append(f"it prints, last: {said.splitlines()[-1][:80]!r}")
     return found
@@ -62,7 +62,7 @@ def _advice(loaded: Path) -> str:
     return ': put what it runs as a program under `if __name__ == "__main__":`'
 
 
-def _how(code: int) -> str:
+def how(code: int) -> str:
     """``with exit code 3``, ``by signal SIGSEGV``."""
     if code >= 0:
         return f"with exit code {code}"
@@ -72,9 +72,11 @@ def _how(code: int) -> str:
         return f"by signal {-code}"
 
 
-def _run(request: str, printed: Path, time_limit: float) -> int | None:
-    """Exit code of the child, or None if it had to be ended, with all that it started."""
-    command = [sys.executable, "-m", "rnnbench.diagnosis.child", request]
+def run_child(module: str, request: str, printed: Path, time_limit: float | None) -> int | None:
+    """Exit code of a module that is run as a child, or None if it had to be ended, with all that it
+    started.
+    """
+    command = [sys.executable, "-m", module, request]
     with printed.open("wb") as output:
         child = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,

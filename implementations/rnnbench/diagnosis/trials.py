@@ -52,6 +52,15 @@ class Solved:
         expected = asked(problem.case, problem.expected())
         return cls(problem, expected, torch_errors(problem, expected), packed)
 
+    def seen(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Return answers as the candidate's caller sees them: a packed one has no padding."""
+        hidden = ("output", "grad_x") if self.packed else ()
+        return found | {
+            name: without_padding(self.problem.case, found[name])
+            for name in hidden
+            if found.get(name) is not None
+        }
+
 
 @dataclass(frozen=True)
 class Trial:

@@ -33,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import methodcaller
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def worst_of_pass(errors: Mapping[str, float], quantity: str) -> float:
 def conditioning_of(
     problem: Problem,
     expected: Mapping[str, Array],
-    answer: Callable[[Problem], Mapping[str, Array]] = Problem.expected,
+    answer: Callable[[Problem], Mapping[str, Array]] = methodcaller("expected"),
 ) -> dict[str, float]:
     """Return A(q), the error of each quantity when every number given is off by one unit roundoff.
 

@@ -1,0 +1,384 @@
+"""Which of a script's tensors is held against which part of which quantity of which call.
+
+By value: of two tensors that are compared, or printed one after the other, one is what torch's
+network answered, or a part of it, number by number. By use: a module of the script's own that was
+called with the same input. By shape: a variable of the shape of a quantity, the weakest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnbench.diagnosis.script.calls import Call, numbers
+from rnnbench.diagnosis.script.run import Run, assigned
+from rnnbench.diagnosis.script.source import shown
+from rnnbench.diagnosis.script.views import View, views, without_ones
+from rnnbench.diagnosis.script.watch import Own, Pair, Shown
+from rnnbench.parity.candidate import answers
+from rnnbench.parity.oracle import Array
+from rnnbench.parity.problem import Problem
+from rnnbench.spec import UNIT_ROUNDOFF
+
+CALLS = 24
+"""Calls of networks that are looked at: the last ones, and as many of the first."""
+FAR, EQUAL = 2.0, 1e-4
+"""Relative distances: beyond the first a variable is something else, within the second the same."""
+WHOLE = ("", "batch first", "transposed")
+QUIET_STEP = 3
+"""Tensors printed so far apart, at most, are taken for a pair."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A tensor of the script beside the part of a quantity that it should equal.
+
+    how     what shows it: "torch.allclose in line 30"
+    strong  whether the script itself compares them; else it must be explained to be held wrong
+    weighed whether weights of torch's went into it, as far as its operations show
+    """
+
+    view: View
+    theirs: Array
+    label: str
+    line: int
+    how: str
+    strong: bool
+    weighed: bool = True
+
+    def of(self, quantity: Array) -> Array:
+        """Return the part of a whole quantity, in one row."""
+        return self.view.pick(quantity).reshape(-1)
+
+
+@dataclass(eq=False)
+class Asked:
+    """A call, its problem for the oracle, and what in the script is held against it."""
+
+    call: Call
+    problem: Problem
+    expected: Mapping[str, Array]
+    gradients: Mapping[str, Array]
+    held: list[Held] = field(default_factory=list)
+    settled: bool = True
+
+    @cached_property
+    def right(self) -> Mapping[str, Array]:
+        """Every quantity as the oracle computes it."""
+        return self.expected or self.problem.expected()
+
+    @cached_property
+    def torchs(self) -> Mapping[str, Array]:
+        """Every quantity as torch computes it, for what rounding may do."""
+        found = answers("native", self.problem)
+        return {q: v.detach().double().numpy() for q, v in found.items() if v is not None}
+
+    @cached_property
+    def parts(self) -> dict[Shape, list[tuple[View, Array]]]:
+        """Every part of torch's own answers, by its shape without axes of length 1."""
+        found: dict[Shape, list[tuple[View, Array]]] = {}
+        for quantity, whole in (self.call.answers | dict(self.gradients)).items():
+            for view in views(self.problem.case, quantity):
+                part = without_ones(view.pick(whole))
+                if part.size and part.any():
+                    found.setdefault(part.shape, []).append((view, part))
+        return found
+
+    def part(self, value: Array) -> View | None:
+        """Return the part of torch's answers that a value is, number by number."""
+        value = without_ones(value)
+        for view, part in self.parts.get(value.shape, ()):
+            if value.flat[0] == part.flat[0] and np.array_equal(value, part):
+                return view
+        return None
+
+    def fitting(self, value: Array, quantities: Sequence[str]) -> list[View]:
+        """Return the parts of some quantities that have the shape of a value."""
+        shape = without_ones(value).shape
+        return [v for v, _ in self.parts.get(shape, ()) if v.quantity in quantities]
+
+
+def asked(run: Run) -> tuple[list[Asked], list[str]]:
+    """Return the calls of the run with what is held against each, in the order of the calls, and
+    remarks on comparisons of two networks of torch's.
+    """
+    calls = [call for call in run.watch.all_calls() if not call.dropped]
+    if len(calls) > 2 * CALLS:
+        calls = [*calls[:CALLS], *calls[-CALLS:]]
+    found = [_asked(run, call) for call in calls]
+    matching = _Matching(run, found)
+    matching.pairs()
+    matching.printed()
+    matching.modules()
+    matching.variables()
+    return found, matching.remarks
+
+
+def _asked(run: Run, call: Call) -> Asked:
+    """Settle which backward passes make up the gradients that torch's weights were left with."""
+    if not call.passes:
+        return Asked(call, call.problem(), {}, {})
+    after = {number: grads.get(id(call.module), {}) for number, grads in run.watch.after.all()}
+    known, own = dict(call.passes), sorted(call.passes)
+    for chosen in ([own[0]], own, [own[-1]]):
+        grads = {n: g for n, g in after.get(chosen[-1], {}).items() if g is not None}
+        call.passes = {number: known[number] for number in chosen}
+        problem = call.problem()
+        expected = problem.expected()
+        if grads and all(_near(g, expected.get(f"grad_{n}"), call) for n, g in grads.items()):
+            named = {f"grad_{n}": g for n, g in grads.items()}
+            return Asked(call, problem, expected, named)
+    call.passes = {}
+    return Asked(call, call.problem(), {}, {}, settled=False)
+
+
+def _near(one: Array, other: Array | None, call: Call) -> bool:
+    if other is None or one.shape != other.shape:
+        return False
+    unit = UNIT_ROUNDOFF[call.spec.dtype]
+    size = float(np.linalg.norm(other))
+    return float(np.linalg.norm(one - other)) <= 4096 * unit * size + 1e-30
+
+
+@dataclass(frozen=True)
+class Named:
+    """A variable of the script."""
+
+    name: str
+    value: Array
+    line: int
+    computed: bool
+
+
+def named(run: Run) -> list[Named]:
+    """Return variables that hold tensors, arrays or lists of them, and gradients of parameters."""
+    lines = assigned(run.source.tree)
+    found: list[Named] = []
+    with torch._C.DisableTorchFunction():
+        for name, value in run.names.items():
+            if name.startswith("_"):
+                continue
+            if isinstance(value, nn.Module) and not isinstance(value, nn.RNNBase):
+                found += [
+                    Named(f"{name}.{path}.grad", g, lines.get(name, 0), True)
+                    for path, p in value.named_parameters()
+                    if p.grad is not None and (g := numbers(p.grad)) is not None
+                ]
+            for label, one in ((name, value), (f"{name}.grad", _grad(value))):
+                if isinstance(one, Tensor | np.ndarray | list | tuple):
+                    array = numbers(one)
+                    if array is not None and 2 <= array.size <= 2_000_000:
+                        found.append(Named(label, array, lines.get(name, 0), True))
+    return found
+
+
+def _grad(value: Any) -> Any:
+    return value.grad if isinstance(value, Tensor) and value.is_leaf else None
+
+
+class _Matching:
+    """Collects what is held, from the surest evidence to the weakest."""
+
+    def __init__(self, run: Run, found: Sequence[Asked]) -> None:
+        self.run, self.found = run, found
+        self.remarks: list[str] = []
+
+    def _part(self, value: Array, order: float) -> tuple[Asked, View] | None:
+        """Return the latest call before a moment that a value is an answer of."""
+        for one in reversed(self.found):
+            if one.call.order < order and (view := one.part(value)) is not None:
+                return one, view
+        return None
+
+    def pairs(self) -> None:
+        """Take what the script compares."""
+        for pair in self.run.watch.pairs.all():
+            if pair.learned:
+                continue
+            self._pair(pair)
+
+    def _pair(self, pair: Pair) -> None:
+        sides = (pair.left, pair.right)
+        parts = [self._part(side, pair.order) for side in sides]
+        mine = 0 if parts[1] is not None else 1
+        if all(part is not None for part in parts) and self._is_torchs(pair, 0):
+            mine = 1
+        other, theirs = parts[1 - mine], sides[mine]
+        if other is None or without_ones(theirs).shape != without_ones(sides[1 - mine]).shape:
+            return
+        operands = self.run.source.operands(pair.at) if pair.at else []
+        label = shown(operands[mine]) if mine < len(operands) else "a tensor"
+        line = pair.at.line if pair.at else 0
+        if parts[mine] is not None and self._of_two(label, line, parts[mine], other):
+            return
+        how = f"{_words(pair.how)} in line {line}"
+        if not self._held(theirs):
+            held = Held(
+                other[1], theirs, label, line, how, strong=True, weighed=pair.computed[mine]
+            )
+            other[0].held.append(held)
+
+    def _of_two(
+        self, label: str, line: int, own: tuple[Asked, View] | None, other: tuple[Asked, View]
+    ) -> bool:
+        """Say which weights of two of torch's networks differ whose answers are compared; return
+        whether all do, so that nothing was to be equal.
+        """
+        assert own is not None
+        one, two = own[0].call.weights, other[0].call.weights
+        differ = [n for n in one if n not in two or not np.array_equal(one[n], two[n])]
+        if differ:
+            names = "all weights" if len(differ) == len(one) else ", ".join(differ)
+            self.remarks.append(
+                f"line {line}: {label} is the answer of a network of torch's too, and right for "
+                f"its weights; {names} of the two networks differ"
+            )
+        return len(differ) == len(one)
+
+    def _is_torchs(self, pair: Pair, side: int) -> bool:
+        """Return whether one side is written as a variable that torch's network returned."""
+        operands = self.run.source.operands(pair.at) if pair.at else []
+        if side >= len(operands):
+            return False
+        text = shown(operands[side]).split(".")[0].split("[")[0]
+        value = self.run.names.get(text)
+        return any(value is r for one in self.found for r in one.call.returned)
+
+    def printed(self) -> None:
+        """Take what the script prints one after the other."""
+        shown_ = self.run.watch.shown.all()
+        parts = [self._part(one.value, one.order) for one in shown_]
+        for i, (one, part) in enumerate(zip(shown_, parts, strict=True)):
+            if part is not None or not one.computed:
+                continue
+            for j in _nearest(i, len(shown_)):
+                found = parts[j]
+                if found is not None and _alike(shown_[j], one) and not self._held(one.value):
+                    where = f"printed beside torch's in line {shown_[j].at.line}"
+                    label, line = self._label(one)
+                    found[0].held.append(Held(found[1], one.value, label, line, where, strong=True))
+                    break
+
+    def _held(self, value: Array) -> bool:
+        return any(
+            h.theirs.shape == value.shape and np.array_equal(h.theirs, value)
+            for one in self.found
+            for h in one.held
+        )
+
+    def _label(self, one: Shown) -> tuple[str, int]:
+        operands = self.run.source.operands(one.at) if one.at else []
+        text = shown(operands[one.place]) if one.place < len(operands) else "a printed tensor"
+        return text, one.at.line if one.at else 0
+
+    def modules(self) -> None:
+        """Take answers of the script's own modules to the same input."""
+        for own in self.run.watch.own.all():
+            if not own.computed or not own.answers or not own.given:
+                continue
+            for one in reversed(self.found):
+                if own.module in one.call.inside or not _same_input(own, one.call):
+                    continue
+                self._module(own, one)
+                break
+
+    def _module(self, own: Own, one: Asked) -> None:
+        for value, quantity in zip(own.answers, ("output", "h_n", "c_n"), strict=False):
+            if self._held(value) or one.part(value) is not None:
+                continue
+            fitting = one.fitting(value, (quantity,))
+            if fitting:
+                line = own.at.line if own.at else 0
+                name = self._name(value) or f"{type(own.module).__name__}(…)"
+                how = f"called with the input of torch's in line {line}"
+                one.held.append(Held(fitting[0], value, name, line, how, strong=True))
+
+    def _name(self, value: Array) -> str:
+        return next(
+            (n.name for n in self.variables_ if n.value.shape == value.shape
+             and np.array_equal(n.value, value)), ""
+        )  # fmt: skip
+
+    @cached_property
+    def variables_(self) -> list[Named]:
+        return named(self.run)
+
+    def variables(self) -> None:
+        """Take variables that equal a quantity, or have its shape, and that nothing else holds."""
+        for one in self.found[-2:]:
+            taken = {h.view.quantity for h in one.held}
+            sure = {backward(h.view.quantity) for h in one.held}
+            for variable in self.variables_:
+                if one.part(variable.value) is not None or self._held(variable.value):
+                    continue
+                quantities = [q for q in (*one.call.answers, *one.gradients) if q not in taken]
+                views_ = one.fitting(variable.value, quantities)
+                if views_:
+                    self._variable(one, variable, views_, sure)
+
+    def _variable(
+        self, one: Asked, variable: Named, views_: Sequence[View], sure: set[bool]
+    ) -> None:
+        """Hold a variable against the part that it is nearest to.
+
+        One that differs may be anything: an intermediate result, or the first of two attempts. It
+        is held against a whole sequence or matrix only, and where the script compares nothing else
+        of that pass.
+        """
+        values = one.call.answers | dict(one.gradients)
+
+        def distance(view: View) -> float:
+            part = view.pick(values[view.quantity]).reshape(-1)
+            return float(np.linalg.norm(variable.value.reshape(-1) - part) / np.linalg.norm(part))
+
+        view = min(views_, key=distance)
+        thinkable = (
+            view.words in WHOLE
+            and distance(view) < FAR
+            and backward(view.quantity) not in sure
+            and view.quantity.startswith(("output", "grad_weight"))
+        )
+        if distance(view) > EQUAL and not thinkable:
+            return
+        how = f"has the shape of {view.quantity}"
+        one.held.append(Held(view, variable.value, variable.name, variable.line, how, strong=False))
+
+
+def _nearest(i: int, count: int) -> list[int]:
+    """Return what was printed shortly before or after, the nearest first."""
+    near = range(max(0, i - QUIET_STEP), min(count, i + QUIET_STEP + 1))
+    return sorted(near, key=lambda j: (abs(j - i), j))
+
+
+def backward(quantity: str) -> bool:
+    """Return whether a quantity is of the backward pass."""
+    return quantity.startswith("grad_")
+
+
+def _alike(one: Shown, other: Shown) -> bool:
+    return without_ones(one.value).shape == without_ones(other.value).shape
+
+
+def _same_input(own: Own, call: Call) -> bool:
+    """Return whether a module read what the network read, in either order of the axes."""
+    x = call.x
+    for given in own.given[:1]:
+        for turned in (x, x.swapaxes(0, 1)):
+            if without_ones(turned).shape == without_ones(given).shape and np.array_equal(
+                without_ones(turned), without_ones(given)
+            ):
+                return True
+    return False
+
+
+def _words(how: str) -> str:
+    names = {"sub": "the difference", "__rsub__": "the difference", "__eq__": "==", "eq": "=="}
+    return names.get(how, how)

@@ -1,0 +1,87 @@
+"""One run of a script as ``__main__``: what it left behind, and where it ended."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
+from rnnbench.diagnosis.script.source import At, Source
+from rnnbench.diagnosis.script.watch import Watch, watching
+
+
+@dataclass
+class Run:
+    """A script that has run.
+
+    names   its variables at the end, or those in reach of the line at which it failed
+    error   what it raised, None if it came to its end
+    at      where it raised it
+    late    whether it was ended because its time was up
+    """
+
+    source: Source
+    watch: Watch
+    names: dict[str, Any]
+    error: BaseException | None = None
+    at: At | None = None
+    late: bool = False
+
+    @property
+    def line(self) -> int:
+        """The line at which it failed."""
+        if isinstance(self.error, SyntaxError) and self.error.lineno:
+            return self.error.lineno
+        return self.at.line if self.at is not None else 0
+
+
+def run(file: Path, text: str, seconds: float | None) -> Run:
+    """Run a script from its first line to its end, its first error, or the time limit."""
+    source = Source(file, text)
+    watch = Watch(source)
+    module = ModuleType("__main__")
+    module.__dict__.update(__file__=str(file), __builtins__=__builtins__)
+    before, arguments = sys.modules["__main__"], sys.argv
+    sys.modules["__main__"], sys.argv = module, [str(file)]
+    found = Run(source, watch, module.__dict__)
+    limit = TimeLimit(seconds)
+    try:
+        code = compile(text, source.file, "exec")
+        with limit.running("the script"), watching(watch):
+            exec(code, module.__dict__)  # noqa: S102 (the script is what is asked about)
+    except TimeUpError:
+        found.late = True
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            found.error = end
+    except BaseException as error:  # noqa: BLE001 (whatever it raises is its answer)
+        found.error = error
+    finally:
+        sys.modules["__main__"], sys.argv = before, arguments
+    _find(found)
+    return found
+
+
+def _find(found: Run) -> None:
+    """Add where the script failed, and the variables of that place."""
+    trace = found.error.__traceback__ if found.error is not None else None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == found.source.file:
+            found.at = At(trace.tb_frame.f_code, trace.tb_lasti)
+            local = trace.tb_frame.f_locals
+        trace = trace.tb_next
+    if found.at is not None and local is not found.names:
+        found.names = found.names | local
+
+
+def assigned(tree: ast.AST) -> dict[str, int]:
+    """Return the line of the last assignment to each name."""
+    lines: dict[str, int] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            lines[node.id] = max(lines.get(node.id, 0), node.lineno)
+    return lines

@@ -1,0 +1,254 @@
+"""Scripts as they are: what is found in one run, what is said of errors, and who is not accused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from diagnosis import scripts
+from diagnosis.scripts import RIGHT, WRONG, changed
+
+from rnnbench.diagnosis.result import Diagnosis
+from rnnbench.diagnosis.script.answer import answer
+from rnnbench.diagnosis.script.mend import mended
+from rnnbench.diagnosis.script.run import run
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Return a function that runs a text as a script in this process and gives the answer."""
+
+    def ask(text, seconds=60.0):
+        return answer(run(tmp_path / "mine.py", text, seconds))
+
+    return ask
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_script_is_found_placed_and_explained(name, asked):
+    wrong = WRONG[name]
+    found = asked(wrong.text)
+    place = found.first_divergence
+    assert found.status == "departs"
+    assert found.cause == wrong.cause
+    assert (place.layer, place.direction, place.time_step) == wrong.place
+    assert "mine.py departs from" in str(found)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_script_is_not_accused(name, asked):
+    found = asked(RIGHT[name])
+    assert found.status == "right", str(found)
+    assert not any(c.failed for c in found.script.compared)
+    assert "is right" in str(found)
+
+
+@pytest.mark.parametrize("name", [n for n in RIGHT if n not in ("training", "classifier")])
+def test_of_a_right_script_its_own_tensor_is_named(name, asked):
+    assert asked(RIGHT[name]).script.compared
+
+
+def test_the_terms_of_a_gradient_are_told_apart_in_the_scripts_own_names(asked):
+    found = asked(WRONG["unchained"].text)
+    terms = {term.name: term for term in found.script.terms}
+    assert {name: (t.time_step, t.departs) for name, t in terms.items()} == {
+        "from_3": (2, False), "from_2": (1, False), "from_1": (0, True),
+    }  # fmt: skip
+    right = asked(RIGHT["terms"])  # other weights, so not the same numbers
+    assert not any(term.departs for term in right.script.terms)
+    text = str(found)
+    assert "from_1 (line 18) is no step's contribution to the gradient of weight_ih_l0" in text
+    assert "and step 1 adds" in text
+
+
+def test_what_a_step_adds_is_what_the_chain_rule_says(asked):
+    text = WRONG["unchained"].text
+    torch.manual_seed(11)
+    wrong = asked(text).script.terms
+    torch.manual_seed(11)
+    chained = asked(changed(text, scripts.UNCHAINED, scripts.CHAINED).replace("1e-6", "0"))
+    by_name = {c.name: c for c in chained.script.compared}
+    term = next(t for t in wrong if t.departs)
+    others = [t for t in wrong if not t.departs]
+    total = [sum(numbers) for numbers in zip(term.right, *(t.theirs for t in others), strict=True)]
+    assert total == pytest.approx(list(by_name["total.T"].right), abs=1e-6)
+
+
+def test_terms_that_a_loop_adds_are_found_too(asked):
+    found = asked(WRONG["not transposed back"].text)
+    assert [t.time_step for t in sorted(found.script.terms, key=lambda t: t.time_step)] == [
+        0, 1, 2, 3,
+    ]  # fmt: skip
+    assert [t.time_step for t in found.script.terms if not t.departs] == [3]
+    assert {t.name for t in found.script.terms} == {"torch.outer(dz, x[t])"}
+
+
+def test_a_state_of_a_wrong_shape_and_a_missing_import_are_named_with_what_is_right(asked):
+    found = asked(scripts.TERMS.format(columns=7, first=scripts.CHAINED))
+    assert found.status == "raised"
+    assert found.script.trouble[0].startswith("line 7: start is (1, 7), the state of net is (1, 2)")
+    assert found.script.trouble[1] == (
+        "line 12: copy is used and never imported: `import copy` is missing"
+    )
+    assert str(found).startswith("Line 7: start is (1, 7)")
+
+
+def test_repair_mends_both_and_keeps_the_lines(tmp_path):
+    text = scripts.TERMS.format(columns=7, first=scripts.UNCHAINED)
+    first = run(tmp_path / "mine.py", text, 60.0)
+    better, said = mended(first)
+    assert (
+        said == "line 6 reads `start = torch.zeros(1, 2)` in place of `start = torch.zeros(1, 7)`"
+    )
+    second = run(tmp_path / "mine.py", better, 60.0)
+    best, said = mended(second)
+    assert said == "`import copy` was added"
+    assert len(best.splitlines()) == len(text.splitlines())
+    found = run(tmp_path / "mine.py", best, 60.0)
+    assert mended(found) is None
+    assert answer(found).cause == "jacobians_not_chained"
+
+
+TROUBLE = {
+    "state of a network": (
+        "import torch\nnet = torch.nn.GRU(4, 6, 2)\nx, h0 = torch.randn(5, 3, 4), "
+        "torch.zeros(2, 5, 6)\nout, h = net(x, h0)\n",
+        "line 4: h0 is (2, 5, 6), the state of net is (2, 3, 6)",
+    ),
+    "input of a network": (
+        "import torch\nnet = torch.nn.LSTM(4, 6, batch_first=True)\nx = torch.randn(5, 3, 2)\n"
+        "out, h = net(x)\n",
+        "line 4: x is (5, 3, 2), the input of net is (B, T, 4)",
+    ),
+    "input of a product": (
+        "import torch\nnet = torch.nn.RNN(4, 6)\nx = torch.randn(3, 5)\n"
+        "y = x @ net.weight_ih_l0.T\n",
+        "line 4: x is (3, 5), the input of net is (3, 4)",
+    ),
+    "a name too early": (
+        "import torch\nnet = torch.nn.RNN(4, 6)\nnet(y)\ny = torch.randn(3, 4)\n",
+        "line 3: y is used before it has a value (line 4 gives it one)",
+    ),
+    "a name nowhere": (
+        "import torch\nprint(data)\n", "line 2: data is used and defined nowhere",
+    ),
+    "no such module": (
+        "import nosuchmodule_\n", "line 1: nosuchmodule_ is imported, which is not installed here",
+    ),
+    "no Python": ("import torch\nx = (1 2)\n", "line 2: this is no Python: invalid syntax"),
+    "anything": ("import torch\n1 / 0\n", "line 2: it raised ZeroDivisionError: division by zero"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_an_error_is_the_first_answer(name, asked):
+    text, sentence = TROUBLE[name]
+    found = asked(text)
+    assert found.status == "raised"
+    assert found.script.trouble[0].startswith(sentence)
+    assert found.raised == found.script.trouble[0]
+
+
+def test_a_departure_before_the_error_is_shown_too(asked):
+    found = asked(WRONG["gates"].text + "print(nosuch)\n")
+    assert found.status == "raised"
+    assert found.cause == "lstm_gates_ifog"
+    assert str(found).startswith("Line 18: nosuch is used and defined nowhere")
+
+
+def test_a_script_without_a_network_gets_one_sentence(asked):
+    found = asked("import torch\nmodel = torch.nn.Linear(2, 3)\nprint(model(torch.ones(2)))\n")
+    assert found.status == "nothing"
+    assert str(found).count("\n") == 0
+    assert "makes no nn.RNN, nn.GRU, nn.LSTM" in str(found)
+    assert "FILE.py:model" in str(found)
+
+
+def test_a_script_that_never_ends_is_judged_by_what_it_did(asked):
+    found = asked(WRONG["gates"].text + "while True:\n    pass\n", seconds=1.0)
+    assert found.cause == "lstm_gates_ifog"
+    assert "it was stopped when its time was up" in str(found)
+
+
+def test_targets_are_no_attempt_to_compute_the_output(asked):
+    text = """\
+import torch
+rnn = torch.nn.RNN(2, 3)
+x, wanted = torch.randn(5, 4, 2), torch.randn(5, 4, 3)
+out, _ = rnn(x)
+print(torch.nn.functional.mse_loss(out, wanted), (out - wanted).abs().max())
+print(out[0])
+print(wanted[0])
+"""
+    assert asked(text).status == "right"
+
+
+def test_two_networks_of_torchs_with_other_weights_are_both_right(asked):
+    text = """\
+import torch
+one, two = torch.nn.RNN(2, 3), torch.nn.RNN(2, 3)
+x = torch.randn(4, 1, 2)
+print(torch.allclose(one(x)[0], two(x)[0]))
+"""
+    found = asked(text)
+    assert found.status == "right"
+    assert "all weights of the two networks differ" in str(found)
+
+
+def test_weights_that_were_not_copied_are_said_so(asked):
+    start, end = (scripts.MODULE.index(line) for line in ("with torch.no_grad", "x = torch.randn"))
+    text = scripts.MODULE[:start] + scripts.MODULE[end:]
+    found = asked(text + "print(torch.allclose(got, wanted))\n")
+    assert found.status == "departs"
+    assert found.cause is None
+    assert "no weight of reference went into got" in str(found)
+
+
+PADDED = "x = torch.randn(8, 5, 4)\nx[2, 3:] = 0\nx[5, 1:] = 0"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("", "", "right for sequences of one length, as here"),
+        ("x = torch.randn(8, 5, 4)", PADDED, "2 of 8 sequences end in steps of zeros"),
+        (", batch_first=True)", ")", "takes the last sequence of the batch, not the last step"),
+        ("out[:, -1, :]", "out[-1]", "takes the last sequence of the batch, not the last step"),
+    ],
+)
+def test_advice_on_the_last_step_is_given_where_it_applies(old, new, sentence, asked):
+    text = changed(scripts.CLASSIFIER, old, new) if old else scripts.CLASSIFIER
+    if new in (")", "out[-1]"):
+        text = text.replace("torch.randn(8, 5, 4)", "torch.randn(5, 5, 4)")
+    found = asked(text)
+    assert found.status == "right"
+    assert sentence in str(found)
+
+
+def test_no_advice_on_steps_that_nobody_takes(asked):
+    assert asked(scripts.TRAINING).script.advice == []
+
+
+def test_gradients_of_several_losses_are_held_against_nothing(asked):
+    """The second call's gradients are added to the first one's: no one call explains the sum."""
+    text = """\
+import torch
+rnn = torch.nn.RNN(2, 3)
+rnn(torch.randn(4, 2))[0].sum().backward()
+rnn(torch.randn(4, 2))[0].pow(2).sum().backward()
+print(rnn.weight_ih_l0.grad)
+print(torch.zeros(3, 2) + rnn.weight_hh_l0.grad[:, :2])
+"""
+    assert asked(text).status == "right"
+
+
+@pytest.mark.parametrize("name", ["unchained", "time outside"])
+def test_a_scripts_diagnosis_survives_json_and_has_a_page(name, asked):
+    found = asked(WRONG[name].text)
+    back = Diagnosis.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    assert str(back) == str(found)
+    page = found.to_html()
+    assert found.script.compared[0].name in page
+    for term in found.script.terms:
+        assert term.name in page
