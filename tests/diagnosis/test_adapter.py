@@ -114,9 +114,16 @@ def test_wrong_arguments_are_refused_by_name(arguments, message):
         rnnbench.diagnose(function, **arguments)
 
 
-@pytest.mark.parametrize("what", [3, "rnn.py", torch.nn.GRU])
-def test_what_cannot_be_called_is_refused(what):
-    with pytest.raises(InputError, match="candidate must be a module"):
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (3, "candidate must be a module"),
+        (torch.nn.GRU, "candidate must be a module"),
+        ("nowhere.py", "must exist; got nowhere.py"),
+    ],
+)
+def test_what_cannot_be_called_is_refused(what, said):
+    with pytest.raises(InputError, match=said):
         rnnbench.diagnose(what, spec=SPEC)
 
 
