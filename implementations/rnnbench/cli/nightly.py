@@ -68,7 +68,7 @@ def nightly(
         option("Judge head against this commit, not against the last clean one."),
     ] = None,
     commits: Annotated[int, option("Measure at most this many commits, the newest.", min=1)] = 20,
-    unit: Annotated[int, option("Cases in a unit: what a kill may cost at most.", min=1)] = 16,
+    unit: Annotated[int, option("Cases in a unit; a kill costs units of two minutes.", min=1)] = 16,
     verdict_share: Annotated[float, share("For the verdict; 0: none.", min=0, max=1)] = 0.4,
     threshold: Annotated[
         float,

@@ -141,6 +141,21 @@ def test_a_case_that_breaks_costs_its_unit_only(scratch: Scratch) -> None:
     assert len(scratch.numbers()) == CASES + 2  # what failed at the older commit has failed
 
 
+def test_what_fails_in_a_shared_run_is_told_of_its_own_unit(scratch: Scratch) -> None:
+    """The second night knows how long each takes, and measures all in one run of asv."""
+    assert scratch.nightly("--unit", "1").returncode == 0
+    head = scratch.commit("Moods", moods={(1, "a"): "raises", (2, "b"): "crash"})
+    scratch.nightly("--unit", "1")
+    log = (scratch.root / ".asv" / "nightly" / "night.log").read_text()
+    assert last(scratch).measured == CASES
+    assert log.count("Discovering benchmarks") == 1 + 1 + 2  # listing, all, and two alone
+    assert {(one.unit, one.what) for one in last(scratch).troubles} == {
+        (f"{head[:8]} suite.Work.time_work#0", "error"),
+        (f"{head[:8]} suite.Work.time_work#3", "crash"),
+    }
+    assert len([commit for commit, _ in scratch.numbers() if commit == head]) == CASES - 2
+
+
 def test_a_head_that_does_not_build_is_told_and_the_others_are_measured(scratch: Scratch) -> None:
     assert scratch.nightly(*ONE).returncode == 0
     scratch.commit("Two")

@@ -99,3 +99,29 @@ def test_the_estimate_is_by_earlier_units_and_none_without_any() -> None:
     left = units.waiting(["c"], PARTS, {}, Ledger(), "c")
     assert units.estimate(left, Ledger()) is None
     assert units.estimate(left, Ledger(seconds={"a.A.time_a": 2.0, "<publish>": 99.0})) == 2.0 * 7
+
+
+def known(*benchmarks: str, seconds: float = 1.0) -> Ledger:
+    return Ledger(seconds=dict.fromkeys(benchmarks, seconds))
+
+
+def unit(benchmark: str, commit: str = "a" * 40, cases: int = 10, number: int = 0) -> units.Unit:
+    names = tuple(f"{benchmark}({n})" for n in range(cases))
+    return units.Unit(commit, units.Slice(benchmark, "1", number, names), names)
+
+
+def test_units_of_one_commit_that_are_known_to_be_short_share_a_run() -> None:
+    every = [unit("a"), unit("b"), unit("a", commit="c" * 40), unit("b", number=1), unit("new")]
+    ledger = known("a", "b", seconds=4.0)
+    assert units.batch(every, ledger, set()) == [every[0], every[1], every[3]]  # of 40 s each
+    assert units.batch(every, known("a", "b", seconds=7.0), set()) == every[:1]
+    assert units.batch(every[4:] + every[:4], ledger, set()) == [every[4]]
+    assert units.batch(every, ledger, {every[0]}) == [every[0]]
+    assert units.batch(every, ledger, {every[1]}) == [every[0], every[3]]
+
+
+def test_the_seconds_of_a_run_are_shared_as_before() -> None:
+    both = [unit("a", cases=10), unit("b", cases=5)]
+    ledger = Ledger(seconds={"a": 1.0, "b": 4.0})
+    assert units.shares(both, ledger, 60.0) == {"a": 2.0, "b": 8.0}
+    assert units.shares(both[:1], ledger, 60.0) == {"a": 6.0}

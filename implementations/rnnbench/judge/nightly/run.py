@@ -13,7 +13,7 @@ refresh the card, and with code 3 if it has no base because the records of earli
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from rnnbench.judge.nightly.ledger import KIND, Ledger
 from rnnbench.judge.nightly.night import Night, Trouble
 from rnnbench.judge.nightly.plan import Plan, Step
 from rnnbench.judge.nightly.units import Shard, Unit
+from rnnbench.judge.supervised import Ended
 from rnnbench.judge.verdict.answer import Verdict
 
 PUBLISH_SECONDS = 3600.0
@@ -153,52 +154,80 @@ class _Run:
         self.left = units.waiting(self.commits, slices, known, self.ledger, self.night.head)
 
     def measure(self) -> None:
-        """Measure unit by unit, until there is none or the time is up."""
-        waiting, vain = list(self.left), 0
-        for number, unit in enumerate(waiting):
-            if unit.commit in self.ledger.unbuilt:
-                self.left.remove(unit)
+        """Measure until there is no unit left or the time is up."""
+        waiting, total = list(self.left), len(self.left)
+        alone: set[Unit] = set()
+        vain = 0
+        while waiting and self.remaining() > 0 and vain < IN_VAIN:
+            batch = units.batch(waiting, self.ledger, alone)
+            expected = units.estimate(batch, self.ledger)
+            waiting = [one for one in waiting if one not in batch]
+            if batch[0].commit in self.ledger.unbuilt:
+                self.left = [one for one in self.left if one not in batch]
                 continue
-            if self.remaining() <= 0 or vain == IN_VAIN:
-                break
-            expected = units.expected(unit, self.ledger)
             if expected is not None and expected > self.remaining() and self.night.measured:
                 continue
+            later = units.estimate(self.left, self.ledger)
+            rest = None if later is None else min(later, self.remaining())
+            self._show("measuring", rest, total - len(self.left), total)
             try:
-                vain = 0 if self._measure(unit, number, len(waiting)) else vain + 1
+                again = self._measure(batch)
             except OSError as error:
+                again = []
                 vain += 1
-                self.trouble(accounts.full_disk(error, unit.name), at_head=self._at_head(unit))
+                name = batch[0].name
+                self.trouble(accounts.full_disk(error, name), at_head=self._at_head(batch[0]))
+            else:
+                vain = vain + 1 if again and len(batch) == 1 else 0
+            if len(batch) > 1:
+                alone |= set(again)
+                waiting = again + waiting
             self.save()
 
-    def _measure(self, unit: Unit, number: int, total: int) -> bool:
-        """Measure a unit; returns True if it has an outcome. Raises OSError if it can't be kept."""
-        later = units.estimate(self.left, self.ledger)
-        rest = None if later is None else min(later, self.remaining())
-        self._show("measuring", rest, number, total)
+    def _measure(self, batch: Sequence[Unit]) -> list[Unit]:
+        """Measure units of one commit; returns those without an outcome of their own.
+
+        Of a batch of one, its trouble is noted; of more, what failed is to be run again alone.
+        Raises OSError if it can't be kept.
+        """
+        commit, single = batch[0].commit, len(batch) == 1
         limit = self.remaining() + max(60.0, GRACE * self.plan.budget)
         results, scratch = self.engine.project.results, self.engine.scratch
         self.engine.clear()
-        result_files.seed(results, scratch, self.engine.project.host, unit.commit)
-        ended = self.engine.measure(unit.commit, [unit.pattern], limit, conf=APART)
-        head = self._at_head(unit)
+        result_files.seed(results, scratch, self.engine.project.host, commit)
+        patterns = [unit.pattern for unit in batch]
+        ended = self.engine.measure(commit, patterns, limit, conf=APART)
+        head = self._at_head(batch[0])
         if not accounts.built(ended):
-            trouble = accounts.unbuilt(unit.commit, ended)
-            self.ledger.unbuilt[unit.commit] = trouble.account
+            trouble = accounts.unbuilt(commit, ended)
+            self.ledger.unbuilt[commit] = trouble.account
             self.trouble(trouble, at_head=head)
-            self.left.remove(unit)
-            return True
+            self.left = [one for one in self.left if one not in batch]
+            return []
         if ended.code not in (0, 2):  # 2: some case failed, and all is saved
-            self.trouble(accounts.no_results(unit, ended), at_head=head)
-            return False
-        found = result_files.adopt(scratch, results).get(unit.slice.key, {})
+            if single:
+                self.trouble(accounts.no_results(batch[0], ended), at_head=head)
+            return list(batch)
+        found = result_files.adopt(scratch, results)
+        for benchmark, seconds in units.shares(batch, self.ledger, ended.seconds).items():
+            self.ledger.note_seconds(benchmark, seconds)
+        return [
+            unit
+            for unit in batch
+            if not self._noted(unit, found.get(unit.slice.key, {}), ended, single=single)
+        ]
+
+    def _noted(self, unit: Unit, found: Mapping[str, str], ended: Ended, *, single: bool) -> bool:
+        """Note the outcomes of a unit's cases; returns False if it is to be run again alone."""
+        head = self._at_head(unit)
         kinds = {case: found.get(case, "failed") for case in unit.cases}
+        failed = list(kinds.values()).count("failed")
+        if failed and not single:
+            return False
         self.ledger.note_outcomes(unit.commit, unit.slice.key, kinds)
         self.ledger.last[unit.slice.id] = self.night.at
-        self.ledger.note_seconds(unit.slice.benchmark, ended.seconds / len(unit.cases))
         self.left.remove(unit)
         self.night = replace(self.night, measured=self.night.measured + 1)
-        failed = list(kinds.values()).count("failed")
         if failed:
             trouble = accounts.failed_cases(unit, failed, ended, again=head)
             self.parity |= head and trouble.what == "parity"

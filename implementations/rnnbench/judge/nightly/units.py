@@ -1,8 +1,12 @@
-"""A unit is a commit and some cases of one benchmark: the least that a night gains or loses.
+"""A unit is a commit and some cases of one benchmark: the least that a night tells apart.
 
 Order: the slice of cases that went unmeasured for longest comes first, by the night that measured
 it last; of equals the oldest commit. So every slice has its turn however small the budget is, and
 one commit is installed for all of its units in a row.
+
+asv takes some ten seconds to start and to end, so units of one commit that are known to be short
+share a run of asv (`batch`), which is what a kill may cost. A unit of which a case fails there is
+run again alone, so that what asv said is of it alone.
 
 A fleet of machines shares the cases: case c belongs to shard 1 + (SHA-256(c) mod n), every case to
 exactly one, whatever other cases there are, and the same on every machine.
@@ -11,7 +15,7 @@ exactly one, whatever other cases there are, and the same on every machine.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Self
@@ -21,6 +25,8 @@ from rnnbench.judge.engine import case_names
 from rnnbench.judge.nightly.ledger import Ledger
 
 UNIT_CASES = 16
+BATCH_SECONDS = 120.0
+"""Most seconds, as expected, of the units that share a run of asv."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Unit:
-    """The cases that one run of asv measures."""
+    """A commit and the cases of a slice that it lacks."""
 
     commit: str
     slice: Slice
@@ -133,6 +139,32 @@ def waiting(
                 order = (ledger.last.get(part.id, ""), place, part.benchmark, part.number)
                 found.append((order, Unit(commit, part, cases)))
     return [unit for _, unit in sorted(found, key=lambda pair: pair[0])]
+
+
+def batch(units: Sequence[Unit], ledger: Ledger, alone: Container[Unit]) -> list[Unit]:
+    """Return the first unit, and those of its commit after it that fit into the same run of asv."""
+    first, *more = units
+    chosen, total = [first], expected(first, ledger)
+    if total is None or first in alone or first.slice.benchmark not in ledger.seconds:
+        return chosen
+    for unit in more:
+        seconds = expected(unit, ledger)
+        known = unit.slice.benchmark in ledger.seconds
+        if unit.commit != first.commit or unit in alone or seconds is None or not known:
+            continue
+        if total + seconds <= BATCH_SECONDS:
+            chosen.append(unit)
+            total += seconds
+    return chosen
+
+
+def shares(batch: Sequence[Unit], ledger: Ledger, seconds: float) -> dict[str, float]:
+    """Return benchmark → seconds per case of a run that took so long, in proportion to before."""
+    if len(batch) == 1:
+        return {batch[0].slice.benchmark: seconds / len(batch[0].cases)}
+    before = {unit.slice.benchmark: ledger.seconds[unit.slice.benchmark] for unit in batch}
+    total = sum(before[unit.slice.benchmark] * len(unit.cases) for unit in batch)
+    return {benchmark: one * seconds / max(total, 1e-9) for benchmark, one in before.items()}
 
 
 def expected(unit: Unit, ledger: Ledger) -> float | None:
