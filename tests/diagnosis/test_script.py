@@ -58,7 +58,7 @@ def test_the_terms_of_a_gradient_are_told_apart_in_the_scripts_own_names(asked):
     right = asked(RIGHT["terms"])  # other weights, so not the same numbers
     assert not any(term.departs for term in right.script.terms)
     text = str(found)
-    assert "from_1 (line 18) is no step's contribution to the gradient of weight_ih_l0" in text
+    assert "from_1 (line 17) is no step's contribution to the gradient of weight_ih_l0" in text
     assert "and step 1 adds" in text
 
 

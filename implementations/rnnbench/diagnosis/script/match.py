@@ -7,7 +7,8 @@ called with the same input. By shape: a variable of the shape of a quantity, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnbench.diagnosis.script.calls import Call, numbers
-from rnnbench.diagnosis.script.run import Run, assigned
+from rnnbench.diagnosis.script.run import Run
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.views import View, views, without_ones
 from rnnbench.diagnosis.script.watch import Own, Pair, Shown
@@ -113,8 +114,12 @@ def asked(run: Run) -> tuple[list[Asked], list[str]]:
     calls = [call for call in run.watch.all_calls() if not call.dropped]
     if len(calls) > 2 * CALLS:
         calls = [*calls[:CALLS], *calls[-CALLS:]]
-    found = [_asked(run, call) for call in calls]
-    matching = _Matching(run, found)
+    if not calls:
+        return [], []
+    variables = named(run)
+    shapes = {_shape(v) for v in _values(run, variables)}
+    found = [_asked(run, call, shapes) for call in calls]
+    matching = _Matching(run, found, variables)
     matching.pairs()
     matching.printed()
     matching.modules()
@@ -122,8 +127,24 @@ def asked(run: Run) -> tuple[list[Asked], list[str]]:
     return found, matching.remarks
 
 
-def _asked(run: Run, call: Call) -> Asked:
-    """Settle which backward passes make up the gradients that torch's weights were left with."""
+def _values(run: Run, variables: Sequence[Named]) -> Iterator[Array]:
+    """Return everything that could be a gradient."""
+    for pair in run.watch.pairs.all():
+        yield from (pair.left, pair.right)
+    yield from (one.value for one in [*run.watch.shown.all(), *variables])
+
+
+def _shape(value: Array) -> Shape:
+    return tuple(sorted(size for size in value.shape if size != 1))
+
+
+def _asked(run: Run, call: Call, shapes: set[Shape]) -> Asked:
+    """Settle which backward passes make up the gradients that torch's weights were left with, where
+    something of the shape of a weight, or of a gate's block of one, could be compared with them.
+    """
+    blocks = [w[: call.spec.hidden_size] for w in call.weights.values()]
+    if not any(_shape(w) in shapes for w in (*call.weights.values(), *blocks)):
+        call.passes = {}
     if not call.passes:
         return Asked(call, call.problem(), {}, {})
     after = {number: grads.get(id(call.module), {}) for number, grads in run.watch.after.all()}
@@ -160,7 +181,8 @@ class Named:
 
 def named(run: Run) -> list[Named]:
     """Return variables that hold tensors, arrays or lists of them, and gradients of parameters."""
-    lines = assigned(run.source.tree)
+    lines = run.source.assigned
+    torchs = {id(p) for module in run.watch.networks for p in module.parameters()}
     found: list[Named] = []
     with torch._C.DisableTorchFunction():
         for name, value in run.names.items():
@@ -170,7 +192,9 @@ def named(run: Run) -> list[Named]:
                 found += [
                     Named(f"{name}.{path}.grad", g, lines.get(name, 0), True)
                     for path, p in value.named_parameters()
-                    if p.grad is not None and (g := numbers(p.grad)) is not None
+                    if id(p) not in torchs
+                    and p.grad is not None
+                    and (g := numbers(p.grad)) is not None
                 ]
             for label, one in ((name, value), (f"{name}.grad", _grad(value))):
                 if isinstance(one, Tensor | np.ndarray | list | tuple):
@@ -187,8 +211,8 @@ def _grad(value: Any) -> Any:
 class _Matching:
     """Collects what is held, from the surest evidence to the weakest."""
 
-    def __init__(self, run: Run, found: Sequence[Asked]) -> None:
-        self.run, self.found = run, found
+    def __init__(self, run: Run, found: Sequence[Asked], variables: Sequence[Named]) -> None:
+        self.run, self.found, self.own_variables = run, found, variables
         self.remarks: list[str] = []
 
     def _part(self, value: Array, order: float) -> tuple[Asked, View] | None:
@@ -221,6 +245,7 @@ class _Matching:
             return
         how = f"{_words(pair.how)} in line {line}"
         if not self._held(theirs):
+            line = self.run.source.assigned.get(re.split(r"[.\[(]", label)[0], line)
             held = Held(
                 other[1], theirs, label, line, how, strong=True, weighed=pair.computed[mine]
             )
@@ -277,7 +302,8 @@ class _Matching:
     def _label(self, one: Shown) -> tuple[str, int]:
         operands = self.run.source.operands(one.at) if one.at else []
         text = shown(operands[one.place]) if one.place < len(operands) else "a printed tensor"
-        return text, one.at.line if one.at else 0
+        line = one.at.line if one.at else 0
+        return text, self.run.source.assigned.get(re.split(r"[.\[(]", text)[0], line)
 
     def modules(self) -> None:
         """Take answers of the script's own modules to the same input."""
@@ -303,21 +329,17 @@ class _Matching:
 
     def _name(self, value: Array) -> str:
         return next(
-            (n.name for n in self.variables_ if n.value.shape == value.shape
+            (n.name for n in self.own_variables if n.value.shape == value.shape
              and np.array_equal(n.value, value)), ""
         )  # fmt: skip
-
-    @cached_property
-    def variables_(self) -> list[Named]:
-        return named(self.run)
 
     def variables(self) -> None:
         """Take variables that equal a quantity, or have its shape, and that nothing else holds."""
         for one in self.found[-2:]:
             taken = {h.view.quantity for h in one.held}
             sure = {backward(h.view.quantity) for h in one.held}
-            for variable in self.variables_:
-                if one.part(variable.value) is not None or self._held(variable.value):
+            for variable in self.own_variables:
+                if self._part(variable.value, np.inf) or self._held(variable.value):
                     continue
                 quantities = [q for q in (*one.call.answers, *one.gradients) if q not in taken]
                 views_ = one.fitting(variable.value, quantities)

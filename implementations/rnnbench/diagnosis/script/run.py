@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +75,3 @@ def _find(found: Run) -> None:
         trace = trace.tb_next
     if found.at is not None and local is not found.names:
         found.names = found.names | local
-
-
-def assigned(tree: ast.AST) -> dict[str, int]:
-    """Return the line of the last assignment to each name."""
-    lines: dict[str, int] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            lines[node.id] = max(lines.get(node.id, 0), node.lineno)
-    return lines

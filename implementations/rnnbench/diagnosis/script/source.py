@@ -57,6 +57,15 @@ class Source:
         return ast.parse(self.text)
 
     @cached_property
+    def assigned(self) -> dict[str, int]:
+        """The line of the last assignment to each name."""
+        lines: dict[str, int] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                lines[node.id] = max(lines.get(node.id, 0), node.lineno)
+        return lines
+
+    @cached_property
     def _lines(self) -> list[bytes]:
         return self.text.encode().splitlines()
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnbench.diagnosis.guard import in_words
-from rnnbench.diagnosis.script.run import Run, assigned
+from rnnbench.diagnosis.script.run import Run
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.watch import Taken
 
@@ -96,7 +96,7 @@ def _first(run: Run, error: BaseException) -> str:
 def _undefined(run: Run, name: str) -> str:
     if name in IMPORTS:
         return f"{name} is used and never imported: `{IMPORTS[name]}` is missing"
-    later = assigned(run.source.tree).get(name)
+    later = run.source.assigned.get(name)
     where = f"before it has a value (line {later} gives it one)" if later else "and defined nowhere"
     return f"{name} is used {where}"
 

@@ -40,10 +40,13 @@ MARK = "_rnnbench_computed"
 OUTPUT = "_rnnbench_output"
 KEPT = 400
 """Entries of a kind that are kept from the beginning, and again as many from the end."""
+NUMBERS = 4_000_000
+"""Numbers of a kind that are kept from the beginning, and again as many from the end."""
 SUMS = 20_000
 LARGEST = 2_000_000
 LARGEST_SUM = 20_000
-"""Elements of a tensor that is kept; of a term of a sum."""
+LARGEST_GRADIENT = 200_000
+"""Elements of a tensor that is kept; of a term of a sum; of a gradient after each pass."""
 
 COMPARED = {"allclose", "isclose", "equal", "__eq__", "eq", "dist", "sub", "__rsub__", "mse_loss",
             "l1_loss"}  # fmt: skip
@@ -60,22 +63,29 @@ OF_NUMPY = {
 
 
 class Kept(list[Any]):
-    """The first and the last entries of a list that may grow without end."""
+    """The first and the last entries of a list that may grow without end, by number and by size."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.last: deque[Any] = deque(maxlen=KEPT)
+        self.last: deque[tuple[Any, int]] = deque(maxlen=KEPT)
+        self.size, self.last_size = 0, 0
 
-    def append(self, one: Any) -> None:
-        """Keep one more."""
-        if len(self) < KEPT:
-            super().append(one)
-        else:
-            self.last.append(one)
+    def keep(self, one: Any, size: int = 0) -> None:
+        """Keep one more, of so many numbers."""
+        if len(self) < KEPT and self.size + size <= NUMBERS:
+            self.append(one)
+            self.size += size
+            return
+        if len(self.last) == KEPT:
+            self.last_size -= self.last[0][1]
+        self.last.append((one, size))
+        self.last_size += size
+        while self.last_size > NUMBERS and len(self.last) > 1:
+            self.last_size -= self.last.popleft()[1]
 
     def all(self) -> list[Any]:
         """Return everything that was kept, in order."""
-        return [*self, *self.last]
+        return [*self, *(one for one, _ in self.last)]
 
 
 @dataclass
@@ -180,7 +190,7 @@ class Watch(TorchFunctionMode):
         elif name in ADDED and isinstance(result, Tensor):
             self._added(args, before, result)
         elif name == "__getitem__" and OUTPUT in args[0].__dict__:
-            self.taken.append(Taken(args[0].__dict__[OUTPUT], args[1], self.source.at()))
+            self.taken.keep(Taken(args[0].__dict__[OUTPUT], args[1], self.source.at()))
         return result
 
     def _compared(self, name: str, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
@@ -205,7 +215,7 @@ class Watch(TorchFunctionMode):
             return
         same = result if isinstance(result, bool) else None
         pair = Pair(name, one, other, self.source.at(), next(self.order), computed, same)
-        self.pairs.append(pair)
+        self.pairs.keep(pair, one.size + other.size)
         if name in QUIET and isinstance(result, Tensor) and result.requires_grad:
             on_backward(result, lambda gradient: pair.learned.append(True))
 
@@ -256,17 +266,19 @@ class Watch(TorchFunctionMode):
                 now[torchs_name(name)] = value
         if known is None or any(not np.array_equal(now[n], known[n]) for n in known):
             known = self.weights[id(module)] = now
-        return known
+            return known, sum(value.size for value in now.values())
+        return known, 0
 
-    def _after(self, module: nn.Module, given: Any, state: Any, weights: Any, result: Any) -> None:
+    def _after(self, module: nn.Module, given: Any, state: Any, kept: Any, result: Any) -> None:
+        weights, new = kept
         point = Point(self.source.at(), next(self.order), tuple(self.active))
         if is_cell(module):
-            self.steps.append(step(module, given, state, result, weights, point))
+            self.steps.keep(step(module, given, state, result, weights, point), new)
             return
         call = made(module, given, state, result, weights, point)
         if call is None:
             return
-        self.calls.append(call)
+        self.calls.keep(call, call.x.size + sum(a.size for a in call.answers.values()) + new)
         if isinstance(result[0], Tensor):
             result[0].__dict__[OUTPUT] = call
         for name, tensor in zip(("output", "h_n", "c_n"), call.returned, strict=False):
@@ -287,11 +299,12 @@ class Watch(TorchFunctionMode):
                 id(module): {
                     torchs_name(name): numbers(parameter.grad)
                     for name, parameter in module.named_parameters()
-                    if parameter.grad is not None and parameter.numel() <= LARGEST
+                    if parameter.grad is not None and parameter.numel() <= LARGEST_GRADIENT
                 }
                 for module in self.networks
             }
-        self.after.append((self.passes, grads))
+        size = sum(g.size for own in grads.values() for g in own.values() if g is not None)
+        self.after.keep((self.passes, grads), size)
 
     def _own(self, module: nn.Module, kept: tuple[Array, ...], result: Any) -> None:
         parts = result if isinstance(result, tuple | list) else (result,)
@@ -300,7 +313,8 @@ class Watch(TorchFunctionMode):
         answers = tuple(v for p in tensors if (v := numbers(p)) is not None)
         computed = any(map(_is_computed, tensors))
         at, order = self.source.at(), next(self.order)
-        self.own.append(Own(module, kept, answers, computed, at, order))
+        size = sum(a.size for a in (*kept, *answers))
+        self.own.keep(Own(module, kept, answers, computed, at, order), size)
 
     def all_calls(self) -> list[Call]:
         """Return calls of networks, and of cells along a sequence, in order."""
@@ -315,7 +329,8 @@ class Watch(TorchFunctionMode):
                 if array is not None:
                     computed = _is_computed(value)
                     at = self.source.at()
-                    self.shown.append(Shown(array, place, at, next(self.order), computed))
+                    shown = Shown(array, place, at, next(self.order), computed)
+                    self.shown.keep(shown, array.size)
 
 
 def on_backward(tensor: Tensor, keep: Callable[[Tensor], None]) -> None:
