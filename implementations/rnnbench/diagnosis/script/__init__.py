@@ -8,5 +8,7 @@ watch, calls       what it computed: calls of torch's networks, comparisons, sum
 views, match       which of its tensors is held against which part of which quantity
 answer, parts      place and cause; the terms of a gradient
 trouble, mend      the error that it raised in the words of its network, and the obvious mending
+graph, reach,
+reached            what each loss of a training script reaches: ``rnnbench reach``
 words              the part of the account that only a script has
 """

@@ -15,6 +15,8 @@ from rnnbench.diagnosis.script.run import Run
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.watch import Taken
 
+LONGEST = 200
+"""Characters of a message that are shown whole."""
 IMPORTS = {
     name: f"import {name}"
     for name in ("copy", "math", "random", "time", "os", "sys", "itertools", "functools", "json")
@@ -88,9 +90,14 @@ def _first(run: Run, error: BaseException) -> str:
         return _undefined(run, error.name)
     with torch._C.DisableTorchFunction():
         shapes = _of_call(run) or _of_product(run) or _of_names(run)
-    if shapes:
-        return f"{shapes} ({in_words(error).splitlines()[0]})"
-    return f"it raised {in_words(error)}"
+    said = _short(in_words(error))
+    return f"{shapes} ({said})" if shapes else f"it raised {said}"
+
+
+def _short(text: str) -> str:
+    """Return the first line of a message, the first sentence where it is long, without its stop."""
+    line = (text.splitlines() or [""])[0]
+    return (line if len(line) <= LONGEST else line.split(". ")[0]).rstrip(".")
 
 
 def _undefined(run: Run, name: str) -> str:
