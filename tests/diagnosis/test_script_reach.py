@@ -1,4 +1,4 @@
-"""What each loss of a training script reaches, and what is said of its gradients."""
+"""Losses of a training script: the steps that each reaches, and what is said of its gradients."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to gradients, in order: ``pass``, ``update`` or ``zero``, and in which line."""
+    """Something that happened to gradients: ``pass``, ``update`` or ``zero``, and in which line."""
 
     kind: str
     line: int

@@ -1,4 +1,4 @@
-"""Which of a script's tensors is held against which part of which quantity of which call.
+"""Find which of a script's tensors is held against which part of which quantity of which call.
 
 By value: of two tensors that are compared, or printed one after the other, one is what torch's
 network answered, or a part of it, number by number. By use: a module of the script's own that was
@@ -11,17 +11,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from rnnbench.diagnosis.script.calls import Call, numbers
+from rnnbench.diagnosis.script.calls import Call
 from rnnbench.diagnosis.script.run import Run
+from rnnbench.diagnosis.script.seen import Own, Pair, Shown
 from rnnbench.diagnosis.script.source import shown
+from rnnbench.diagnosis.script.variables import Named, named
 from rnnbench.diagnosis.script.views import View, views, without_ones
-from rnnbench.diagnosis.script.watch import Own, Pair, Shown
 from rnnbench.parity.candidate import answers
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem
@@ -167,45 +165,6 @@ def _near(one: Array, other: Array | None, call: Call) -> bool:
     unit = UNIT_ROUNDOFF[call.spec.dtype]
     size = float(np.linalg.norm(other))
     return float(np.linalg.norm(one - other)) <= 4096 * unit * size + 1e-30
-
-
-@dataclass(frozen=True)
-class Named:
-    """A variable of the script."""
-
-    name: str
-    value: Array
-    line: int
-    computed: bool
-
-
-def named(run: Run) -> list[Named]:
-    """Return variables that hold tensors, arrays or lists of them, and gradients of parameters."""
-    lines = run.source.assigned
-    torchs = {id(p) for module in run.watch.networks for p in module.parameters()}
-    found: list[Named] = []
-    with torch._C.DisableTorchFunction():
-        for name, value in run.names.items():
-            if name.startswith("_"):
-                continue
-            if isinstance(value, nn.Module) and not isinstance(value, nn.RNNBase):
-                found += [
-                    Named(f"{name}.{path}.grad", g, lines.get(name, 0), True)
-                    for path, p in value.named_parameters()
-                    if id(p) not in torchs
-                    and p.grad is not None
-                    and (g := numbers(p.grad)) is not None
-                ]
-            for label, one in ((name, value), (f"{name}.grad", _grad(value))):
-                if isinstance(one, Tensor | np.ndarray | list | tuple):
-                    array = numbers(one)
-                    if array is not None and 2 <= array.size <= 2_000_000:
-                        found.append(Named(label, array, lines.get(name, 0), True))
-    return found
-
-
-def _grad(value: Any) -> Any:
-    return value.grad if isinstance(value, Tensor) and value.is_leaf else None
 
 
 class _Matching:

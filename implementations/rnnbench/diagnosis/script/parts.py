@@ -16,9 +16,10 @@ from torch import Tensor
 
 from rnnbench.diagnosis.findings import Term
 from rnnbench.diagnosis.script.match import Held
+from rnnbench.diagnosis.script.seen import Sum
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.views import without_ones
-from rnnbench.diagnosis.script.watch import Sum, Watch
+from rnnbench.diagnosis.script.watch import Watch
 from rnnbench.mistakes import CATALOGUE
 from rnnbench.mistakes.network import At, Hook, Network
 from rnnbench.parity.oracle import Array

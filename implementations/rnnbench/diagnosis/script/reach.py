@@ -1,4 +1,4 @@
-"""What each loss of a training script reaches, in the words of its data: ``rnnbench reach``."""
+"""Say what each loss of a training script reaches, in the words of its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the losses of a training script reach, as data and as text."""
+"""The reach of a training script's losses, as data and as text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reached:
 
 @dataclass
 class Reach:
-    """What was found: the data's name and length, a row for each loss, and sentences."""
+    """The findings: the data's name and length, a row for each loss, and sentences."""
 
     script: str
     data: str = ""

@@ -1,4 +1,4 @@
-"""What a script raised, in the words of its network; and advice on what it does with the output."""
+"""Put what a script raised in the words of its network, and advise on its use of the output."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from rnnbench.diagnosis.guard import in_words
 from rnnbench.diagnosis.script.run import Run
+from rnnbench.diagnosis.script.seen import Taken
 from rnnbench.diagnosis.script.source import shown
-from rnnbench.diagnosis.script.watch import Taken
 
 LONGEST = 200
 """Characters of a message that are shown whole."""

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import builtins
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
@@ -33,15 +31,12 @@ from rnnbench.diagnosis.script.calls import (
     step,
     upstream_of,
 )
-from rnnbench.diagnosis.script.source import At, Source
+from rnnbench.diagnosis.script.seen import Kept, Own, Pair, Shown, Sum, Taken
+from rnnbench.diagnosis.script.source import Source
 from rnnbench.parity.oracle import Array
 
 MARK = "_rnnbench_computed"
 OUTPUT = "_rnnbench_output"
-KEPT = 400
-"""Entries of a kind that are kept from the beginning, and again as many from the end."""
-NUMBERS = 4_000_000
-"""Numbers of a kind that are kept from the beginning, and again as many from the end."""
 SUMS = 20_000
 LARGEST = 2_000_000
 LARGEST_SUM = 20_000
@@ -51,7 +46,7 @@ LARGEST_GRADIENT = 200_000
 COMPARED = {"allclose", "isclose", "equal", "__eq__", "eq", "dist", "sub", "__rsub__", "mse_loss",
             "l1_loss"}  # fmt: skip
 QUIET = {"sub", "__rsub__", "mse_loss", "l1_loss", "__eq__", "eq"}
-"""What is done to other things than attempts too: these count only between computed tensors."""
+"""Comparisons of other things than attempts too: these count between computed tensors only."""
 WRITTEN = {"__setitem__", "__set__"}
 ADDED = {"add", "add_", "__radd__"}
 OF_NUMPY = {
@@ -60,87 +55,6 @@ OF_NUMPY = {
                  "assert_array_equal"),
     torch.testing: ("assert_close", "assert_allclose"),
 }  # fmt: skip
-
-
-class Kept(list[Any]):
-    """The first and the last entries of a list that may grow without end, by number and by size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last: deque[tuple[Any, int]] = deque(maxlen=KEPT)
-        self.size, self.last_size = 0, 0
-
-    def keep(self, one: Any, size: int = 0) -> None:
-        """Keep one more, of so many numbers."""
-        if len(self) < KEPT and self.size + size <= NUMBERS:
-            self.append(one)
-            self.size += size
-            return
-        if len(self.last) == KEPT:
-            self.last_size -= self.last[0][1]
-        self.last.append((one, size))
-        self.last_size += size
-        while self.last_size > NUMBERS and len(self.last) > 1:
-            self.last_size -= self.last.popleft()[1]
-
-    def all(self) -> list[Any]:
-        """Return everything that was kept, in order."""
-        return [*self, *(one for one, _ in self.last)]
-
-
-@dataclass
-class Pair:
-    """Two values that the script compared: how, where, and as it found them."""
-
-    how: str
-    left: Array
-    right: Array
-    at: At | None
-    order: int
-    computed: tuple[bool, bool]
-    same: bool | None = None
-    learned: list[bool] = field(default_factory=list)  # filled if a loss was made of it
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A tensor that the script printed."""
-
-    value: Array
-    place: int
-    at: At | None
-    order: int
-    computed: bool
-
-
-@dataclass(frozen=True)
-class Sum:
-    """An addition: what was added to what, and what came of it."""
-
-    total: Array
-    parts: tuple[Array, Array]
-    at: At | None
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A part of a network's output that the script took by index."""
-
-    call: Call
-    index: Any
-    at: At | None
-
-
-@dataclass(frozen=True)
-class Own:
-    """A call of a module of the script's own."""
-
-    module: nn.Module
-    given: tuple[Array, ...]
-    answers: tuple[Array, ...]
-    computed: bool
-    at: At | None
-    order: int
 
 
 class Watch(TorchFunctionMode):
