@@ -213,10 +213,16 @@ class _Matching:
     def _of_two(
         self, label: str, line: int, own: tuple[Asked, View] | None, other: tuple[Asked, View]
     ) -> bool:
-        """Say which weights of two of torch's networks differ whose answers are compared; return
-        whether all do, so that nothing was to be equal.
+        """Say what two answers of torch's own are that are compared, and which weights of their
+        networks differ; return whether nothing was to be equal.
         """
         assert own is not None
+        if own[0] is other[0] and own[1].name != other[1].name:
+            self.remarks.append(
+                f"line {line} compares {own[1].name} ({label}) with {other[1].name}: both are "
+                "torch's own, of one call, and nothing says that they are equal"
+            )
+            return True
         one, two = own[0].call.weights, other[0].call.weights
         differ = [n for n in one if n not in two or not np.array_equal(one[n], two[n])]
         if differ:

@@ -15,6 +15,14 @@ from types import CodeType, FrameType
 
 LONGEST = 48
 """Characters of an expression that are shown."""
+OWN = tuple(
+    str(Path(*parts))
+    for parts in (
+        ("rnnbench", "diagnosis", "script", "watch.py"), ("torch", "_tensor.py"),
+        ("torch", "overrides.py"), ("torch", "functional.py"), ("torch", "nn", "functional.py"),
+    )
+)  # fmt: skip
+"""Files between a script's operator and the watch that sees it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,17 @@ class Source:
         """Return where the script itself stands, in the innermost of its frames."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame.f_code.co_filename != self.file:
+            frame = frame.f_back
+        return None if frame is None else At(frame.f_code, frame.f_lasti)
+
+    def here(self) -> At | None:
+        """Return where the script stands if it is itself what computes now, and no library that it
+        called: an operator's Python wrapper in torch counts as the script's.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != self.file:
+            if not frame.f_code.co_filename.endswith(OWN):
+                return None
             frame = frame.f_back
         return None if frame is None else At(frame.f_code, frame.f_lasti)
 

@@ -52,6 +52,8 @@ def ended(run: Run) -> str:
     if run.error is None:
         return ""
     line = f": {run.source.line(run.line)}" if run.line else ""
+    if isinstance(run.error, SystemExit):
+        return f"it ends itself in line {run.line} with exit code {run.error.code}"
     if asserted(run):
         return f"it stops at its own comparison in line {run.line}{line}"
     return f"it stops in line {run.line}{line}" if run.line else "it stops"
@@ -69,7 +71,7 @@ def asserted(run: Run) -> bool:
 def sentences(run: Run) -> list[str]:
     """Return what went wrong and what would be right; none where nothing was raised."""
     error = run.error
-    if error is None or asserted(run):
+    if error is None or isinstance(error, SystemExit) or asserted(run):
         return []
     said = [f"line {run.line}: {first}" if run.line else first for first in [_first(run, error)]]
     if isinstance(error, SyntaxError):
@@ -124,7 +126,9 @@ def name_of(run: Run, module: nn.Module) -> str:
             for path, inner in value.named_modules():
                 if inner is module:
                     return f"{name}.{path}"
-    return f"nn.{type(module).__name__}"
+    called = next((c.at for c in run.watch.all_calls() if c.module is module and c.at), None)
+    node = run.source.expression(called) if called is not None else None
+    return shown(node.func) if isinstance(node, ast.Call) else f"nn.{type(module).__name__}"
 
 
 def _of_call(run: Run) -> str:

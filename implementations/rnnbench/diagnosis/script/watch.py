@@ -32,7 +32,7 @@ from rnnbench.diagnosis.script.calls import (
     upstream_of,
 )
 from rnnbench.diagnosis.script.seen import Kept, Own, Pair, Shown, Sum, Taken
-from rnnbench.diagnosis.script.source import Source
+from rnnbench.diagnosis.script.source import At, Source
 from rnnbench.parity.oracle import Array
 
 MARK = "_rnnbench_computed"
@@ -115,32 +115,34 @@ class Watch(TorchFunctionMode):
         if left.numel() < 2 and right.numel() < 2:
             return
         computed = (_is_computed(left), _is_computed(right))
-        if name in QUIET and not all(computed):
-            return
-        self._pair(name, left, right, computed, result)
+        at = self.source.here()
+        if at is not None and (name not in QUIET or all(computed)):
+            self._pair(name, left, right, computed, result, at)
 
     def _pair(
-        self, name: str, left: Any, right: Any, computed: tuple[bool, bool], result: Any
-    ) -> None:
+        self, name: str, left: Any, right: Any, computed: tuple[bool, bool], result: Any,
+        at: At | None,
+    ) -> None:  # fmt: skip
         if self.inside or any(_size(one) > LARGEST for one in (left, right)):
             return
         one, other = numbers(left), numbers(right)
         if one is None or other is None:
             return
         same = result if isinstance(result, bool) else None
-        pair = Pair(name, one, other, self.source.at(), next(self.order), computed, same)
+        pair = Pair(name, one, other, at, next(self.order), computed, same)
         self.pairs.keep(pair, one.size + other.size)
         if name in QUIET and isinstance(result, Tensor) and result.requires_grad:
             on_backward(result, lambda gradient: pair.learned.append(True))
 
     def _added(self, args: tuple[Any, ...], before: Array | None, result: Tensor) -> None:
-        if len(self.sums) >= SUMS or result.numel() > LARGEST_SUM:
+        at = self.source.here()
+        if at is None or len(self.sums) >= SUMS or result.numel() > LARGEST_SUM:
             return
         first = before if before is not None else numbers(args[0])
         parts = [first, numbers(args[1])] if len(args) > 1 else []
         total = numbers(result)
         if total is not None and len(parts) == 2 and all(p is not None for p in parts):
-            self.sums.append(Sum(total, tuple(parts), self.source.at()))  # type: ignore[arg-type]
+            self.sums.append(Sum(total, tuple(parts), at))  # type: ignore[arg-type]
 
     def module_called(
         self, call: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any
@@ -239,7 +241,7 @@ class Watch(TorchFunctionMode):
         """Keep tensors and arrays that are printed."""
         for place, value in enumerate(values):
             if isinstance(value, Tensor | np.ndarray | list) and 2 <= _size(value) <= LARGEST:
-                array = numbers(value)
+                array = numbers(value) if not isinstance(value, list) else _listed(value)
                 if array is not None:
                     computed = _is_computed(value)
                     at = self.source.at()
@@ -261,6 +263,15 @@ def _size(value: Any) -> int:
     if isinstance(value, Tensor):
         return value.numel()
     return int(value.size) if isinstance(value, np.ndarray) else len(value)
+
+
+def _listed(value: list[Any]) -> Array | None:
+    """Return nested lists of numbers, or of tensors, as an array; None for other lists."""
+    array = numbers(value)
+    if array is None:
+        with suppress(ValueError, TypeError):
+            array = numbers(np.array(value))
+    return array
 
 
 def _is_computed(value: Any) -> bool:
@@ -351,7 +362,7 @@ def _checked(watch: Watch, name: str, function: Callable[..., Any]) -> Callable[
         if isinstance(actual, Tensor | np.ndarray | list):
             with torch._C.DisableTorchFunction():
                 computed = (_is_computed(actual), _is_computed(expected))
-                watch._pair(name, actual, expected, computed, None)
+                watch._pair(name, actual, expected, computed, None, watch.source.at())
         watch.inside = True
         try:
             return function(actual, expected, *args, **kwargs)
