@@ -58,7 +58,7 @@ def test_the_terms_of_a_gradient_are_told_apart_in_the_scripts_own_names(asked):
     right = asked(RIGHT["terms"])  # other weights, so not the same numbers
     assert not any(term.departs for term in right.script.terms)
     text = str(found)
-    assert "from_1 (line 18) is no step's contribution to the gradient of weight_ih_l0" in text
+    assert "from_1 (line 17) is no step's contribution to the gradient of weight_ih_l0" in text
     assert "and step 1 adds" in text
 
 
@@ -169,6 +169,44 @@ def test_a_script_that_never_ends_is_judged_by_what_it_did(asked):
     found = asked(WRONG["gates"].text + "while True:\n    pass\n", seconds=1.0)
     assert found.cause == "lstm_gates_ifog"
     assert "it was stopped when its time was up" in str(found)
+
+
+def test_a_script_that_ends_itself_is_judged_by_what_it_did(asked):
+    found = asked(WRONG["gates"].text + "raise SystemExit(3)\n")
+    assert (found.status, found.cause) == ("departs", "lstm_gates_ifog")
+    assert "it ends itself in line 18 with exit code 3" in str(found)
+
+
+def test_what_a_library_compares_is_no_comparison_of_the_script(asked):
+    text = """\
+import torch
+rnn = torch.nn.RNN(2, 3).double()
+x = torch.randn(3, 1, 2, dtype=torch.double, requires_grad=True)
+print(torch.autograd.gradcheck(lambda x: rnn(x)[0], (x,)))
+"""
+    assert asked(text).status == "right"
+
+
+def test_two_answers_of_one_network_are_remarked_upon(asked):
+    text = """\
+import torch
+gru = torch.nn.GRU(3, 4, num_layers=2, batch_first=True)
+out, h_n = gru(torch.randn(2, 5, 3))
+print(torch.allclose(out[:, -1], h_n[0]))
+"""
+    found = asked(text)
+    assert found.status == "right"
+    assert "line 4 compares" in str(found)
+    assert "h_n of layer 1" in str(found)
+
+
+def test_printed_lists_of_numbers_are_read(asked):
+    text = RIGHT["numpy"].partition("np.testing")[0] + (
+        "print(np.array(hs).tolist())\nprint(out[:, 0].tolist())\n"
+    )
+    assert asked(text).script.compared
+    wrong = changed(text, "rnn.bias_ih_l0 + rnn.bias_hh_l0", "rnn.bias_ih_l0 + 0")
+    assert asked(wrong).cause == "bias_hh_missing"
 
 
 def test_targets_are_no_attempt_to_compute_the_output(asked):

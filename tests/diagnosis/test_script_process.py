@@ -84,7 +84,6 @@ def test_a_hostile_script_changes_nothing_and_is_judged_all_the_same(tmp_path):
     ("text", "sentence"),
     [
         ("import os\nos._exit(7)\n", "the script ended its process with exit code 7"),
-        ("import sys\nsys.exit(3)\n", "it raised SystemExit: 3"),
         ("name = input('name? ')\n", "it raised EOFError"),
     ],
 )

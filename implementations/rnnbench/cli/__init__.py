@@ -14,6 +14,7 @@ from rnnbench.cli import (
     diagnose,
     nightly,
     publish,
+    reach,
     roofline,
     search,
     serve,
@@ -49,6 +50,7 @@ app.command("compare")(compare.compare)
 app.command("diagnose")(diagnose.diagnose)
 app.command("nightly")(nightly.nightly)
 app.command("publish")(publish.publish)
+app.command("reach")(reach.reach)
 app.command("roofline")(roofline.roofline)
 app.command("search")(search.search)
 app.command("serve")(serve.serve)

@@ -4,9 +4,12 @@ process, child     the script in a process of its own
 fence              what a script may not do there
 run                one run of it as ``__main__``, and where it ended
 source             its text: lines, expressions, names that are defined nowhere
-watch, calls       what it computed: calls of torch's networks, comparisons, sums
-views, match       which of its tensors is held against which part of which quantity
+watch, seen, calls what it computed: calls of torch's networks, comparisons, sums
+views, variables,
+match              which of its tensors is held against which part of which quantity
 answer, parts      place and cause; the terms of a gradient
 trouble, mend      the error that it raised in the words of its network, and the obvious mending
+graph, reach,
+reached            what each loss of a training script reaches: ``rnnbench reach``
 words              the part of the account that only a script has
 """

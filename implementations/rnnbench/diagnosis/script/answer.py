@@ -220,8 +220,7 @@ def _departs(
         )
     gradient = next((h for h in wrong if h.view.quantity.startswith("grad_")), None)
     if gradient is not None:
-        names = {h.label: h.theirs for h in kept}
-        result.script.terms = recognised(run.watch, gradient, one.problem, cause.ids, names)
+        result.script.terms = recognised(run.watch, gradient, one.problem, cause.ids)
         result.script.terms_of = gradient.label
         steps = [t.time_step for t in result.script.terms if t.departs and t.time_step is not None]
         if steps and result.first_divergence == replace(result.first_divergence, time_step=None):

@@ -1,7 +1,7 @@
 """The process in which a script runs: ``python -m rnnbench.diagnosis.script.child``.
 
-Reads one JSON object from the command line (file, repair, seconds, out) and writes
-``{"diagnosis": …}`` or ``{"raised": sentence}`` to ``out``. Started by
+Reads one JSON object from the command line (file, seconds, out; repair, or reach and setup) and
+writes ``{"diagnosis": …}``, ``{"reach": …}`` or ``{"raised": sentence}`` to ``out``. Started by
 `rnnbench.diagnosis.script.process`, which ends it when its time is up.
 """
 
@@ -17,31 +17,46 @@ from typing import Any
 from rnnbench.diagnosis.guard import in_words
 from rnnbench.diagnosis.script.answer import answer
 from rnnbench.diagnosis.script.fence import raise_fence
+from rnnbench.diagnosis.script.graph import Following, following
 from rnnbench.diagnosis.script.mend import mended
-from rnnbench.diagnosis.script.run import Run, run
+from rnnbench.diagnosis.script.reach import reach_of
+from rnnbench.diagnosis.script.run import Run, execute, run
+from rnnbench.diagnosis.script.source import Source
+from rnnbench.diagnosis.script.watch import Watch
 
 MENDINGS = 5
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
-    """Run the script, mended where that is wanted, and say in a dict what came of it."""
+    """Run the script and say in a dict what came of it."""
     file, seconds = Path(request["file"]).resolve(), request["seconds"]
-    text = file.read_text(encoding="utf-8")
     sys.path[:1] = [str(file.parent)]
-    done: list[str] = []
-    found = run(file, text, seconds)
-    while request["repair"] and len(done) < MENDINGS and (better := mended(found)) is not None:
-        text, said = better
-        done.append(said)
-        found = run(file, text, seconds)
     try:
-        return {"diagnosis": diagnosed(found, done)}
+        if request.get("reach"):
+            return {"reach": reached(file, seconds, request["setup"])}
+        return {"diagnosis": diagnosed(file, seconds, repair=request["repair"])}
     except Exception as error:  # noqa: BLE001 (a script may leave anything behind)
         return {"raised": f"diagnosing it raised {in_words(error)}"}
 
 
-def diagnosed(found: Run, done: list[str]) -> dict[str, Any]:
-    """Return the answer as JSON has it."""
+def reached(file: Path, seconds: float | None, setup: str | None) -> dict[str, Any]:
+    """Return what the losses of a training script reach, as JSON has it."""
+    source = Source(file, file.read_text(encoding="utf-8"))
+    follow = Following(source)
+    found = Run(source, Watch(source), {})
+    execute(found, following(follow), seconds, Path(setup) if setup else None)
+    return reach_of(found, follow, file.name).to_dict()
+
+
+def diagnosed(file: Path, seconds: float | None, *, repair: bool) -> dict[str, Any]:
+    """Return the diagnosis, after mending where that is wanted, as JSON has it."""
+    text = file.read_text(encoding="utf-8")
+    done: list[str] = []
+    found = run(file, text, seconds)
+    while repair and len(done) < MENDINGS and (better := mended(found)) is not None:
+        text, said = better
+        done.append(said)
+        found = run(file, text, seconds)
     result = answer(found)
     assert result.script is not None
     result.script.mended = done

@@ -1,4 +1,4 @@
-"""What a script may not do while it is diagnosed: change files, start programs, use the network.
+"""Keep a script that is diagnosed from changing files, starting programs and using the network.
 
 `raise_fence` makes the whole process so, for good: an audit hook refuses with a sentence, and on
 Linux with Landlock the kernel refuses besides, to compiled code and to processes started after it.

@@ -1,4 +1,4 @@
-"""Which of a script's tensors is held against which part of which quantity of which call.
+"""Find which of a script's tensors is held against which part of which quantity of which call.
 
 By value: of two tensors that are compared, or printed one after the other, one is what torch's
 network answered, or a part of it, number by number. By use: a module of the script's own that was
@@ -7,20 +7,19 @@ called with the same input. By shape: a variable of the shape of a quantity, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from rnnbench.diagnosis.script.calls import Call, numbers
-from rnnbench.diagnosis.script.run import Run, assigned
+from rnnbench.diagnosis.script.calls import Call
+from rnnbench.diagnosis.script.run import Run
+from rnnbench.diagnosis.script.seen import Own, Pair, Shown
 from rnnbench.diagnosis.script.source import shown
+from rnnbench.diagnosis.script.variables import Named, named
 from rnnbench.diagnosis.script.views import View, views, without_ones
-from rnnbench.diagnosis.script.watch import Own, Pair, Shown
 from rnnbench.parity.candidate import answers
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem
@@ -113,8 +112,12 @@ def asked(run: Run) -> tuple[list[Asked], list[str]]:
     calls = [call for call in run.watch.all_calls() if not call.dropped]
     if len(calls) > 2 * CALLS:
         calls = [*calls[:CALLS], *calls[-CALLS:]]
-    found = [_asked(run, call) for call in calls]
-    matching = _Matching(run, found)
+    if not calls:
+        return [], []
+    variables = named(run)
+    shapes = {_shape(v) for v in _values(run, variables)}
+    found = [_asked(run, call, shapes) for call in calls]
+    matching = _Matching(run, found, variables)
     matching.pairs()
     matching.printed()
     matching.modules()
@@ -122,8 +125,24 @@ def asked(run: Run) -> tuple[list[Asked], list[str]]:
     return found, matching.remarks
 
 
-def _asked(run: Run, call: Call) -> Asked:
-    """Settle which backward passes make up the gradients that torch's weights were left with."""
+def _values(run: Run, variables: Sequence[Named]) -> Iterator[Array]:
+    """Return everything that could be a gradient."""
+    for pair in run.watch.pairs.all():
+        yield from (pair.left, pair.right)
+    yield from (one.value for one in [*run.watch.shown.all(), *variables])
+
+
+def _shape(value: Array) -> Shape:
+    return tuple(sorted(size for size in value.shape if size != 1))
+
+
+def _asked(run: Run, call: Call, shapes: set[Shape]) -> Asked:
+    """Settle which backward passes make up the gradients that torch's weights were left with, where
+    something of the shape of a weight, or of a gate's block of one, could be compared with them.
+    """
+    blocks = [w[: call.spec.hidden_size] for w in call.weights.values()]
+    if not any(_shape(w) in shapes for w in (*call.weights.values(), *blocks)):
+        call.passes = {}
     if not call.passes:
         return Asked(call, call.problem(), {}, {})
     after = {number: grads.get(id(call.module), {}) for number, grads in run.watch.after.all()}
@@ -148,47 +167,11 @@ def _near(one: Array, other: Array | None, call: Call) -> bool:
     return float(np.linalg.norm(one - other)) <= 4096 * unit * size + 1e-30
 
 
-@dataclass(frozen=True)
-class Named:
-    """A variable of the script."""
-
-    name: str
-    value: Array
-    line: int
-    computed: bool
-
-
-def named(run: Run) -> list[Named]:
-    """Return variables that hold tensors, arrays or lists of them, and gradients of parameters."""
-    lines = assigned(run.source.tree)
-    found: list[Named] = []
-    with torch._C.DisableTorchFunction():
-        for name, value in run.names.items():
-            if name.startswith("_"):
-                continue
-            if isinstance(value, nn.Module) and not isinstance(value, nn.RNNBase):
-                found += [
-                    Named(f"{name}.{path}.grad", g, lines.get(name, 0), True)
-                    for path, p in value.named_parameters()
-                    if p.grad is not None and (g := numbers(p.grad)) is not None
-                ]
-            for label, one in ((name, value), (f"{name}.grad", _grad(value))):
-                if isinstance(one, Tensor | np.ndarray | list | tuple):
-                    array = numbers(one)
-                    if array is not None and 2 <= array.size <= 2_000_000:
-                        found.append(Named(label, array, lines.get(name, 0), True))
-    return found
-
-
-def _grad(value: Any) -> Any:
-    return value.grad if isinstance(value, Tensor) and value.is_leaf else None
-
-
 class _Matching:
     """Collects what is held, from the surest evidence to the weakest."""
 
-    def __init__(self, run: Run, found: Sequence[Asked]) -> None:
-        self.run, self.found = run, found
+    def __init__(self, run: Run, found: Sequence[Asked], variables: Sequence[Named]) -> None:
+        self.run, self.found, self.own_variables = run, found, variables
         self.remarks: list[str] = []
 
     def _part(self, value: Array, order: float) -> tuple[Asked, View] | None:
@@ -221,6 +204,7 @@ class _Matching:
             return
         how = f"{_words(pair.how)} in line {line}"
         if not self._held(theirs):
+            line = self.run.source.assigned.get(re.split(r"[.\[(]", label)[0], line)
             held = Held(
                 other[1], theirs, label, line, how, strong=True, weighed=pair.computed[mine]
             )
@@ -229,10 +213,16 @@ class _Matching:
     def _of_two(
         self, label: str, line: int, own: tuple[Asked, View] | None, other: tuple[Asked, View]
     ) -> bool:
-        """Say which weights of two of torch's networks differ whose answers are compared; return
-        whether all do, so that nothing was to be equal.
+        """Say what two answers of torch's own are that are compared, and which weights of their
+        networks differ; return whether nothing was to be equal.
         """
         assert own is not None
+        if own[0] is other[0] and own[1].name != other[1].name:
+            self.remarks.append(
+                f"line {line} compares {own[1].name} ({label}) with {other[1].name}: both are "
+                "torch's own, of one call, and nothing says that they are equal"
+            )
+            return True
         one, two = own[0].call.weights, other[0].call.weights
         differ = [n for n in one if n not in two or not np.array_equal(one[n], two[n])]
         if differ:
@@ -277,7 +267,8 @@ class _Matching:
     def _label(self, one: Shown) -> tuple[str, int]:
         operands = self.run.source.operands(one.at) if one.at else []
         text = shown(operands[one.place]) if one.place < len(operands) else "a printed tensor"
-        return text, one.at.line if one.at else 0
+        line = one.at.line if one.at else 0
+        return text, self.run.source.assigned.get(re.split(r"[.\[(]", text)[0], line)
 
     def modules(self) -> None:
         """Take answers of the script's own modules to the same input."""
@@ -303,21 +294,17 @@ class _Matching:
 
     def _name(self, value: Array) -> str:
         return next(
-            (n.name for n in self.variables_ if n.value.shape == value.shape
+            (n.name for n in self.own_variables if n.value.shape == value.shape
              and np.array_equal(n.value, value)), ""
         )  # fmt: skip
-
-    @cached_property
-    def variables_(self) -> list[Named]:
-        return named(self.run)
 
     def variables(self) -> None:
         """Take variables that equal a quantity, or have its shape, and that nothing else holds."""
         for one in self.found[-2:]:
             taken = {h.view.quantity for h in one.held}
             sure = {backward(h.view.quantity) for h in one.held}
-            for variable in self.variables_:
-                if one.part(variable.value) is not None or self._held(variable.value):
+            for variable in self.own_variables:
+                if self._part(variable.value, np.inf) or self._held(variable.value):
                     continue
                 quantities = [q for q in (*one.call.answers, *one.gradients) if q not in taken]
                 views_ = one.fitting(variable.value, quantities)

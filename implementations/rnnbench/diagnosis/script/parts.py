@@ -16,9 +16,10 @@ from torch import Tensor
 
 from rnnbench.diagnosis.findings import Term
 from rnnbench.diagnosis.script.match import Held
+from rnnbench.diagnosis.script.seen import Sum
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.views import without_ones
-from rnnbench.diagnosis.script.watch import Sum, Watch
+from rnnbench.diagnosis.script.watch import Watch
 from rnnbench.mistakes import CATALOGUE
 from rnnbench.mistakes.network import At, Hook, Network
 from rnnbench.parity.oracle import Array
@@ -101,9 +102,7 @@ def _equal(one: Array, other: Array) -> bool:
     return _same(one, other) or _same(one.T, other)
 
 
-def recognised(
-    watch: Watch, held: Held, problem: Problem, planted: Sequence[str], names: Mapping[str, Array]
-) -> list[Term]:
+def recognised(watch: Watch, held: Held, problem: Problem, planted: Sequence[str]) -> list[Term]:
     """Return the script's terms, each with the step whose contribution it is, or should be."""
     quantity = held.view.quantity
     if quantity in ("grad_x", "grad_h0", "grad_c0"):
@@ -121,8 +120,8 @@ def recognised(
     near = NEAR * unit * scale
     steps = [_step(value, right, near) for value in values]
     meant = _meant(values, steps, right, wrong, near)
-    for (value, of, side), row, own, step in zip(added, values, steps, meant, strict=True):
-        label, line = _label(watch, of, side, value, names)
+    for (_, of, side), row, own, step in zip(added, values, steps, meant, strict=True):
+        label, line = _label(watch, of, side)
         shape = right[step] if step is not None else np.zeros(0)
         found.append(Term(
             label, line, step, own is None, tuple(map(float, row[:SHOWN])),
@@ -178,14 +177,9 @@ def _step(value: Array, steps: Sequence[Array], tolerance: float) -> int | None:
     return step if distance <= tolerance else None
 
 
-def _label(
-    watch: Watch, of: Sum, side: int, value: Array, names: Mapping[str, Array]
-) -> tuple[str, int]:
-    """Return the script's own name of a term, else the expression that it was."""
+def _label(watch: Watch, of: Sum, side: int) -> tuple[str, int]:
+    """Return the script's own name of a term and where it is made, else the expression it was."""
     line = of.at.line if of.at is not None else 0
     operands: Sequence[Any] = watch.source.operands(of.at) if of.at is not None else []
-    text = shown(operands[side]) if side < len(operands) else ""
-    if not text.isidentifier():
-        own = [n for n, held in names.items() if _same(held, value)]
-        text = own[0] if len(own) == 1 else text
-    return text or f"what line {line} adds", line
+    text = shown(operands[side]) if side < len(operands) else f"what line {line} adds"
+    return text, watch.source.assigned.get(text, line)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rnnbench.diagnosis.findings import Script
 from rnnbench.diagnosis.process import how, run_child
 from rnnbench.diagnosis.result import Diagnosis
+from rnnbench.diagnosis.script.reached import Reach
 from rnnbench.errors import InputError
+from rnnbench.files.schema import build
 
 FOR_ANSWER = 0.4
 """Share of the time limit that is left for the answer once the script was stopped."""
@@ -27,24 +30,46 @@ def diagnose_script(
 
     Raises InputError where there is no such file.
     """
+    request = {"repair": repair}
+    answer = _answer(file, request, time_limit)
+    if "diagnosis" in answer:
+        return Diagnosis.from_dict(answer["diagnosis"])
+    script = Script(trouble=[answer["raised"]])
+    return Diagnosis(file.name, None, "raised", "script", raised=answer["raised"], script=script)
+
+
+def reach_script(
+    file: Path, *, setup: Path | None = None, time_limit: float | None = 120.0
+) -> Reach:
+    """Run a training script, followed, and find what each of its losses reaches.
+
+    setup   a file that is run before it, for a fragment that lacks its definitions
+
+    Raises InputError where there is no such file.
+    """
+    if setup is not None and not setup.is_file():
+        raise InputError(f"setup must be a file; got {setup}")
+    request = {"reach": True, "setup": str(setup.resolve()) if setup else None}
+    answer = _answer(file, request, time_limit)
+    if "reach" in answer:
+        found = {name: value for name, value in answer["reach"].items() if name != "status"}
+        return build(Reach, found, "reach")
+    return Reach(file.name, trouble=[answer["raised"]])
+
+
+def _answer(file: Path, request: dict[str, Any], time_limit: float | None) -> dict[str, Any]:
+    """Return what the child says, or ``{"raised": sentence}`` where it ended without a word."""
     if not file.is_file():
         raise InputError(f"FILE must exist; got {file}")
     with tempfile.TemporaryDirectory(prefix="rnnbench-") as folder:
         out, printed = Path(folder, "answer.json"), Path(folder, "printed.txt")
         seconds = None if time_limit is None else time_limit * (1 - FOR_ANSWER)
-        request = {"file": str(file), "repair": repair, "seconds": seconds, "out": str(out)}
+        request |= {"file": str(file), "seconds": seconds, "out": str(out)}
         child = "rnnbench.diagnosis.script.child"
         ended = run_child(child, json.dumps(request), printed, time_limit)
         if out.is_file():
-            answer = json.loads(out.read_text(encoding="utf-8"))
-            if "diagnosis" in answer:
-                return Diagnosis.from_dict(answer["diagnosis"])
-            return _raised(file, answer["raised"])
-        if ended is None:
-            return _raised(file, f"the script did not finish within {time_limit:g} s")
-        return _raised(file, f"the script ended its process {how(ended)}")
-
-
-def _raised(file: Path, sentence: str) -> Diagnosis:
-    script = Script(trouble=[sentence])
-    return Diagnosis(file.name, None, "raised", "script", raised=sentence, script=script)
+            answer: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+            return answer
+    if ended is None:
+        return {"raised": f"the script did not finish within {time_limit:g} s"}
+    return {"raised": f"the script ended its process {how(ended)}"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -40,18 +40,33 @@ class Run:
 
 
 def run(file: Path, text: str, seconds: float | None) -> Run:
-    """Run a script from its first line to its end, its first error, or the time limit."""
+    """Run a script from its first line to its end, its first error, or the time limit; watched."""
     source = Source(file, text)
     watch = Watch(source)
-    module = ModuleType("__main__")
-    module.__dict__.update(__file__=str(file), __builtins__=__builtins__)
-    before, arguments = sys.modules["__main__"], sys.argv
-    sys.modules["__main__"], sys.argv = module, [str(file)]
-    found = Run(source, watch, module.__dict__)
+    return execute(Run(source, watch, {}), watching(watch), seconds)
+
+
+def execute(
+    found: Run, context: AbstractContextManager[None], seconds: float | None,
+    before: Path | None = None,
+) -> Run:  # fmt: skip
+    """Run a script in a context and fill in how it went; ``before`` is run first, in its names."""
+    source, module = found.source, ModuleType("__main__")
+    module.__dict__.update(__file__=source.file, __builtins__=__builtins__)
+    found.names = module.__dict__
+    main, arguments = sys.modules["__main__"], sys.argv
+    sys.modules["__main__"], sys.argv = module, [source.file]
     limit = TimeLimit(seconds)
     try:
-        code = compile(text, source.file, "exec")
-        with limit.running("the script"), watching(watch):
+        if before is not None:
+            given = compile(before.read_text(encoding="utf-8"), str(before), "exec")
+            try:
+                exec(given, module.__dict__)  # noqa: S102 (part of what is asked about)
+            except Exception as error:
+                error.add_note("in the set-up")
+                raise
+        code = compile(source.text, source.file, "exec")
+        with limit.running("the script"), context:
             exec(code, module.__dict__)  # noqa: S102 (the script is what is asked about)
     except TimeUpError:
         found.late = True
@@ -61,7 +76,7 @@ def run(file: Path, text: str, seconds: float | None) -> Run:
     except BaseException as error:  # noqa: BLE001 (whatever it raises is its answer)
         found.error = error
     finally:
-        sys.modules["__main__"], sys.argv = before, arguments
+        sys.modules["__main__"], sys.argv = main, arguments
     _find(found)
     return found
 
@@ -76,12 +91,3 @@ def _find(found: Run) -> None:
         trace = trace.tb_next
     if found.at is not None and local is not found.names:
         found.names = found.names | local
-
-
-def assigned(tree: ast.AST) -> dict[str, int]:
-    """Return the line of the last assignment to each name."""
-    lines: dict[str, int] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            lines[node.id] = max(lines.get(node.id, 0), node.lineno)
-    return lines

@@ -15,6 +15,14 @@ from types import CodeType, FrameType
 
 LONGEST = 48
 """Characters of an expression that are shown."""
+OWN = tuple(
+    str(Path(*parts))
+    for parts in (
+        ("rnnbench", "diagnosis", "script", "watch.py"), ("torch", "_tensor.py"),
+        ("torch", "overrides.py"), ("torch", "functional.py"), ("torch", "nn", "functional.py"),
+    )
+)  # fmt: skip
+"""Files between a script's operator and the watch that sees it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,17 @@ class Source:
             frame = frame.f_back
         return None if frame is None else At(frame.f_code, frame.f_lasti)
 
+    def here(self) -> At | None:
+        """Return where the script stands if it is itself what computes now, and no library that it
+        called: an operator's Python wrapper in torch counts as the script's.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != self.file:
+            if not frame.f_code.co_filename.endswith(OWN):
+                return None
+            frame = frame.f_back
+        return None if frame is None else At(frame.f_code, frame.f_lasti)
+
     def line(self, number: int) -> str:
         """Return a line without its indentation."""
         return self._lines[number - 1].decode().strip() if number <= len(self._lines) else ""
@@ -55,6 +74,15 @@ class Source:
     def tree(self) -> ast.Module:
         """The parsed text."""
         return ast.parse(self.text)
+
+    @cached_property
+    def assigned(self) -> dict[str, int]:
+        """The line of the last assignment to each name."""
+        lines: dict[str, int] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                lines[node.id] = max(lines.get(node.id, 0), node.lineno)
+        return lines
 
     @cached_property
     def _lines(self) -> list[bytes]:

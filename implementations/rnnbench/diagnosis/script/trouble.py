@@ -1,4 +1,4 @@
-"""What a script raised, in the words of its network; and advice on what it does with the output."""
+"""Put what a script raised in the words of its network, and advise on its use of the output."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from rnnbench.diagnosis.guard import in_words
-from rnnbench.diagnosis.script.run import Run, assigned
+from rnnbench.diagnosis.script.run import Run
+from rnnbench.diagnosis.script.seen import Taken
 from rnnbench.diagnosis.script.source import shown
-from rnnbench.diagnosis.script.watch import Taken
 
+LONGEST = 200
+"""Characters of a message that are shown whole."""
 IMPORTS = {
     name: f"import {name}"
     for name in ("copy", "math", "random", "time", "os", "sys", "itertools", "functools", "json")
@@ -50,6 +52,8 @@ def ended(run: Run) -> str:
     if run.error is None:
         return ""
     line = f": {run.source.line(run.line)}" if run.line else ""
+    if isinstance(run.error, SystemExit):
+        return f"it ends itself in line {run.line} with exit code {run.error.code}"
     if asserted(run):
         return f"it stops at its own comparison in line {run.line}{line}"
     return f"it stops in line {run.line}{line}" if run.line else "it stops"
@@ -67,7 +71,7 @@ def asserted(run: Run) -> bool:
 def sentences(run: Run) -> list[str]:
     """Return what went wrong and what would be right; none where nothing was raised."""
     error = run.error
-    if error is None or asserted(run):
+    if error is None or isinstance(error, SystemExit) or asserted(run):
         return []
     said = [f"line {run.line}: {first}" if run.line else first for first in [_first(run, error)]]
     if isinstance(error, SyntaxError):
@@ -88,15 +92,20 @@ def _first(run: Run, error: BaseException) -> str:
         return _undefined(run, error.name)
     with torch._C.DisableTorchFunction():
         shapes = _of_call(run) or _of_product(run) or _of_names(run)
-    if shapes:
-        return f"{shapes} ({in_words(error).splitlines()[0]})"
-    return f"it raised {in_words(error)}"
+    said = _short(in_words(error))
+    return f"{shapes} ({said})" if shapes else f"it raised {said}"
+
+
+def _short(text: str) -> str:
+    """Return the first line of a message, the first sentence where it is long, without its stop."""
+    line = (text.splitlines() or [""])[0]
+    return (line if len(line) <= LONGEST else line.split(". ")[0]).rstrip(".")
 
 
 def _undefined(run: Run, name: str) -> str:
     if name in IMPORTS:
         return f"{name} is used and never imported: `{IMPORTS[name]}` is missing"
-    later = assigned(run.source.tree).get(name)
+    later = run.source.assigned.get(name)
     where = f"before it has a value (line {later} gives it one)" if later else "and defined nowhere"
     return f"{name} is used {where}"
 
@@ -117,7 +126,9 @@ def name_of(run: Run, module: nn.Module) -> str:
             for path, inner in value.named_modules():
                 if inner is module:
                     return f"{name}.{path}"
-    return f"nn.{type(module).__name__}"
+    called = next((c.at for c in run.watch.all_calls() if c.module is module and c.at), None)
+    node = run.source.expression(called) if called is not None else None
+    return shown(node.func) if isinstance(node, ast.Call) else f"nn.{type(module).__name__}"
 
 
 def _of_call(run: Run) -> str:

@@ -22,7 +22,7 @@ MOST = 512
 """Steps, and sequences, up to which each is looked at by itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """Part of a quantity: its words, and how it is taken from the whole.
 
@@ -33,6 +33,11 @@ class View:
     words: str
     pick: Pick
     time_step: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Quantity and part."""
+        return f"{self.quantity} {self.words}".strip()
 
 
 def without_ones(array: Array) -> Array:

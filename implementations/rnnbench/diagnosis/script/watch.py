@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import builtins
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
@@ -33,22 +31,22 @@ from rnnbench.diagnosis.script.calls import (
     step,
     upstream_of,
 )
+from rnnbench.diagnosis.script.seen import Kept, Own, Pair, Shown, Sum, Taken
 from rnnbench.diagnosis.script.source import At, Source
 from rnnbench.parity.oracle import Array
 
 MARK = "_rnnbench_computed"
 OUTPUT = "_rnnbench_output"
-KEPT = 400
-"""Entries of a kind that are kept from the beginning, and again as many from the end."""
 SUMS = 20_000
 LARGEST = 2_000_000
 LARGEST_SUM = 20_000
-"""Elements of a tensor that is kept; of a term of a sum."""
+LARGEST_GRADIENT = 200_000
+"""Elements of a tensor that is kept; of a term of a sum; of a gradient after each pass."""
 
 COMPARED = {"allclose", "isclose", "equal", "__eq__", "eq", "dist", "sub", "__rsub__", "mse_loss",
             "l1_loss"}  # fmt: skip
 QUIET = {"sub", "__rsub__", "mse_loss", "l1_loss", "__eq__", "eq"}
-"""What is done to other things than attempts too: these count only between computed tensors."""
+"""Comparisons of other things than attempts too: these count between computed tensors only."""
 WRITTEN = {"__setitem__", "__set__"}
 ADDED = {"add", "add_", "__radd__"}
 OF_NUMPY = {
@@ -57,80 +55,6 @@ OF_NUMPY = {
                  "assert_array_equal"),
     torch.testing: ("assert_close", "assert_allclose"),
 }  # fmt: skip
-
-
-class Kept(list[Any]):
-    """The first and the last entries of a list that may grow without end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last: deque[Any] = deque(maxlen=KEPT)
-
-    def append(self, one: Any) -> None:
-        """Keep one more."""
-        if len(self) < KEPT:
-            super().append(one)
-        else:
-            self.last.append(one)
-
-    def all(self) -> list[Any]:
-        """Return everything that was kept, in order."""
-        return [*self, *self.last]
-
-
-@dataclass
-class Pair:
-    """Two values that the script compared: how, where, and as it found them."""
-
-    how: str
-    left: Array
-    right: Array
-    at: At | None
-    order: int
-    computed: tuple[bool, bool]
-    same: bool | None = None
-    learned: list[bool] = field(default_factory=list)  # filled if a loss was made of it
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A tensor that the script printed."""
-
-    value: Array
-    place: int
-    at: At | None
-    order: int
-    computed: bool
-
-
-@dataclass(frozen=True)
-class Sum:
-    """An addition: what was added to what, and what came of it."""
-
-    total: Array
-    parts: tuple[Array, Array]
-    at: At | None
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A part of a network's output that the script took by index."""
-
-    call: Call
-    index: Any
-    at: At | None
-
-
-@dataclass(frozen=True)
-class Own:
-    """A call of a module of the script's own."""
-
-    module: nn.Module
-    given: tuple[Array, ...]
-    answers: tuple[Array, ...]
-    computed: bool
-    at: At | None
-    order: int
 
 
 class Watch(TorchFunctionMode):
@@ -180,7 +104,7 @@ class Watch(TorchFunctionMode):
         elif name in ADDED and isinstance(result, Tensor):
             self._added(args, before, result)
         elif name == "__getitem__" and OUTPUT in args[0].__dict__:
-            self.taken.append(Taken(args[0].__dict__[OUTPUT], args[1], self.source.at()))
+            self.taken.keep(Taken(args[0].__dict__[OUTPUT], args[1], self.source.at()))
         return result
 
     def _compared(self, name: str, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
@@ -191,32 +115,34 @@ class Watch(TorchFunctionMode):
         if left.numel() < 2 and right.numel() < 2:
             return
         computed = (_is_computed(left), _is_computed(right))
-        if name in QUIET and not all(computed):
-            return
-        self._pair(name, left, right, computed, result)
+        at = self.source.here()
+        if at is not None and (name not in QUIET or all(computed)):
+            self._pair(name, left, right, computed, result, at)
 
     def _pair(
-        self, name: str, left: Any, right: Any, computed: tuple[bool, bool], result: Any
-    ) -> None:
+        self, name: str, left: Any, right: Any, computed: tuple[bool, bool], result: Any,
+        at: At | None,
+    ) -> None:  # fmt: skip
         if self.inside or any(_size(one) > LARGEST for one in (left, right)):
             return
         one, other = numbers(left), numbers(right)
         if one is None or other is None:
             return
         same = result if isinstance(result, bool) else None
-        pair = Pair(name, one, other, self.source.at(), next(self.order), computed, same)
-        self.pairs.append(pair)
+        pair = Pair(name, one, other, at, next(self.order), computed, same)
+        self.pairs.keep(pair, one.size + other.size)
         if name in QUIET and isinstance(result, Tensor) and result.requires_grad:
             on_backward(result, lambda gradient: pair.learned.append(True))
 
     def _added(self, args: tuple[Any, ...], before: Array | None, result: Tensor) -> None:
-        if len(self.sums) >= SUMS or result.numel() > LARGEST_SUM:
+        at = self.source.here()
+        if at is None or len(self.sums) >= SUMS or result.numel() > LARGEST_SUM:
             return
         first = before if before is not None else numbers(args[0])
         parts = [first, numbers(args[1])] if len(args) > 1 else []
         total = numbers(result)
         if total is not None and len(parts) == 2 and all(p is not None for p in parts):
-            self.sums.append(Sum(total, tuple(parts), self.source.at()))  # type: ignore[arg-type]
+            self.sums.append(Sum(total, tuple(parts), at))  # type: ignore[arg-type]
 
     def module_called(
         self, call: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any
@@ -256,17 +182,19 @@ class Watch(TorchFunctionMode):
                 now[torchs_name(name)] = value
         if known is None or any(not np.array_equal(now[n], known[n]) for n in known):
             known = self.weights[id(module)] = now
-        return known
+            return known, sum(value.size for value in now.values())
+        return known, 0
 
-    def _after(self, module: nn.Module, given: Any, state: Any, weights: Any, result: Any) -> None:
+    def _after(self, module: nn.Module, given: Any, state: Any, kept: Any, result: Any) -> None:
+        weights, new = kept
         point = Point(self.source.at(), next(self.order), tuple(self.active))
         if is_cell(module):
-            self.steps.append(step(module, given, state, result, weights, point))
+            self.steps.keep(step(module, given, state, result, weights, point), new)
             return
         call = made(module, given, state, result, weights, point)
         if call is None:
             return
-        self.calls.append(call)
+        self.calls.keep(call, call.x.size + sum(a.size for a in call.answers.values()) + new)
         if isinstance(result[0], Tensor):
             result[0].__dict__[OUTPUT] = call
         for name, tensor in zip(("output", "h_n", "c_n"), call.returned, strict=False):
@@ -287,11 +215,12 @@ class Watch(TorchFunctionMode):
                 id(module): {
                     torchs_name(name): numbers(parameter.grad)
                     for name, parameter in module.named_parameters()
-                    if parameter.grad is not None and parameter.numel() <= LARGEST
+                    if parameter.grad is not None and parameter.numel() <= LARGEST_GRADIENT
                 }
                 for module in self.networks
             }
-        self.after.append((self.passes, grads))
+        size = sum(g.size for own in grads.values() for g in own.values() if g is not None)
+        self.after.keep((self.passes, grads), size)
 
     def _own(self, module: nn.Module, kept: tuple[Array, ...], result: Any) -> None:
         parts = result if isinstance(result, tuple | list) else (result,)
@@ -300,7 +229,8 @@ class Watch(TorchFunctionMode):
         answers = tuple(v for p in tensors if (v := numbers(p)) is not None)
         computed = any(map(_is_computed, tensors))
         at, order = self.source.at(), next(self.order)
-        self.own.append(Own(module, kept, answers, computed, at, order))
+        size = sum(a.size for a in (*kept, *answers))
+        self.own.keep(Own(module, kept, answers, computed, at, order), size)
 
     def all_calls(self) -> list[Call]:
         """Return calls of networks, and of cells along a sequence, in order."""
@@ -311,11 +241,12 @@ class Watch(TorchFunctionMode):
         """Keep tensors and arrays that are printed."""
         for place, value in enumerate(values):
             if isinstance(value, Tensor | np.ndarray | list) and 2 <= _size(value) <= LARGEST:
-                array = numbers(value)
+                array = numbers(value) if not isinstance(value, list) else _listed(value)
                 if array is not None:
                     computed = _is_computed(value)
                     at = self.source.at()
-                    self.shown.append(Shown(array, place, at, next(self.order), computed))
+                    shown = Shown(array, place, at, next(self.order), computed)
+                    self.shown.keep(shown, array.size)
 
 
 def on_backward(tensor: Tensor, keep: Callable[[Tensor], None]) -> None:
@@ -332,6 +263,15 @@ def _size(value: Any) -> int:
     if isinstance(value, Tensor):
         return value.numel()
     return int(value.size) if isinstance(value, np.ndarray) else len(value)
+
+
+def _listed(value: list[Any]) -> Array | None:
+    """Return nested lists of numbers, or of tensors, as an array; None for other lists."""
+    array = numbers(value)
+    if array is None:
+        with suppress(ValueError, TypeError):
+            array = numbers(np.array(value))
+    return array
 
 
 def _is_computed(value: Any) -> bool:
@@ -422,7 +362,7 @@ def _checked(watch: Watch, name: str, function: Callable[..., Any]) -> Callable[
         if isinstance(actual, Tensor | np.ndarray | list):
             with torch._C.DisableTorchFunction():
                 computed = (_is_computed(actual), _is_computed(expected))
-                watch._pair(name, actual, expected, computed, None)
+                watch._pair(name, actual, expected, computed, None, watch.source.at())
         watch.inside = True
         try:
             return function(actual, expected, *args, **kwargs)

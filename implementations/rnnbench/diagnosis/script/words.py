@@ -32,7 +32,8 @@ def verdict(d: Findings) -> str:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return f"{d.candidate} departs from {s.network} in {names}{more}."
     if d.status == "nothing":
-        return f"{d.candidate}: nothing could be compared: {d.raised}."
+        ended = f"; {s.ended}" if s.ended else ""
+        return f"{d.candidate}: nothing could be compared: {d.raised}{ended}."
     if s.compared:
         names = ", ".join(dict.fromkeys(c.name for c in s.compared))
         return f"{d.candidate} is right: it agrees with {s.network} to rounding, in {names}."
@@ -53,7 +54,7 @@ def after(d: Findings) -> list[str]:
         parts.append(_terms(d, s))
     if s.compared:
         parts.append(_compared(s.compared))
-    if said := notes(s):
+    if (said := notes(s)) and d.status != "nothing":
         parts.append("\n".join(f"note: {one}" for one in said))
     return parts
 
