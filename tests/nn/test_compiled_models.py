@@ -58,12 +58,11 @@ def gradients(model, x):
 
 OWN = {"compile": 2}
 """Graphs that a backend compiles for itself."""
-SLOW = ("compile", "jax")
 
 
 @pytest.mark.parametrize(
     ("kind", "backend"),
-    [(k, b) for b in BACKENDS for k in (("GRU",) if b in SLOW else KINDS)],
+    [(k, b) for b in BACKENDS for k in (KINDS if b == "numba" else ("GRU",))],
 )
 def test_it_has_the_graphs_of_torchs_and_the_numbers_of_its_own(kind, backend):
     lengths = (5, 5, 7)
