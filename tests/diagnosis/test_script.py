@@ -110,6 +110,12 @@ def test_repair_mends_both_and_keeps_the_lines(tmp_path):
     assert answer(found).cause == "jacobians_not_chained"
 
 
+def test_a_state_that_is_not_zero_is_not_mended(tmp_path):
+    text = scripts.TERMS.format(columns=7, first=scripts.CHAINED)
+    text = changed(text, "start = torch.zeros(1, 7)", "start = torch.zeros(1, 7); start[0, 0] = 1")
+    assert mended(run(tmp_path / "mine.py", text, 60.0)) is None
+
+
 TROUBLE = {
     "state of a network": (
         "import torch\nnet = torch.nn.GRU(4, 6, 2)\nx, h0 = torch.randn(5, 3, 4), "
@@ -218,6 +224,24 @@ out, _ = rnn(x)
 print(torch.nn.functional.mse_loss(out, wanted), (out - wanted).abs().max())
 print(out[0])
 print(wanted[0])
+"""
+    assert asked(text).status == "right"
+
+
+def test_a_student_that_learns_from_a_network_is_no_copy_of_it(asked):
+    text = """\
+import torch
+teacher = torch.nn.RNN(3, 4)
+class Student(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Parameter(teacher.weight_ih_l0.detach().clone())
+    def forward(self, x):
+        return torch.tanh(x @ self.first.T)
+student, x = Student(), torch.randn(5, 2, 3)
+for _ in range(2):
+    loss = ((student(x) - teacher(x)[0].detach()) ** 2).mean()
+    loss.backward()
 """
     assert asked(text).status == "right"
 

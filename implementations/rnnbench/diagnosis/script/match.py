@@ -283,7 +283,7 @@ class _Matching:
 
     def _module(self, own: Own, one: Asked) -> None:
         for value, quantity in zip(own.answers, ("output", "h_n", "c_n"), strict=False):
-            if self._held(value) or one.part(value) is not None:
+            if self._held(value) or self._learned(value) or one.part(value) is not None:
                 continue
             fitting = one.fitting(value, (quantity,))
             if fitting:
@@ -291,6 +291,15 @@ class _Matching:
                 name = self._name(value) or f"{type(own.module).__name__}(…)"
                 how = f"called with the input of torch's in line {line}"
                 one.held.append(Held(fitting[0], value, name, line, how, strong=True))
+
+    def _learned(self, value: Array) -> bool:
+        """Return whether a loss was made of a value and another: it is to become that one."""
+        return any(
+            value.shape == side.shape and np.array_equal(value, side)
+            for pair in self.run.watch.pairs.all()
+            if pair.learned
+            for side in (pair.left, pair.right)
+        )
 
     def _name(self, value: Array) -> str:
         return next(
