@@ -246,6 +246,14 @@ for _ in range(2):
     assert asked(text).status == "right"
 
 
+def test_an_experiment_beside_the_comparison_is_not_accused(asked):
+    right = scripts.by_hand("LSTM", scripts.LSTM, "")
+    tried = changed(changed(right, "mine = ", "tried = "), "* torch.tanh(c)", "* c")
+    beside = tried + "h, c = " + right.partition("h, c = ")[2].partition("mine = ")[0]
+    assert asked(tried).cause == "lstm_no_output_tanh"
+    assert asked(beside + "print(torch.allclose(c, last[1][0], atol=1e-6))\n").status == "right"
+
+
 def test_two_networks_of_torchs_with_other_weights_are_both_right(asked):
     text = """\
 import torch
