@@ -206,6 +206,18 @@ print(torch.allclose(out[:, -1], h_n[0]))
     assert "h_n of layer 1" in str(found)
 
 
+def test_the_last_step_taken_for_the_final_state_of_both_directions_is_a_known_mistake(asked):
+    text = """\
+import torch
+gru = torch.nn.GRU(3, 4, bidirectional=True)
+out, h_n = gru(torch.randn(5, 2, 3))
+print(torch.allclose(out[-1], torch.cat([h_n[0], h_n[1]], dim=1)))
+"""
+    found = asked(text)
+    assert (found.status, found.cause) == ("departs", "h_n_of_reverse_at_last_step")
+    assert "the reverse one has seen only one step there" in str(found)
+
+
 def test_printed_lists_of_numbers_are_read(asked):
     text = RIGHT["numpy"].partition("np.testing")[0] + (
         "print(np.array(hs).tolist())\nprint(out[:, 0].tolist())\n"

@@ -145,7 +145,6 @@ def _unread(found: Reach, follow: Following, main: int) -> list[str]:
     if never and not found.trouble:
         said.append(f"steps {spans(never)} of {found.data} never go into the network")
     if unreached := read - reached:
-        said.append(
-            f"steps {spans(unreached)} of {found.data} go into the network and are reached by no loss"
-        )
+        steps = f"steps {spans(unreached)} of {found.data}"
+        said.append(f"{steps} go into the network and are reached by no loss")
     return said
