@@ -323,6 +323,9 @@ RIGHT = {
     "numpy": NUMPY,
     "stacked": STACKED,
     "bptt": BPTT,
+    "bptt by parts": changed(
+        BPTT, "    dW += torch.outer(dz, x[t])", "    part = torch.outer(dz, x[t])\n    dW += part"
+    ),
     "cells": OF_CELLS,
     "gradients": GRADIENTS,
     "terms": "import copy\n" + TERMS.format(columns=2, first=CHAINED),

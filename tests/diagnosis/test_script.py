@@ -110,6 +110,12 @@ def test_repair_mends_both_and_keeps_the_lines(tmp_path):
     assert answer(found).cause == "jacobians_not_chained"
 
 
+def test_a_state_that_is_not_zero_is_not_mended(tmp_path):
+    text = scripts.TERMS.format(columns=7, first=scripts.CHAINED)
+    text = changed(text, "start = torch.zeros(1, 7)", "start = torch.zeros(1, 7); start[0, 0] = 1")
+    assert mended(run(tmp_path / "mine.py", text, 60.0)) is None
+
+
 TROUBLE = {
     "state of a network": (
         "import torch\nnet = torch.nn.GRU(4, 6, 2)\nx, h0 = torch.randn(5, 3, 4), "
@@ -200,6 +206,18 @@ print(torch.allclose(out[:, -1], h_n[0]))
     assert "h_n of layer 1" in str(found)
 
 
+def test_the_last_step_taken_for_the_final_state_of_both_directions_is_a_known_mistake(asked):
+    text = """\
+import torch
+gru = torch.nn.GRU(3, 4, bidirectional=True)
+out, h_n = gru(torch.randn(5, 2, 3))
+print(torch.allclose(out[-1], torch.cat([h_n[0], h_n[1]], dim=1)))
+"""
+    found = asked(text)
+    assert (found.status, found.cause) == ("departs", "h_n_of_reverse_at_last_step")
+    assert "the reverse one has seen only one step there" in str(found)
+
+
 def test_printed_lists_of_numbers_are_read(asked):
     text = RIGHT["numpy"].partition("np.testing")[0] + (
         "print(np.array(hs).tolist())\nprint(out[:, 0].tolist())\n"
@@ -215,11 +233,38 @@ import torch
 rnn = torch.nn.RNN(2, 3)
 x, wanted = torch.randn(5, 4, 2), torch.randn(5, 4, 3)
 out, _ = rnn(x)
+print((wanted == out).sum(), 1 - wanted > out)
 print(torch.nn.functional.mse_loss(out, wanted), (out - wanted).abs().max())
 print(out[0])
 print(wanted[0])
 """
     assert asked(text).status == "right"
+
+
+def test_a_student_that_learns_from_a_network_is_no_copy_of_it(asked):
+    text = """\
+import torch
+teacher = torch.nn.RNN(3, 4)
+class Student(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Parameter(teacher.weight_ih_l0.detach().clone())
+    def forward(self, x):
+        return torch.tanh(x @ self.first.T)
+student, x = Student(), torch.randn(5, 2, 3)
+for _ in range(2):
+    loss = ((student(x) - teacher(x)[0].detach()) ** 2).mean()
+    loss.backward()
+"""
+    assert asked(text).status == "right"
+
+
+def test_an_experiment_beside_the_comparison_is_not_accused(asked):
+    right = scripts.by_hand("LSTM", scripts.LSTM, "")
+    tried = changed(changed(right, "mine = ", "tried = "), "* torch.tanh(c)", "* c")
+    beside = tried + "h, c = " + right.partition("h, c = ")[2].partition("mine = ")[0]
+    assert asked(tried).cause == "lstm_no_output_tanh"
+    assert asked(beside + "print(torch.allclose(c, last[1][0], atol=1e-6))\n").status == "right"
 
 
 def test_two_networks_of_torchs_with_other_weights_are_both_right(asked):

@@ -149,7 +149,7 @@ def test_losses_that_are_differentiated_again_are_counted(reached):
         "its gradient is added each time" in s for s in found.said
     )  # fmt: skip
     assert any("no update uses the gradients of backward 1–4" in s for s in found.said)
-    assert any("steps 4–8 of series are never read" in s for s in found.said)
+    assert any("steps 4–8 of series never go into the network" in s for s in found.said)
 
 
 def test_gradients_that_zero_grad_throws_away_are_said_so(reached):
@@ -159,6 +159,41 @@ def test_gradients_that_zero_grad_throws_away_are_said_so(reached):
         in said
     )
     assert "no update uses the gradients of backward 4" in said
+
+
+CHUNKS = """\
+import torch
+rnn = torch.nn.LSTM(2, 3)
+optimiser = torch.optim.SGD(rnn.parameters(), lr=0.1)
+series, state = torch.randn(12, 1, 2), None
+for start in range(0, 12, 4):
+    x, wanted = series[start:start + 3], series[start + 1:start + 4]
+    out, state = rnn(x, state)
+    state = tuple(part.detach() for part in state)
+    optimiser.zero_grad()
+    (out[..., :2] - wanted).pow(2).sum().backward()
+    optimiser.step()
+"""
+
+
+def test_chunks_reach_themselves_and_targets_are_no_input(reached):
+    found = reached(CHUNKS, before=None)
+    assert [r.steps for r in found.losses] == [(0, 1, 2), (4, 5, 6), (8, 9, 10)]
+    assert [(r.step, r.back, r.stale) for r in found.losses] == [(2, 3, 0), (6, 3, 0), (10, 3, 0)]
+    assert found.said == [
+        "each loss reaches back over 3 steps", "steps 3, 7, 11 of series never go into the network"
+    ]  # fmt: skip
+
+
+def test_samples_of_a_loader_are_no_steps(reached):
+    text = """\
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+rnn = torch.nn.GRU(2, 3)
+for (x,) in DataLoader(TensorDataset(torch.randn(8, 5, 2)), batch_size=4):
+    rnn(x)[0].sum().backward()
+"""
+    assert reached(text, before=None).status == "nothing"
 
 
 def test_an_update_by_hand_is_an_update(reached):

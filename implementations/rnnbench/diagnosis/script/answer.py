@@ -83,10 +83,15 @@ def trial_of(one: Asked, held: Sequence[Held]) -> Trial:
     for h in held:
         groups.setdefault(h.view.quantity, []).append(h)
 
-    def pick(members: list[Held]) -> Pick:
-        return lambda whole: np.concatenate([h.of(whole) for h in members])
+    def pick(quantity: str, members: list[Held]) -> Pick:
+        def parts(whole: Array) -> Array:
+            if whole.shape != one.right[quantity].shape:
+                raise ValueError("a part of an answer of another shape is another part")
+            return np.concatenate([h.of(whole) for h in members])
 
-    picks = {quantity: pick(members) for quantity, members in groups.items()}
+        return parts
+
+    picks = {quantity: pick(quantity, members) for quantity, members in groups.items()}
     p = one.problem
     problem = Partly(p.case, p.x, p.state, p.weights, p.upstream, p.masks, picks)
     expected = picked(one.right, picks)

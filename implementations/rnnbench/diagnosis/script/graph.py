@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.overrides import TorchFunctionMode
 
 from rnnbench.diagnosis.guard import in_words
-from rnnbench.diagnosis.script.source import Source, shown
+from rnnbench.diagnosis.script.source import Source, in_place, shown
 
 READ, OF_WEIGHT = "_rnnbench_read", "_rnnbench_of_weight"
 VIEWS = {"t", "transpose", "__get__", "unsqueeze", "view", "reshape", "permute", "__getitem__",
@@ -51,10 +51,10 @@ class Used:
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """A scalar that a loss consists of: its node, and the last read before it was made."""
+    """A scalar that a loss consists of: its node, and what went into the network last before it."""
 
     node: Any
-    latest: Read | None
+    latest: Used | None
     line: int
 
 
@@ -83,7 +83,7 @@ class Following(TorchFunctionMode):
     def __init__(self, source: Source) -> None:
         super().__init__()
         self.source = source
-        self.reads: list[Read] = []
+        self.latest: Used | None = None
         self.used: dict[int, Used] = {}
         self.losses: dict[int, Loss] = {}
         self.passes: list[Pass] = []
@@ -112,14 +112,14 @@ class Following(TorchFunctionMode):
         made = list(_tensors((result,)))
         if made:
             self._follow(name, list(_tensors((*args, *(kwargs or {}).values()))), made)
+        # before the first pass, weights are given their first values
+        if self.passes and args and _is_weight(args[0]) and in_place(func):
+            self.updated()
         return result
 
     def _follow(self, name: str, given: Sequence[Tensor], made: Sequence[Tensor]) -> None:
-        weights = [t for t in given if isinstance(t, nn.Parameter) or OF_WEIGHT in t.__dict__]
+        weights = [t for t in given if _is_weight(t)]
         reads = tuple(dict.fromkeys(r for t in given for r in t.__dict__.get(READ, ())))
-        written = name.endswith("_") and any(w is given[0] for w in weights)
-        if written and self.passes:  # before the first pass, weights are given their first values
-            self.updated()
         if weights and name in VIEWS:
             for one in made:
                 one.__dict__[OF_WEIGHT] = True
@@ -130,30 +130,26 @@ class Following(TorchFunctionMode):
                     one.__dict__[READ] = reads
             elif weights and reads:
                 node = one.grad_fn
-                self.used[id(node)] = Used(reads, node, self.updates)
+                self.latest = Used(reads, node, self.updates)
+                self.used[id(node)] = self.latest
             elif one.numel() == 1 and not weights:
                 wide = any(t.requires_grad and t.numel() > 1 for t in given)
                 if wide or name.endswith("_loss") or name == "cross_entropy":
-                    latest = self.reads[-1] if self.reads else None
-                    self.losses[id(one.grad_fn)] = Loss(one.grad_fn, latest, self.line())
+                    self.losses[id(one.grad_fn)] = Loss(one.grad_fn, self.latest, self.line())
 
     def _read(self, source: Tensor, index: Any, result: Tensor) -> None:
         """Keep what is read by a number or a slice of a tensor that is no result of the network."""
         if source.requires_grad or READ in source.__dict__ or OF_WEIGHT in source.__dict__:
             return
         found = _steps(source, index)
-        if found is None or self.source.at() is None:
+        at = self.source.here()
+        if found is None or at is None:
             return
         steps, size = found
-        read = Read(id(source), self._name(), steps, size)
+        node = self.source.expression(at)
+        name = shown(getattr(node, "iter", getattr(node, "value", None))) or "the data"
         self.kept.append(source)
-        self.reads.append(read)
-        result.__dict__[READ] = (read,)
-
-    def _name(self) -> str:
-        at = self.source.at()
-        node = self.source.expression(at) if at is not None else None
-        return shown(getattr(node, "value", node)) or "data"
+        result.__dict__[READ] = (Read(id(source), name, steps, size),)
 
     def updated(self) -> None:
         """Count an update of the weights once, not once for each of them."""
@@ -171,8 +167,7 @@ class Following(TorchFunctionMode):
         walked, cut = _walk(nodes)
         losses = [loss for n in walked if (loss := self.losses.get(id(n))) is not None]
         if not losses:
-            latest = self.reads[-1] if self.reads else None
-            losses = [Loss(node, latest, self.line()) for node in nodes]
+            losses = [Loss(node, self.latest, self.line()) for node in nodes]
         found = Pass(self.line(), self.updates, [], cut=cut)
         for loss in losses:
             below, more = _walk([loss.node])
@@ -182,6 +177,13 @@ class Following(TorchFunctionMode):
         self.passes.append(found)
         self.events.append(Event("pass", found.line))
         return found
+
+
+def _is_weight(value: Any) -> bool:
+    """Return whether a value is a parameter, or a view of one."""
+    return isinstance(value, nn.Parameter) or (
+        isinstance(value, Tensor) and OF_WEIGHT in value.__dict__
+    )
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:

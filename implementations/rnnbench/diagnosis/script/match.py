@@ -192,7 +192,10 @@ class _Matching:
         sides = (pair.left, pair.right)
         parts = [self._part(side, pair.order) for side in sides]
         mine = 0 if parts[1] is not None else 1
-        if all(part is not None for part in parts) and self._is_torchs(pair, 0):
+        both = [part[1].quantity for part in parts if part is not None]
+        if sorted(both) == ["h_n", "output"]:  # the output is taken for the state, seldom reversed
+            mine = both.index("output")
+        elif len(both) == 2 and self._is_torchs(pair, 0):
             mine = 1
         other, theirs = parts[1 - mine], sides[mine]
         if other is None or without_ones(theirs).shape != without_ones(sides[1 - mine]).shape:
@@ -200,29 +203,41 @@ class _Matching:
         operands = self.run.source.operands(pair.at) if pair.at else []
         label = shown(operands[mine]) if mine < len(operands) else "a tensor"
         line = pair.at.line if pair.at else 0
-        if parts[mine] is not None and self._of_two(label, line, parts[mine], other):
-            return
+        strong = True
+        if parts[mine] is not None:
+            if self._of_two(label, line, parts[mine], other):
+                return
+            strong = self._may_be_equal(label, line, parts[mine], other)
         how = f"{_words(pair.how)} in line {line}"
         if not self._held(theirs):
             line = self.run.source.assigned.get(re.split(r"[.\[(]", label)[0], line)
             held = Held(
-                other[1], theirs, label, line, how, strong=True, weighed=pair.computed[mine]
+                other[1], theirs, label, line, how, strong=strong, weighed=pair.computed[mine]
             )
             other[0].held.append(held)
+
+    def _may_be_equal(
+        self, label: str, line: int, own: tuple[Asked, View] | None, other: tuple[Asked, View]
+    ) -> bool:
+        """Return False for two parts of one call's answers, and say what they are: they are held
+        wrong only where a known mistake takes one for the other.
+        """
+        assert own is not None
+        if own[0] is not other[0] or own[1].name == other[1].name:
+            return True
+        self.remarks.append(
+            f"line {line} compares {own[1].name} ({label}) with {other[1].name}: both are torch's "
+            "own, of one call, and nothing says that they are equal"
+        )
+        return False
 
     def _of_two(
         self, label: str, line: int, own: tuple[Asked, View] | None, other: tuple[Asked, View]
     ) -> bool:
-        """Say what two answers of torch's own are that are compared, and which weights of their
-        networks differ; return whether nothing was to be equal.
+        """Say which weights of two of torch's networks differ whose answers are compared; return
+        whether all do, so that nothing was to be equal.
         """
         assert own is not None
-        if own[0] is other[0] and own[1].name != other[1].name:
-            self.remarks.append(
-                f"line {line} compares {own[1].name} ({label}) with {other[1].name}: both are "
-                "torch's own, of one call, and nothing says that they are equal"
-            )
-            return True
         one, two = own[0].call.weights, other[0].call.weights
         differ = [n for n in one if n not in two or not np.array_equal(one[n], two[n])]
         if differ:
@@ -283,7 +298,7 @@ class _Matching:
 
     def _module(self, own: Own, one: Asked) -> None:
         for value, quantity in zip(own.answers, ("output", "h_n", "c_n"), strict=False):
-            if self._held(value) or one.part(value) is not None:
+            if self._held(value) or self._learned(value) or one.part(value) is not None:
                 continue
             fitting = one.fitting(value, (quantity,))
             if fitting:
@@ -291,6 +306,15 @@ class _Matching:
                 name = self._name(value) or f"{type(own.module).__name__}(…)"
                 how = f"called with the input of torch's in line {line}"
                 one.held.append(Held(fitting[0], value, name, line, how, strong=True))
+
+    def _learned(self, value: Array) -> bool:
+        """Return whether a loss was made of a value and another: it is to become that one."""
+        return any(
+            value.shape == side.shape and np.array_equal(value, side)
+            for pair in self.run.watch.pairs.all()
+            if pair.learned
+            for side in (pair.left, pair.right)
+        )
 
     def _name(self, value: Array) -> str:
         return next(

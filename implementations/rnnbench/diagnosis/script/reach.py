@@ -14,18 +14,18 @@ from rnnbench.diagnosis.script.run import Run
 def reach_of(run: Run, follow: Following, name: str) -> Reach:
     """Return what a followed script did."""
     found = Reach(name, trouble=trouble.sentences(run))
-    sources = Counter(r.source for u in follow.used.values() for r in u.reads)
-    if not sources:
+    reads = [r for u in follow.used.values() for r in u.reads]
+    if not reads:
         return found
-    main = sources.most_common(1)[0][0]
-    first = next(r for r in follow.reads if r.source == main)
+    main = Counter(r.source for r in reads).most_common(1)[0][0]
+    first = next(r for r in reads if r.source == main)
     found.data, found.size = first.name, first.size
     for number, one in enumerate(follow.passes, 1):
         for loss, used in one.losses:
             steps = _steps(used, main)
             own = [u.updates for u in used if _steps([u], main)]
             stale = one.updates - min(own, default=one.updates)
-            row = Reached(number, one.line, _latest(follow, loss, main), tuple(steps), stale)
+            row = Reached(number, one.line, _latest(loss, main), tuple(steps), stale)
             found.losses.append(row)
     found.losses.sort(key=lambda r: (r.backward, -1 if r.step is None else r.step))
     found.said = [*_window(found), *_refused(follow), *_again(follow, main), *_lost(follow),
@@ -37,15 +37,9 @@ def _steps(used: Sequence[Used], source: int) -> list[int]:
     return sorted({s for u in used for r in u.reads if r.source == source for s in r.steps})
 
 
-def _latest(follow: Following, loss: Loss, source: int) -> int | None:
-    """Return the last step of the data that was read when a loss was made."""
-    if loss.latest is None:
-        return None
-    made = follow.reads.index(loss.latest)
-    for read in reversed(follow.reads[: made + 1]):
-        if read.source == source:
-            return read.steps[-1] if len(read.steps) else None
-    return None
+def _latest(loss: Loss, source: int) -> int | None:
+    """Return the last step of the data that went into the network before a loss was made."""
+    return max(_steps([loss.latest], source), default=None) if loss.latest is not None else None
 
 
 def _window(found: Reach) -> list[str]:
@@ -100,7 +94,7 @@ def _again(follow: Following, main: int) -> list[str]:
     if not again:
         return []
     key, numbers = max(again.items(), key=lambda item: len(item[1]))
-    step = _latest(follow, losses[key], main)
+    step = _latest(losses[key], main)
     which = f"the loss of step {step}" if step is not None else f"a loss of line {losses[key].line}"
     kept = _kept_between(follow, numbers[0], numbers[1])
     added = ", and its gradient is added each time" if kept else ""
@@ -143,13 +137,14 @@ def _lost(follow: Following) -> list[str]:
 
 
 def _unread(found: Reach, follow: Following, main: int) -> list[str]:
-    """Say which steps are never read, and which are read and reached by no loss."""
-    read = {s for r in follow.reads if r.source == main for s in r.steps}
+    """Say which steps never go into the network, and which do and are reached by no loss."""
+    read = set(_steps(list(follow.used.values()), main))
     reached = {s for r in found.losses for s in r.steps}
     said = []
     never = set(range(found.size)) - read
     if never and not found.trouble:
-        said.append(f"steps {spans(never)} of {found.data} are never read")
+        said.append(f"steps {spans(never)} of {found.data} never go into the network")
     if unreached := read - reached:
-        said.append(f"steps {spans(unreached)} of {found.data} are read and reached by no loss")
+        steps = f"steps {spans(unreached)} of {found.data}"
+        said.append(f"{steps} go into the network and are reached by no loss")
     return said

@@ -15,7 +15,7 @@ class Reached:
     """One loss in one backward pass.
 
     backward  number of the pass, from 1, and ``line`` where it was called
-    step      the last step of the data that was read before the loss was made
+    step      the last step of the data that went into the network before the loss was made
     steps     the steps that it reaches
     stale     updates of the weights since the earliest of these was computed
     """
@@ -72,7 +72,8 @@ def _row(r: Reached) -> str:
     if not r.steps:
         return f"{loss} reaches none"
     back = f", {r.back} back" if r.back else ""
-    stale = f"; computed up to {r.stale} updates ago" if r.stale else ""
+    ago = f"{r.stale} update" + "s" * (r.stale != 1)
+    stale = f"; the first of these was computed {ago} ago" if r.stale else ""
     return f"{loss} reaches {spans(r.steps)}{back}{stale}"
 
 

@@ -12,13 +12,15 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 
 LONGEST = 48
 """Characters of an expression that are shown."""
 OWN = tuple(
     str(Path(*parts))
     for parts in (
-        ("rnnbench", "diagnosis", "script", "watch.py"), ("torch", "_tensor.py"),
+        ("rnnbench", "diagnosis", "script", "watch.py"),
+        ("rnnbench", "diagnosis", "script", "graph.py"), ("torch", "_tensor.py"),
         ("torch", "overrides.py"), ("torch", "functional.py"), ("torch", "nn", "functional.py"),
     )
 )  # fmt: skip
@@ -137,6 +139,16 @@ class Source:
         for node in sorted(reads, key=lambda node: node.lineno):
             found.setdefault(node.id, node.lineno)
         return found
+
+
+def in_place(function: Any) -> bool:
+    """Return whether one of torch's functions changes its first argument: ``add_``, an item, or
+    the attribute ``data``.
+    """
+    name = function.__name__
+    if name == "__set__":
+        return getattr(getattr(function, "__self__", None), "__name__", "") == "data"
+    return name == "__setitem__" or (name.endswith("_") and not name.startswith("__"))
 
 
 def _object(function: ast.AST) -> ast.AST | None:

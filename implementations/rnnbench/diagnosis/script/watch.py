@@ -32,7 +32,7 @@ from rnnbench.diagnosis.script.calls import (
     upstream_of,
 )
 from rnnbench.diagnosis.script.seen import Kept, Own, Pair, Shown, Sum, Taken
-from rnnbench.diagnosis.script.source import At, Source
+from rnnbench.diagnosis.script.source import At, Source, in_place
 from rnnbench.parity.oracle import Array
 
 MARK = "_rnnbench_computed"
@@ -47,7 +47,6 @@ COMPARED = {"allclose", "isclose", "equal", "__eq__", "eq", "dist", "sub", "__rs
             "l1_loss"}  # fmt: skip
 QUIET = {"sub", "__rsub__", "mse_loss", "l1_loss", "__eq__", "eq"}
 """Comparisons of other things than attempts too: these count between computed tensors only."""
-WRITTEN = {"__setitem__", "__set__"}
 ADDED = {"add", "add_", "__radd__"}
 OF_NUMPY = {
     np: ("allclose", "isclose", "array_equal"),
@@ -97,7 +96,7 @@ class Watch(TorchFunctionMode):
                 for one in result:
                     if isinstance(one, Tensor):
                         one.__dict__[MARK] = True
-            if (name.endswith("_") or name in WRITTEN) and isinstance(args[0], Tensor):
+            if isinstance(args[0], Tensor) and in_place(func):
                 args[0].__dict__[MARK] = True
         if name in COMPARED:
             self._compared(name, args, kwargs or {}, result)
