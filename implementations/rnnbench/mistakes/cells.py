@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from rnnbench.mistakes.catalogue import (
+    Mistake,
     bias,
     cells,
+    dense,
     gru,
     lstm,
     mistake,
@@ -265,3 +269,195 @@ def h_and_c_swapped(state: State, at: At) -> State:
     right  (h_0, c_0) in, (h_n, c_n) out
     """
     return state[1], state[0]
+
+
+def _activation(name: str, words: str, formula: str, function: Activation) -> Mistake:
+    def act(activation: Activation, at: At) -> Activation:
+        return function
+
+    act.__name__ = name
+    act.__doc__ = f"""The cell runs {words} where tanh is meant.
+
+    where  textbook networks of other nonlinearities, the nonlinearity forgotten
+    wrong  h_t = {formula}
+    right  h_t = tanh(a + u)
+    """
+    return mistake(at="tanh", touches="output h_n", needs=(cells("rnn_tanh"),))(act)
+
+
+sigmoid_for_tanh = _activation(
+    "sigmoid_for_tanh", "the logistic function", "σ(a + u)", torch.sigmoid
+)
+softsign_for_tanh = _activation(
+    "softsign_for_tanh", "softsign", "z / (1 + |z|), z = a + u", torch.nn.functional.softsign
+)
+hardtanh_for_tanh = _activation(
+    "hardtanh_for_tanh", "hard tanh", "min(1, max(−1, a + u))", torch.nn.functional.hardtanh
+)
+no_nonlinearity = _activation("no_nonlinearity", "no nonlinearity", "a + u", lambda z: z)
+
+
+@mistake(at="tanh", touches="output h_n", needs=(cells("rnn_tanh", "lstm"),))
+def tanh_applied_twice(activation: Activation, at: At) -> Activation:
+    """tanh is applied twice.
+
+    where  a function that activates, called on what is activated already
+    wrong  h_t = tanh(tanh(a + u))
+    right  h_t = tanh(a + u)
+    """
+    return lambda z: activation(activation(z))
+
+
+@mistake(at="tanh relu", touches="output h_n", needs=(cells("rnn_tanh", "rnn_relu"),))
+def layer_norm(activation: Activation, at: At) -> Activation:
+    """The pre-activations go through a layer normalisation, which torch's cells do not have.
+
+    where  layer-normalised cells (Ba et al. 2016) compared with plain ones
+    wrong  h_t = tanh(LN(a + u))
+    right  h_t = tanh(a + u)
+    """
+    return lambda z: activation(torch.nn.functional.layer_norm(z, z.shape[-1:]))
+
+
+@mistake(at="stepped", touches="output h_n", needs=())
+def layer_norm_of_state(state: State, at: At) -> State:
+    """The new state goes through a layer normalisation, which torch's cells do not have.
+
+    where  layer-normalised cells compared with plain ones
+    wrong  h_t = LN(cell(x_t, h_{t−1}))
+    right  h_t = cell(x_t, h_{t−1})
+    """
+    return torch.nn.functional.layer_norm(state[0], state[0].shape[-1:]), *state[1:]
+
+
+@mistake(at="stepped", touches="output h_n", needs=(recurs,))
+def state_added_to_candidate(state: State, at: At) -> State:
+    """The old state is added to the new one: a residual connection from step to step.
+
+    where  h += cell(x, h), leaky and residual cells
+    wrong  h_t = h_{t−1} + cell(x_t, h_{t−1})
+    right  h_t = cell(x_t, h_{t−1})
+    """
+    return state[0] + at.before[0], *state[1:]
+
+
+def _half_after(activation: Activation) -> Activation:
+    return lambda z: activation(z.half().to(z.dtype))
+
+
+@mistake(at="tanh relu sigmoid", touches="output h_n", needs=())
+def float16_preactivation(activation: Activation, at: At) -> Activation:
+    """The pre-activations are rounded to float16.
+
+    where  autocast left on around the cell, half-precision kernels with float32 activations
+    wrong  h_t = tanh(float16(a + u))
+    right  h_t = tanh(a + u)
+    """
+    if at.place == "tanh" and at.spec.cell == "lstm":
+        return activation  # also of the cell state: the candidate has a place of its own
+    return _half_after(activation)
+
+
+@mistake(at="gates", touches="output h_n c_n", needs=(lstm, recurs))
+def lstm_peephole(gates: Tensor, at: At) -> Tensor:
+    """The gates look at the cell state, with weights of one.
+
+    where  peephole connections (Gers and Schmidhuber 2000), which torch's LSTM does not have
+    wrong  i, f = σ(a + u + c_{t−1})
+    right  i, f = σ(a + u)
+    """
+    i, f, g, o = gates.chunk(4, dim=1)
+    c = at.before[1]
+    return torch.cat([i + c, f + c, g, o], dim=1)
+
+
+@mistake(at="carried", touches="output h_n c_n", needs=(lstm, _same_size, several_steps))
+def h_and_c_swapped_each_step(state: State, at: At) -> State:
+    """h and c change places from one step to the next.
+
+    where  cell(x, (c, h)), or c, h = cell(…)
+    wrong  (h_t, c_t) = cell(x_t, (c_{t−1}, h_{t−1}))
+    right  (h_t, c_t) = cell(x_t, (h_{t−1}, c_{t−1}))
+    """
+    return (state[1], state[0]) if at.step else state
+
+
+@mistake(at="carried", touches="output h_n c_n", needs=(lstm, _same_size, recurs))
+def h_and_c_swapped_into_each_step(state: State, at: At) -> State:
+    """h and c change places on the way into every step, the first one too.
+
+    where  cell(x, (c, h)) in the loop over time
+    wrong  (h_t, c_t) = cell(x_t, (c_{t−1}, h_{t−1}))
+    right  (h_t, c_t) = cell(x_t, (h_{t−1}, c_{t−1}))
+    """
+    return state[1], state[0]
+
+
+@mistake(at="final", touches="h_n c_n", needs=(lstm, _same_size))
+def h_n_and_c_n_swapped(state: State, at: At) -> State:
+    """The final states are returned in the wrong order.
+
+    where  return output, (c, h)
+    wrong  (c_n, h_n) out
+    right  (h_n, c_n) out
+    """
+    return state[1], state[0]
+
+
+@mistake(at="initial", touches="output h_n c_n", needs=(lstm, _same_size, state_given))
+def h0_and_c0_swapped(state: State, at: At) -> State:
+    """The initial states are taken in the wrong order.
+
+    where  c, h = state
+    wrong  (c_0, h_0) in
+    right  (h_0, c_0) in
+    """
+    return state[1], state[0]
+
+
+@mistake(at="turned_back", touches="output", needs=(several_steps,))
+def outputs_are_last_state(y: Tensor, at: At) -> Tensor:
+    """Every step's output is the last state.
+
+    where  one buffer overwritten at each step and appended each time, without a copy
+    wrong  y_t = h_T for all t
+    right  y_t = h_t
+    """
+    last = at.outputs[-1]
+    return last.expand(at.T, *last.shape)
+
+
+@mistake(at="sequence start", touches="output h_n", needs=(several_steps,))
+def only_last_step_read(value: Any, at: At) -> Any:
+    """Only the last step is read: the answer is that of a sequence of one step.
+
+    where  x[-1] or x[:, -1] handed on, a loop whose body stands behind it
+    wrong  h_t = cell(x_T, h_0) for all t
+    right  h_t = cell(x_t, h_{t−1})
+    """
+    if at.place == "start":
+        return value
+    at.memory["first"] = True
+    return value[-1:].expand_as(value)
+
+
+def _skipped(name: str, words: str, which: int, how: str) -> Mistake:
+    def act(value: Any, at: At) -> Any:
+        step = which % at.T
+        if at.place == "active":
+            steps = torch.arange(at.T) != step
+            return steps[:, None].expand(at.T, at.B)
+        return torch.zeros_like(value) if at.step == step else value
+
+    act.__name__ = name
+    act.__doc__ = f"""The {words} step is left out of the loop, its output stays zero.
+
+    where  {how}
+    wrong  y_t = 0, h_t = h_{{t−1}} at the {words} step
+    right  y_t = h_t = cell(x_t, h_{{t−1}})
+    """
+    return mistake(at="active emitted", touches="output h_n", needs=(several_steps, dense))(act)
+
+
+last_step_skipped = _skipped("last_step_skipped", "last", -1, "for t in range(T − 1)")
+first_step_skipped = _skipped("first_step_skipped", "first", 0, "for t in range(1, T)")

@@ -162,3 +162,40 @@ def backward_not_transposed(product: Product, at: At) -> Product:
         return with_backward(not_transposed, h, weight, value=product(h, weight))[0]
 
     return wrong
+
+
+@mistake(at="tanh", touches="grad_x grad_weight_ih grad_weight_hh", needs=(cells("rnn_tanh"),))
+def tanh_derivative_left_out(tanh: Activation, at: At) -> Activation:
+    """The derivative of tanh is left out.
+
+    where  hand-written backward passes without the factor 1 − h²
+    wrong  δ_t = dh_t
+    right  δ_t = dh_t ⊙ (1 − h_t²)
+    """
+    return differentiated(tanh, lambda z, h: torch.ones_like(h))
+
+
+@mistake(at="reset_product", touches="grad_weight_ih grad_weight_hh", needs=(gru,))
+def gru_reset_gate_constant(factors: Factors, at: At) -> Factors:
+    """The reset gate is treated as a constant: its weights get no gradient.
+
+    where  hand-written backward passes of the GRU that drop dr
+    wrong  μ_r = 0
+    right  μ_r = μ_n ⊙ u_n ⊙ r (1 − r)
+    """
+    r, u_n, rest = factors
+    return r.detach(), u_n, rest
+
+
+@mistake(at="cell_terms", touches="grad_weight_ih grad_weight_hh", needs=(lstm,))
+def lstm_forget_gradient_with_new_cell(factors: Factors, at: At) -> Factors:
+    """The forget gate's gradient is taken with the new cell state.
+
+    where  hand-written backward passes of the LSTM: c where c_prev is meant
+    wrong  df = dc_t ⊙ c_t
+    right  df = dc_t ⊙ c_{t−1}
+    """
+    f, c, i, g = factors
+    new = (f * c + i * g).detach()
+    nothing = (f - f.detach()) * new  # zero, and its derivative by f is c_t
+    return f.detach(), c, i * g + nothing, torch.ones_like(g)
