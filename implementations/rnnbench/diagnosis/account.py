@@ -106,9 +106,9 @@ def details(d: Findings) -> list[str]:
             f"Layer {(place.layer or 0) + 1} is right on the other half of its input, and layer "
             f"{place.layer} itself is right: the layer reads this half from the wrong place."
         )
-    if place.steps == 1:
+    if place.steps == 1 and not d.guessed:
         said.append("A sequence of one step shows it: no history is needed.")
-    elif place.steps is not None:
+    elif place.steps is not None and place.steps > 1:
         lag = f", a lag of {place.steps - 1}" if place.backward else ""
         said.append(f"Sequences shorter than {place.steps} steps do not show it{lag}.")
     if _only(d):

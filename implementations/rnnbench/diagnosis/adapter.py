@@ -23,13 +23,22 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnnbench.diagnosis.guard import guarded
+from rnnbench.diagnosis.guard import guarded, in_words
 from rnnbench.diagnosis.layouts import Layout, to_numpy, to_torch
 from rnnbench.diagnosis.limit import TimeLimit
 from rnnbench.diagnosis.parametrised import with_plain_weights
-from rnnbench.diagnosis.signature import POSITIONAL, Arguments, arguments_of, positional, takes
+from rnnbench.diagnosis.renaming import checked_renaming, renamed
+from rnnbench.diagnosis.signature import (
+    POSITIONAL,
+    Arguments,
+    arguments_of,
+    loops,
+    positional,
+    roles_of,
+    takes,
+)
 from rnnbench.diagnosis.slots import Slot, holds_weights, slots_of, spec_from
-from rnnbench.diagnosis.weights import Mapped, Match, matches
+from rnnbench.diagnosis.weights import Mapped, Match, inferred, matches, with_head
 from rnnbench.errors import InputError
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem, as_float64
@@ -51,7 +60,7 @@ class Adapter:
     kind: str
     layout: Layout
     match: Match | None = None  # of an object that holds its weights
-    renamed: Mapping[str, str] = field(default_factory=dict)  # torch's name → the function's
+    renamed: Mapped = field(default_factory=dict)  # torch's name → the function's
     loss: str = "upstream"
     gives: tuple[str, ...] = ("output", "h_n", "c_n")  # what its loss can be made of
     arguments: Arguments = POSITIONAL  # of an object that holds its weights
@@ -59,13 +68,36 @@ class Adapter:
     takes_lengths: bool = False
     takes_masks: bool = False
     takes_packed: bool = False  # PackedSequence in and out
+    only_last: bool = False  # its output is that of the last step alone
+    bare: bool = False  # a function that takes a state of one part alone, not in a tuple
+    roles: tuple[str, ...] = ()  # what the parameters of a function are that takes each weight
+    method: str = ""  # by which an object is called that is not callable
+    steps: int = 0  # length of the sequences that it takes; 0 for any
+    batch: int = 0  # number of sequences that it takes; 0 for any
+    guessed: int = 0  # layouts that fit as well as this one
+    backward_raised: str = ""  # the error of the last call's backward pass
     remark: str = ""  # on what was done to it before it could be asked
     limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
     notes: dict[str, None] = field(default_factory=dict)  # in order, each once
 
     @property
     def absent(self) -> tuple[str, ...]:
-        return self.match.absent if self.match else ()
+        """Return the weights that it does not have."""
+        if self.match is not None:
+            return self.match.absent
+        names = [p.name for p in self.spec.parameters]
+        if self.roles:
+            return tuple(name for name in names if name not in self.roles)
+        return tuple(name for name in names if self.renamed.get(name, "") is None)
+
+    @property
+    def own_storage(self) -> bool:
+        """Return whether its names are not torch's, so that weights may be stored otherwise."""
+        return bool((self.match and self.match.own_storage) or self.renamed or self.roles)
+
+    @property
+    def call(self) -> Any:
+        return getattr(self.candidate, self.method) if self.method else self.candidate
 
     def ask(self, problem: Problem) -> dict[str, Any]:
         """Quantities by the oracle's names, as tensors in torch's layout; only those that it gives.
@@ -78,7 +110,15 @@ class Adapter:
                 return call.gradients_given()
             with torch.set_grad_enabled(problem.case.training and self.layout.arrays == "torch"):
                 found, graph = call.outputs()
-            return found | (call.gradients(found) if graph else {})
+            found = {q: value for q, value in found.items() if q in self.gives}
+            self.backward_raised = ""
+            if not graph:
+                return found
+            try:
+                return found | call.gradients(found)
+            except Exception as error:  # noqa: BLE001 (theirs; the forward pass stands by itself)
+                self.backward_raised = in_words(error)
+                return found
 
 
 class _Call:
@@ -108,8 +148,7 @@ class _Call:
             if name not in self.adapter.absent
         }
         if self.adapter.match is None and self.adapter.renamed:
-            renamed = self.adapter.renamed
-            weights = {renamed.get(name, name): weight for name, weight in weights.items()}
+            weights = renamed(weights, self.adapter.renamed)
         if self.layout.arrays == "numpy":
             x, state = to_numpy(x), to_numpy(state)
             weights = to_numpy(weights) if self.adapter.match is None else weights
@@ -123,22 +162,41 @@ class _Call:
             y, final = self._stepped(x, state, weights)
         elif adapter.match is not None:
             with adapter.match.holding(weights):
-                y, final = _parts(self._called(adapter.candidate, x, state))
+                y, final = _parts(self._called(adapter.call, x, state))
                 y = self._padded(y)
         else:
-            y, final = _parts(adapter.candidate(x, state, weights, **self._taken()))
+            y, final = _parts(self._function(x, state, weights))
         if self.layout.arrays == "numpy" or isinstance(y, np.ndarray):
             y, final = to_torch(y, self.dtype), to_torch(final, self.dtype)
             numpys = True
         else:
             numpys = False
-        if adapter.kind != "cell":
+        if adapter.kind != "cell" or self.layout.unbatched:
             y = self.layout.y_in(y)
             final = tuple(self.layout.state_in(part, self.spec) for part in final)
+        y = self._spread(y)
         found = {"output": y} | dict(zip(("h_n", "c_n"), final, strict=False))
         if numpys and self.problem.case.training:
             adapter.notes["it computes with NumPy, which has no gradients: forward only"] = None
         return found, self.problem.case.training and not numpys
+
+    def _spread(self, y: Any) -> Any:
+        """The output, zero at all steps but the last where it is that of the last step alone."""
+        T, B = self.problem.x.shape[:2]
+        if isinstance(y, Tensor) and y.shape == (B, self.spec.output_size) and T >= 1:
+            self.adapter.only_last = True
+            y = torch.cat([y.new_zeros(T - 1, *y.shape), y[None]])
+        return y
+
+    def _function(self, x: Any, state: Any, weights: Any) -> Any:
+        """Call a function with its state in a tuple or alone, its weights in a dict or one by
+        one.
+        """
+        adapter = self.adapter
+        if adapter.roles:
+            held = {"x": x} | dict(zip(("h0", "c0"), state, strict=False)) | weights
+            return adapter.call(*(held[role] for role in adapter.roles))
+        return adapter.call(x, state[0] if adapter.bare else state, weights, **self._taken())
 
     def _called(self, candidate: Any, x: Any, state: Any) -> Any:
         T, B = self.problem.x.shape[:2]
@@ -160,15 +218,15 @@ class _Call:
 
     def _stepped(self, x: Any, state: Any, weights: Any) -> tuple[Any, tuple[Any, ...]]:
         """A single cell along the sequence: our loop, its step."""
-        candidate, match = self.adapter.candidate, self.adapter.match
+        adapter, match = self.adapter, self.adapter.match
         now = tuple(part[0] for part in state)
         ys = []
         for x_t in x:
             if match is not None:
                 with match.holding(weights):
-                    new = candidate(x_t, now if len(now) > 1 else now[0])
+                    new = adapter.arguments.call(adapter.call, x_t, now, None)
             else:
-                new = candidate(x_t, now, weights)
+                new = self._function(x_t, now, weights)
             now = _state_of(new, len(now))
             ys.append(now[0])
         stack: Callable[..., Any] = np.stack if isinstance(ys[0], np.ndarray) else torch.stack
@@ -222,16 +280,16 @@ class _Call:
     def gradients_given(self) -> dict[str, Any]:
         """Return what a gradient function returns, by the oracle's names."""
         x, state, weights = self._outgoing()
-        arguments: list[Any] = [x, state, weights]
+        arguments: list[Any] = [x, state[0] if self.adapter.bare else state, weights]
         if self.adapter.loss == "upstream":
             arguments.append(self._upstream())
-        given = self.adapter.candidate(*arguments)
+        given = self.adapter.call(*arguments)
         if not isinstance(given, Mapping):
             raise InputError(
                 "a gradient function must return a dict by the names of what the gradients belong "
                 f"to, such as {{'weight_ih_l0': …}}; got {type(given).__name__}"
             )
-        theirs = {own: name for name, own in self.adapter.renamed.items()}
+        theirs = {str(own): name for name, own in self.adapter.renamed.items()}
         names = {p.name for p in self.spec.parameters} | {"x", "h0", "c0"}
         found: dict[str, Any] = {}
         for key, value in given.items():
@@ -292,16 +350,21 @@ def _state_of(new: Any, parts: int) -> tuple[Any, ...]:
     """The new state of a cell that returns h, (h, c), or (output, state)."""
     if not isinstance(new, tuple | list):
         return (new,)
+    if len(new) == parts + 1 and len(new) > 2:
+        return tuple(new[1:])
     if len(new) == 2 and (parts == 1 or isinstance(new[1], tuple | list)):
         new = new[1] if isinstance(new[1], tuple | list) else (new[1],)
     return tuple(new)
+
+
+METHODS = ("forward", "step", "run", "predict")
 
 
 def kind_of(candidate: Any, kind: str | None) -> str:
     """The kind as given, or a module, a cell where its type says so, or a function."""
     if kind is not None:
         return kind
-    if not callable(candidate) or isinstance(candidate, type):
+    if isinstance(candidate, type) or not (callable(candidate) or _method(candidate)):
         raise InputError(
             "candidate must be a module, a callable object that holds its weights, or a function; "
             f"got {candidate!r:.80}"
@@ -309,6 +372,13 @@ def kind_of(candidate: Any, kind: str | None) -> str:
     if isinstance(candidate, torch.nn.RNNCellBase):
         return "cell"
     return "module" if holds_weights(candidate) else "function"
+
+
+def _method(candidate: Any) -> str:
+    """Return the method by which an object that is not callable is called."""
+    if callable(candidate) or not holds_weights(candidate):
+        return ""
+    return next((name for name in METHODS if callable(getattr(candidate, name, None))), "")
 
 
 def adapters_for(
@@ -321,41 +391,78 @@ def adapters_for(
     """
     candidate, said = with_plain_weights(candidate)
     name = getattr(candidate, "__name__", type(candidate).__name__)
-    kind = kind_of(candidate, kind)
-    spec = spec or spec_from(candidate)
-    if kind == "cell" and spec.layers * spec.directions != 1:
-        raise InputError(
-            f"spec must have one layer and direction for a single cell; got {spec.name}"
-        )
+    chosen = kind_of(candidate, kind)
     known = Layout(**{name: value for name, value in layout.items() if value is not None})
-    known.check(spec)
-    adapter = Adapter(
-        candidate, name, spec, kind, known, limit=limit or TimeLimit(None), remark=said
-    )
-    if holds_weights(candidate) and kind in ("module", "cell"):
-        if "batch_first" not in layout or layout["batch_first"] is None:
-            first = getattr(candidate, "batch_first", False) is True
-            adapter.layout = replace(known, batch_first=first)
-        if kind == "module":
-            adapter.arguments = arguments_of(candidate, len(spec.state_shapes(1)))
-            adapter.takes_state = adapter.arguments.takes_state
-        slots: list[Slot] = slots_of(candidate)
-        return [replace(adapter, match=match, notes={}) for match in matches(slots, spec, mapping)]
-    adapter.renamed = _renamed(spec, mapping)
-    if kind == "function":
+    if holds_weights(candidate) and chosen in ("module", "cell"):
+        found = _networks(candidate, spec, mapping)
+    else:
+        found = [(spec or spec_from(candidate), None)]
+    made: list[Adapter] = []
+    for network, match in found:
+        if chosen == "cell" and network.layers * network.directions != 1:
+            raise InputError(
+                f"spec must have one layer and direction for a single cell; got {network.name}"
+            )
+        known.check(network)
+        adapter = Adapter(
+            candidate, name, network, chosen, known, match, limit=limit or TimeLimit(None),
+            remark=said, method=_method(candidate),
+        )  # fmt: skip
+        if match is None:
+            made += _functions(adapter, mapping, loss, sure=kind is not None)
+        else:
+            made += _objects(adapter, layout, sure=kind is not None)
+    return made
+
+
+def _networks(
+    candidate: Any, spec: Spec | None, mapping: Mapped | None
+) -> list[tuple[Spec, Match | None]]:
+    """Networks and places of their weights: by torch's names or the mapping, else inferred."""
+    slots: list[Slot] = slots_of(candidate)
+    found: list[tuple[Spec, Match]]
+    try:
+        network = spec or spec_from(candidate)
+        found = [(network, match) for match in matches(slots, network, mapping)]
+    except InputError:
+        found = [] if mapping else inferred(candidate, slots, spec)
+        if not found:
+            raise
+    return [(network, with_head(match, candidate, network)) for network, match in found]
+
+
+def _objects(adapter: Adapter, layout: Mapping[str, Any], *, sure: bool) -> list[Adapter]:
+    """An object that holds its weights, as a module and, where it may be one, as a cell."""
+    candidate, spec = adapter.candidate, adapter.spec
+    if layout.get("batch_first") is None:
+        first = getattr(candidate, "batch_first", False) is True
+        adapter.layout = replace(adapter.layout, batch_first=first)
+    adapter.arguments = arguments_of(adapter.call, len(spec.state_shapes(1)))
+    adapter.takes_state = adapter.kind == "cell" or adapter.arguments.takes_state
+    if sure or adapter.kind == "cell" or spec.layers * spec.directions != 1:
+        return [replace(adapter, notes={})]
+    looping = loops(candidate)
+    if looping or not adapter.takes_state:
+        return [replace(adapter, notes={})]
+    kinds = ("cell", "module") if looping is False else ("module", "cell")
+    return [replace(adapter, kind=one, notes={}) for one in kinds]
+
+
+def _functions(
+    adapter: Adapter, mapping: Mapped | None, loss: str | None, *, sure: bool
+) -> list[Adapter]:
+    """A function, with a state of one part in a tuple and alone, as a whole and as a cell."""
+    candidate, spec = adapter.candidate, adapter.spec
+    adapter.renamed = checked_renaming(spec, mapping)
+    if adapter.kind == "function":
         adapter.takes_lengths = takes(candidate, "lengths")
         adapter.takes_masks = takes(candidate, "masks")
-    if kind == "gradient":
+        adapter.roles = roles_of(candidate, spec)
+    if adapter.kind == "gradient":
         adapter.loss = loss or ("upstream" if positional(candidate) != 3 else "h_n")
-    return [adapter]
-
-
-def _renamed(spec: Spec, mapping: Mapped | None) -> dict[str, str]:
-    names = {p.name for p in spec.parameters}
-    for name, own in (mapping or {}).items():
-        if name not in names or not isinstance(own, str):
-            raise InputError(
-                "mapping must give a function's own name for each of torch's, such as "
-                f"{{'weight_ih_l0': 'W'}}; got {name!r}: {own!r}"
-            )
-    return dict(mapping or {})  # type: ignore[arg-type]
+    made = [replace(adapter, notes={})]
+    if not spec.has_cell_state and not adapter.roles:
+        made.append(replace(adapter, bare=True, notes={}))
+    if not sure and spec.layers * spec.directions == 1 and loops(candidate) is False:
+        made += [replace(one, kind="cell", notes={}) for one in made]
+    return made

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from rnnbench import mistakes
-from rnnbench.diagnosis.trials import Solved, Trial, without_padding
+from rnnbench.diagnosis.trials import Solved, Trial, last_alone, without_padding
 from rnnbench.mistakes import CATALOGUE, Mistake
 from rnnbench.parity.budget import FLOOR, conditioning_of, relative_error, rule
 from rnnbench.parity.candidate import answers
@@ -39,7 +39,7 @@ from rnnbench.spec import UNIT_ROUNDOFF
 
 FORWARD = ("output", "h_n", "c_n")
 LEAST_GAIN = 16.0
-ROUNDS = {"float16_accumulation", "float32_inside"}
+ROUNDS = {"float16_accumulation", "float16_preactivation", "float32_inside"}
 
 
 @dataclass(frozen=True)
@@ -48,29 +48,84 @@ class Found:
 
     same_numbers  other single mistakes that explain them as well
     complete      whether every pair was tried; False if time ran out before
+    partly        the part of what was asked that they explain; "" for all of it
     """
 
     ids: tuple[str, ...]
     same_numbers: tuple[str, ...] = ()
     complete: bool = True
+    partly: str = ""
 
 
 def explain(trials: Sequence[Trial], seconds: float) -> Found:
-    """The simplest set of at most two mistakes that gives the candidate's numbers."""
+    """The simplest set of at most two mistakes that gives the candidate's numbers.
+
+    trials: the candidate's own numbers first. A mistake that gives these, or those of one length,
+    is named even if it does not give the others'. A gradient that is missing is zero, or where
+    that explains nothing, not compared.
+    """
     if returned(trials):
         return Found(())
     deadline = time.monotonic() + seconds
     search = _Search(trials)
-    singles = [m for m in search.known if search.explains((m,))]
-    if singles:
-        first, *rest = (m.id for m in singles)
-        return Found((first,), tuple(rest))
+    found = search.single()
+    if found is not None:
+        return found
+    for part in _parts(trials):
+        found = _Search(part).single()
+        if found is not None:
+            return replace(found, partly=_what(trials, part))
     for pair in search.pairs():
         if time.monotonic() > deadline:
             return Found((), complete=False)
         if search.explains(pair):
             return Found(tuple(m.id for m in pair))
     return Found(())
+
+
+def _parts(trials: Sequence[Trial]) -> Iterable[list[Trial]]:
+    """Parts of what was asked that may be explained alone, the most telling first."""
+    with_gradients = [_without_missing(trial) for trial in trials]
+    if any(len(less.got) < len(trial.got) for less, trial in zip(with_gradients, trials, strict=True)):
+        yield with_gradients
+    wrong = [trial for trial in trials if trial.failed and trial.problem.case.T > 2]
+    if len(trials) > 1:
+        for trial in wrong:
+            yield [trial]
+            if (less := _without_missing(trial)).got.keys() != trial.got.keys():
+                yield [less]
+
+
+def _without_missing(trial: Trial) -> Trial:
+    """A trial whose outputs are wrong, without the gradients that nothing reached."""
+    if not any(row.quantity in FORWARD for row in trial.failed):
+        return trial
+    return replace(trial, got={q: v for q, v in trial.got.items() if v is not None})
+
+
+def _what(trials: Sequence[Trial], part: Sequence[Trial]) -> str:
+    if len(part) == len(trials):
+        return "its outputs and states; gradients that are missing were left out"
+    case = part[0].problem.case
+    return f"sequences of {case.T} steps ({case.name}); for others it does not give the numbers"
+
+
+def first_explained(trials: Sequence[Trial]) -> int | None:
+    """The first of several trials of one forward pass whose numbers a known mistake gives."""
+    numbers: dict[tuple[int, str], Mapping[str, Any]] = {}
+    for index, trial in enumerate(trials):
+        for known in CATALOGUE.values():
+            if known.backward_only or not known.applies(trial.problem.case):
+                continue
+            key = (id(trial.solved.problem), known.id)
+            if key not in numbers:
+                try:
+                    numbers[key] = _numbers(trial.solved, [known.id], forward_only=True)
+                except (RuntimeError, IndexError, ValueError):
+                    numbers[key] = {}
+            if _match(trial, [known.id], numbers[key], forward_only=True):
+                return index
+    return None
 
 
 def returned(trials: Sequence[Trial]) -> str:
@@ -82,6 +137,8 @@ def returned(trials: Sequence[Trial]) -> str:
     wrong = [trial for trial in trials if trial.failed]
     if wrong and all(trial.raised for trial in wrong):
         return "where it departs, the candidate raised an error"
+    if wrong and all(row.status == "raised" for trial in wrong for row in trial.failed):
+        return "its backward pass raised an error, and its forward pass is right"
     for trial in trials:
         for row in trial.failed:
             value = trial.got.get(row.quantity)
@@ -113,6 +170,11 @@ class _Search:
             return not known.backward_only
         # relu may hide a forward mistake in outputs of zero, gradients then too
         return known.backward_only
+
+    def single(self) -> Found | None:
+        """The single mistakes that give the numbers, or None."""
+        found = [m.id for m in self.known if self.explains((m,))]
+        return Found((found[0],), tuple(found[1:])) if found else None
 
     def pairs(self) -> Iterable[tuple[Mistake, ...]]:
         """Pairs that the smallest problem does not rule out, in the order of the catalogue."""
@@ -232,6 +294,8 @@ def _numbers(solved: Solved, ids: Sequence[str], *, forward_only: bool) -> dict[
             case.spec, problem.x, problem.state, problem.weights, mistakes=ids,
             upstream=upstream, lengths=case.lengths, masks=problem.masks,
         )  # fmt: skip
+    if solved.only_last and found.get("output") is not None:
+        found["output"] = last_alone(found["output"])
     if solved.packed:
         for name in ("output", "grad_x"):
             if found.get(name) is not None:

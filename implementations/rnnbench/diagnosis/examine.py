@@ -15,6 +15,7 @@ from rnnbench.diagnosis.causes import Found, explain, returned
 from rnnbench.diagnosis.findings import Explanation, Quantity
 from rnnbench.diagnosis.guard import buffers_kept
 from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
+from rnnbench.diagnosis.recognition import recognise
 from rnnbench.diagnosis.repeat import unsteady
 from rnnbench.diagnosis.result import Diagnosis
 from rnnbench.diagnosis.trials import (
@@ -22,12 +23,11 @@ from rnnbench.diagnosis.trials import (
     attempt,
     cases_for,
     own_numbers,
-    recognise,
     solved_for,
     takes_packed,
     what_it_raised,
 )
-from rnnbench.diagnosis.usage import check_usage
+from rnnbench.diagnosis.usage import array_of, check_usage
 from rnnbench.diagnosis.weights import Mapped
 from rnnbench.errors import InputError
 from rnnbench.mistakes import CATALOGUE
@@ -138,7 +138,7 @@ def _diagnosed(
     seconds: float,
 ) -> Diagnosis:  # fmt: skip
     """Recognise the candidate's layout, then whether it is steady, then where it departs."""
-    adapter, seen = recognise(adapters, layout)
+    adapter, seen = recognise(adapters, layout, _steps_of(own_problem[0]))
     if adapter.kind != "gradient" and seen.raised is None:
         adapter.gives = tuple(name for name in adapter.gives if name in seen.got)
     result = Diagnosis(
@@ -160,6 +160,10 @@ def _diagnosed(
     return result
 
 
+def _steps_of(x: Any) -> int | None:
+    return None if x is None else len(array_of("x", x))
+
+
 def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], seconds: float) -> None:
     """Fill in what the trials say."""
     result.quantities = _worst(trials)
@@ -173,6 +177,7 @@ def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], secon
         and trial.problem.case.T <= LONGEST_CUT
     ]
     wrong = [trial for trial in trials if trial.failed]
+    result.guessed = adapter.guessed > 1 and bool(wrong)
     shown = next((trial for trial in dense if trial.failed), dense[0])
     result.T = shown.problem.case.T
     runs = cuts.cut(adapter, shown.problem)
@@ -211,6 +216,8 @@ def _name_cause(result: Diagnosis, found: Found) -> None:
         Explanation(m.id, m.sentence, m.where, m.wrong, m.right)
         for m in (CATALOGUE[name] for name in found.ids)
     ]
+    if found.partly:
+        result.notes.append(f"the cause gives the numbers of {found.partly}")
     if not found.complete:
         result.notes.append("not every pair of mistakes was tried: time ran out")
 
@@ -230,16 +237,36 @@ def _worst(trials: Sequence[Trial]) -> list[Quantity]:
 def _remarks(adapter: Adapter, seen: Trial) -> list[str]:
     """Return what the user should know about the candidate, apart from its numbers."""
     said = [adapter.remark] if adapter.remark else []
+    if adapter.guessed > 1:
+        said.append(
+            f"the layout is a guess: {adapter.guessed} fit in shape and none makes the numbers "
+            "right; taken was the first in which a known mistake gives them, else the first"
+        )
+    if adapter.steps:
+        said.append(f"it takes sequences of {adapter.steps} steps only: asked these alone")
+    if adapter.batch:
+        said.append("it takes one sequence at a time: asked one alone")
     match = adapter.match
+    if match is not None and match.inferred:
+        said.append(match.inferred)
+    if match is not None and match.head.said:
+        said.append(
+            f"asked by its recurrent part: {', '.join(match.head.said)} taken out for the calls"
+        )
+    if adapter.only_last:
+        said.append("its output is that of the last step alone: compared there")
+    if adapter.method:
+        said.append(f"called as .{adapter.method}(…)")
     if match is not None and match.plain and adapter.kind in ("module", "cell"):
         paths = ", ".join(match.plain[:4]) + (", …" if len(match.plain) > 4 else "")
         said.append(
             f"weights that are no parameters ({paths}): .parameters(), optimisers, .to() and "
             "state_dict() do not see them; use nn.Parameter and nn.ParameterList"
         )
-    if match is not None and match.unmatched:
-        held = ", ".join(f"{slot.path} {slot.shape}" for slot in match.unmatched[:4])
-        more = ", …" if len(match.unmatched) > 4 else ""
+    others = [slot for slot in match.unmatched if slot.registered] if match is not None else []
+    if others:
+        held = ", ".join(f"{slot.path} {slot.shape}" for slot in others[:4])
+        more = ", …" if len(others) > 4 else ""
         said.append(
             f"it has parameters that are no weight of the network ({held}{more}): they keep their "
             "values, and what they do to the answers is compared as well"

@@ -124,6 +124,7 @@ class Findings:
     raised               the error that the candidate raised
     unsteady             in what way two equal calls differ; then there is neither place nor cause
     no_numbers           what the candidate returned in place of numbers
+    guessed              whether several layouts fit and one was taken
     contributions_exact  whether the contributions are those of the steps, or so in name only
     seconds              duration of the diagnosis
     """
@@ -140,6 +141,7 @@ class Findings:
     unsteady: str = ""
     no_numbers: str = ""
     layout: str = ""
+    guessed: bool = False
     T: int = 0
     quantities: list[Quantity] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)

@@ -345,7 +345,7 @@ def _half_after(activation: Activation) -> Activation:
     return lambda z: activation(z.half().to(z.dtype))
 
 
-@mistake(at="tanh relu sigmoid", touches="output h_n", needs=())
+@mistake(at="tanh relu sigmoid candidate_activation", touches="output h_n", needs=())
 def float16_preactivation(activation: Activation, at: At) -> Activation:
     """The pre-activations are rounded to float16.
 
@@ -354,7 +354,7 @@ def float16_preactivation(activation: Activation, at: At) -> Activation:
     right  h_t = tanh(a + u)
     """
     if at.place == "tanh" and at.spec.cell == "lstm":
-        return activation  # also of the cell state: the candidate has a place of its own
+        return activation  # that of the cell state; the candidate's comes by itself
     return _half_after(activation)
 
 
@@ -427,7 +427,7 @@ def outputs_are_last_state(y: Tensor, at: At) -> Tensor:
     return last.expand(at.T, *last.shape)
 
 
-@mistake(at="sequence start", touches="output h_n", needs=(several_steps,))
+@mistake(at="sequence carried", touches="output h_n", needs=(dense, several_steps))
 def only_last_step_read(value: Any, at: At) -> Any:
     """Only the last step is read: the answer is that of a sequence of one step.
 
@@ -435,10 +435,7 @@ def only_last_step_read(value: Any, at: At) -> Any:
     wrong  h_t = cell(x_T, h_0) for all t
     right  h_t = cell(x_t, h_{t−1})
     """
-    if at.place == "start":
-        return value
-    at.memory["first"] = True
-    return value[-1:].expand_as(value)
+    return value[-1:].expand_as(value) if at.place == "sequence" else at.start
 
 
 def _skipped(name: str, words: str, which: int, how: str) -> Mistake:

@@ -258,7 +258,7 @@ def gradient_of_output_ignored(y: Tensor, at: At) -> Tensor:
 
 @mistake(
     at="step_weights",
-    touches="grad_weight_ih grad_weight_hh grad_bias_ih grad_bias_hh",
+    touches="grad_weight_ih grad_bias_ih grad_bias_hh",
     needs=(several_steps,),
 )
 def weight_gradient_of_last_step(weights: Weights, at: At) -> Weights:

@@ -266,7 +266,7 @@ def h_n_of_last_layer_only(state: State, at: At) -> State:
     return tuple(part[-at.spec.directions :] for part in state)
 
 
-@mistake(at="layer_output", touches="output h_n", needs=(several_layers,))
+@mistake(at="layer_output", touches="output", needs=(several_layers,))
 def residual_between_layers(value: State, at: At) -> State:
     """A layer's input is added to its output, where their shapes are equal.
 
@@ -289,21 +289,21 @@ def layer_reads_last_state(sequence: Tensor, at: At) -> Tensor:
     return sequence[-1:].expand_as(sequence) if at.layer else sequence
 
 
-@mistake(at="x output final initial", touches="output h_n", needs=(dense, several_steps))
+def _no_state(case: Case) -> bool:
+    return not case.initial_state
+
+
+@mistake(at="x initial output", touches="output", needs=(dense, several_steps, _no_state))
 def time_loop_over_batch(value: Any, at: At) -> Any:
     """The loop runs over the batch: each sequence is taken for a time step, and each time step for
     a sequence.
 
     where  batch_first=True and for x_t in x; x of (T, B, I) in a network that is batch first
     wrong  h_b = cell(x_b, h_{b−1}), x_b a whole sequence
-    right  h_t = cell(x_t, h_{t−1}), x_t a step of the whole batch
+    right  h_t = cell(x_t, h_{t−1}), x_t one step of all sequences
     """
-    if at.place in ("x", "output"):
-        if at.place == "x":
-            at.T, at.B = at.B, at.T
-        return value.transpose(0, 1)
     if at.place == "initial":
-        if any(bool(part.any()) for part in value):
-            return value
-        return tuple(part.new_zeros(part.shape[0], at.B, part.shape[2]) for part in value)
-    return value
+        return tuple(part.new_zeros(len(part), at.B, part.shape[2]) for part in value)
+    if at.place == "x":
+        at.T, at.B = at.B, at.T
+    return value.transpose(0, 1)
