@@ -49,8 +49,9 @@ def verdict(d: Findings) -> str:
         return f"{d.candidate}: nothing could be compared: {d.raised}."
     if d.status == "right":
         worst = max(d.quantities, key=lambda q: q.error / q.budget)
+        names = f", with gates under exchanged names (what it calls {d.exchanged})"
         return (
-            f"{d.candidate} is right: {len(d.quantities)} quantities agree with the oracle; the "
+            f"{d.candidate} is right{names if d.exchanged else ''}: {len(d.quantities)} quantities agree with the oracle; the "
             f"furthest, {worst.quantity}, is {figure(worst.error)} eps off of "
             f"{figure(worst.budget)} that rounding explains."
         )

@@ -42,7 +42,7 @@ from rnnbench.diagnosis.weights import Mapped, Match, inferred, matches, with_he
 from rnnbench.errors import InputError
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem, as_float64
-from rnnbench.spec import Spec
+from rnnbench.spec import GATE_ORDER, Spec
 
 KINDS = ("module", "function", "cell", "gradient")
 LOSSES = ("upstream", "h_n", "output")
@@ -75,6 +75,7 @@ class Adapter:
     steps: int = 0  # length of the sequences that it takes; 0 for any
     batch: int = 0  # number of sequences that it takes; 0 for any
     guessed: int = 0  # layouts that fit as well as this one
+    returns_numpy: bool = False
     backward_raised: str = ""  # the error of the last call's backward pass
     remark: str = ""  # on what was done to it before it could be asked
     limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
@@ -94,6 +95,15 @@ class Adapter:
     def own_storage(self) -> bool:
         """Return whether its names are not torch's, so that weights may be stored otherwise."""
         return bool((self.match and self.match.own_storage) or self.renamed or self.roles)
+
+    @property
+    def exchanged(self) -> str:
+        """Return which gate stands under which name, where names say another; else nothing."""
+        order = GATE_ORDER[self.spec.cell]
+        if self.match is None or not self.match.named or self.layout.gates in ("", order):
+            return ""
+        pairs = zip(order, self.layout.gates, strict=True)
+        return ", ".join(f"{said} is {gate}" for said, gate in pairs if said != gate)
 
     @property
     def call(self) -> Any:
@@ -168,13 +178,13 @@ class _Call:
             y, final = _parts(self._function(x, state, weights))
         if self.layout.arrays == "numpy" or isinstance(y, np.ndarray):
             y, final = to_torch(y, self.dtype), to_torch(final, self.dtype)
-            numpys = True
+            numpys = adapter.returns_numpy = True
         else:
             numpys = False
         if adapter.kind != "cell" or self.layout.unbatched:
             y = self.layout.y_in(y)
             final = tuple(self.layout.state_in(part, self.spec) for part in final)
-        y = self._spread(y)
+        y, final = self._spread(y), tuple(map(self._with_layer, final))
         found = {"output": y} | dict(zip(("h_n", "c_n"), final, strict=False))
         if numpys and self.problem.case.training:
             adapter.notes["it computes with NumPy, which has no gradients: forward only"] = None
@@ -187,6 +197,18 @@ class _Call:
             self.adapter.only_last = True
             y = torch.cat([y.new_zeros(T - 1, *y.shape), y[None]])
         return y
+
+    def _with_layer(self, part: Any) -> Any:
+        """A state with the axis of layers and directions, which a single layer may lack."""
+        spec, B = self.spec, self.problem.x.shape[1]
+        if spec.layers * spec.directions > 1 or not isinstance(part, Tensor) or part.dim() != 2:
+            return part
+        if part.shape[0] != B:
+            return part
+        self.adapter.notes[
+            "it gives states, or gradients of them, as (B, H), torch as (1, B, H)"
+        ] = None
+        return part[None]
 
     def _function(self, x: Any, state: Any, weights: Any) -> Any:
         """Call a function with its state in a tuple or alone, its weights in a dict or one by
@@ -307,7 +329,7 @@ class _Call:
             if name == "x":
                 tensor = self.layout.y_in(tensor)
             elif name in ("h0", "c0"):
-                tensor = self.layout.state_in(tensor, self.spec)
+                tensor = self._with_layer(self.layout.state_in(tensor, self.spec))
             else:
                 tensor = self.layout.gradient_in(name, tensor, self.spec)
                 shape = self.weights[name].shape

@@ -17,6 +17,7 @@ from rnnbench.diagnosis.guard import buffers_kept
 from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
 from rnnbench.diagnosis.recognition import recognise
 from rnnbench.diagnosis.repeat import unsteady
+from rnnbench.diagnosis.resemblance import resemblances
 from rnnbench.diagnosis.result import Diagnosis
 from rnnbench.diagnosis.trials import (
     Trial,
@@ -144,6 +145,7 @@ def _diagnosed(
     result = Diagnosis(
         adapter.name, adapter.spec, "right", adapter.kind, layout=adapter.layout.words
     )
+    result.exchanged = adapter.exchanged
     own = own_numbers(adapter, *own_problem)
     if seen.raised is not None:
         result.status, result.raised = "raised", what_it_raised(adapter, seen.raised)
@@ -204,6 +206,8 @@ def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], secon
         )
     result.no_numbers = returned(wrong)
     _name_cause(result, explain(trials, seconds))
+    if result.cause is None:
+        result.notes += resemblances(trials)
     raised = next((trial.raised for trial in wrong if trial.raised), None)
     if raised is not None:
         result.raised = what_it_raised(adapter, raised)

@@ -94,7 +94,7 @@ def _partitions(slots: Sequence[Slot]) -> Iterator[list[list[Unit]]]:
         for slot in slots:
             if _is_head(slot):
                 continue
-            number = re.search(r"(?:^|[._a-zA-Z])(\d+)", slot.path) if by_number else None
+            number = re.search(r"(?:^|[._\[a-zA-Z])(\d+)", slot.path) if by_number else None
             reverse = bool(by_word and REVERSE.search(slot.path))
             units.setdefault((int(number[1]) if number else -1, int(reverse)), []).append(slot)
         if by_number and len(units) > 1:  # what has no number is no layer, a head mostly
@@ -205,9 +205,6 @@ def _parsed(unit: Unit, H: int, I: int) -> Iterator[_Layer]:  # noqa: E741
     """Every way in which the tensors of one layer and direction are its weights."""
     matrices = [slot for slot in unit if len(slot.shape) == 2]
     for transposed, gates in itertools.product((False, True), (4, 3, 1)):
-        if transposed and I == H and not any(_is(m, gates * H, I, False) for m in matrices):
-            pass
-
         def fitting(rows: int, columns: int, t: bool = transposed) -> list[Slot]:
             return [m for m in matrices if _is(m, rows, columns, t)]
 
@@ -306,7 +303,14 @@ def _biases(
     if beside:
         return beside
     used = {id(slot.base) for slot in (*ih, *hh)}
-    vectors = [s for s in unit if id(s.base) not in used and s.size == max(s.shape, default=0)]
+    norms = {s.path.rpartition(".")[0] for s in unit if s.path.endswith(".weight") and s.size == len(s.tensor)}
+    vectors = [
+        s
+        for s in unit
+        if id(s.base) not in used
+        and s.size == max(s.shape, default=0)
+        and s.path.rpartition(".")[0] not in norms
+    ]
     named = [s for s in vectors if BIAS.search(s.path)]
     for pool in (named, vectors):
         for sizes in (split, [H] * gates, [gates * H]):

@@ -62,6 +62,10 @@ def _with_sizes(adapter: Adapter, ask: _Asking, steps: int, batch: int) -> Adapt
     number of sequences.
     """
     adapter = replace(adapter, batch=batch if batch == 1 else 0)
+    if adapter.returns_numpy and adapter.layout.arrays == "torch":
+        numpys = replace(adapter, layout=replace(adapter.layout, arrays="numpy"))
+        if _rank(ask(numpys, steps)) <= _rank(ask(adapter, steps)):
+            adapter = numpys
     ranks = {n: _rank(ask(adapter, n)) for n in sorted({1, 2, 3, 4, 5, steps})}
     shortest = next((n for n, rank in ranks.items() if rank <= SHAPED), steps)
     after = _rank(ask(adapter, shortest + 1))
@@ -166,6 +170,8 @@ def _axes(adapter: Adapter, known: Mapping[str, Any]) -> Iterable[Layout]:
     if known.get("transposed") is None and transposed:
         first = replace(first, transposed=True)
 
+    declared = getattr(adapter.candidate, "batch_first", None) is True
+
     def options(name: str, values: Iterable[Any]) -> list[Any]:
         own = getattr(first, name)
         return [own] if known.get(name) is not None else [own, *(v for v in values if v != own)]
@@ -177,7 +183,7 @@ def _axes(adapter: Adapter, known: Mapping[str, Any]) -> Iterable[Layout]:
         options("unbatched", (False, True)),
         (False, True),
         options("states", STATES if single else STATES[:3]),
-        options("batch_first", (False, True)),
+        options("batch_first", (False, True)) if not declared else [first.batch_first],
     )
     for arrays, turned, unbatched, columns, states, batch_first in grid:
         if (unbatched and batch_first) or (columns and not unbatched):
