@@ -30,7 +30,7 @@ import torch
 
 from rnnbench import mistakes
 from rnnbench.diagnosis.trials import Solved, Trial, last_alone, without_padding
-from rnnbench.mistakes import CATALOGUE, Mistake
+from rnnbench.mistakes import CATALOGUE, Mistake, limited
 from rnnbench.parity.budget import FLOOR, conditioning_of, relative_error, rule
 from rnnbench.parity.candidate import answers
 from rnnbench.parity.oracle import Array
@@ -38,40 +38,50 @@ from rnnbench.parity.problem import Problem
 from rnnbench.spec import UNIT_ROUNDOFF
 
 FORWARD = ("output", "h_n", "c_n")
+OUTPUTS = "its outputs and states"
 LEAST_GAIN = 16.0
 ROUNDS = {"float16_accumulation", "float16_preactivation", "float32_inside"}
 
 
 @dataclass(frozen=True)
 class Found:
-    """ids: one mistake or two, none if nothing explains the numbers.
+    """mistakes: one or two, none if nothing explains the numbers.
 
     same_numbers  other single mistakes that explain them as well
     complete      whether every pair was tried; False if time ran out before
+    only          the layer or direction in which alone it is made, "" for all
     partly        the part of what was asked that they explain; "" for all of it
     """
 
-    ids: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
     same_numbers: tuple[str, ...] = ()
     complete: bool = True
+    only: str = ""
     partly: str = ""
 
 
-def explain(trials: Sequence[Trial], seconds: float) -> Found:
+def explain(
+    trials: Sequence[Trial], seconds: float, *, own: bool = False, special: Sequence[Mistake] = ()
+) -> Found:
     """The simplest set of at most two mistakes that gives the candidate's numbers.
 
-    trials: the candidate's own numbers first. A mistake that gives these, or those of one length,
-    is named even if it does not give the others'. A gradient that is missing is zero, or where
-    that explains nothing, not compared.
+    own      whether the first trial is of the user's own numbers: a mistake that gives these is
+             named even if it does not give the others'
+    special  mistakes that only this candidate may have, tried first
+
+    A gradient that is missing is zero, or where that explains nothing, not compared.
     """
     if returned(trials):
         return Found(())
     deadline = time.monotonic() + seconds
     search = _Search(trials)
-    found = search.single()
+    for one in special:
+        if search.explains((one,), forward_only=True):
+            return Found((one,), partly=OUTPUTS)
+    found = search.single() or search.limited()
     if found is not None:
         return found
-    for part in _parts(trials):
+    for part in _parts(trials, own=own):
         found = _Search(part).single()
         if found is not None:
             return replace(found, partly=_what(trials, part))
@@ -79,33 +89,31 @@ def explain(trials: Sequence[Trial], seconds: float) -> Found:
         if time.monotonic() > deadline:
             return Found((), complete=False)
         if search.explains(pair):
-            return Found(tuple(m.id for m in pair))
+            return Found(pair)
     return Found(())
 
 
-def _parts(trials: Sequence[Trial]) -> Iterable[list[Trial]]:
+def _parts(trials: Sequence[Trial], *, own: bool) -> Iterable[list[Trial]]:
     """Parts of what was asked that may be explained alone, the most telling first."""
-    with_gradients = [_without_missing(trial) for trial in trials]
+    if not any(row.quantity in FORWARD for trial in trials for row in trial.failed):
+        with_gradients = list(trials)
+    else:
+        with_gradients = [_without_missing(trial) for trial in trials]
     if any(len(less.got) < len(trial.got) for less, trial in zip(with_gradients, trials, strict=True)):
         yield with_gradients
-    wrong = [trial for trial in trials if trial.failed and trial.problem.case.T > 2]
-    if len(trials) > 1:
-        for trial in wrong:
-            yield [trial]
-            if (less := _without_missing(trial)).got.keys() != trial.got.keys():
-                yield [less]
+    if own and trials[0].failed:
+        yield [trials[0]]
+        yield [with_gradients[0]]
 
 
 def _without_missing(trial: Trial) -> Trial:
-    """A trial whose outputs are wrong, without the gradients that nothing reached."""
-    if not any(row.quantity in FORWARD for row in trial.failed):
-        return trial
+    """A trial without the gradients that nothing reached."""
     return replace(trial, got={q: v for q, v in trial.got.items() if v is not None})
 
 
 def _what(trials: Sequence[Trial], part: Sequence[Trial]) -> str:
     if len(part) == len(trials):
-        return "its outputs and states; gradients that are missing were left out"
+        return f"{OUTPUTS}; gradients that are missing were left out"
     case = part[0].problem.case
     return f"sequences of {case.T} steps ({case.name}); for others it does not give the numbers"
 
@@ -120,10 +128,10 @@ def first_explained(trials: Sequence[Trial]) -> int | None:
             key = (id(trial.solved.problem), known.id)
             if key not in numbers:
                 try:
-                    numbers[key] = _numbers(trial.solved, [known.id], forward_only=True)
+                    numbers[key] = _numbers(trial.solved, [known], forward_only=True)
                 except (RuntimeError, IndexError, ValueError):
                     numbers[key] = {}
-            if _match(trial, [known.id], numbers[key], forward_only=True):
+            if _match(trial, [known], numbers[key], forward_only=True):
                 return index
     return None
 
@@ -173,8 +181,16 @@ class _Search:
 
     def single(self) -> Found | None:
         """The single mistakes that give the numbers, or None."""
-        found = [m.id for m in self.known if self.explains((m,))]
-        return Found((found[0],), tuple(found[1:])) if found else None
+        found = [m for m in self.known if self.explains((m,))]
+        return Found((found[0],), tuple(m.id for m in found[1:])) if found else None
+
+    def limited(self) -> Found | None:
+        """The first mistake that gives the numbers in one layer or direction alone, or None."""
+        for known in self.known:
+            for one, where in limited(known, self.trials[0].problem.case):
+                if self.explains((one,)):
+                    return Found((one,), only=where)
+        return None
 
     def pairs(self) -> Iterable[tuple[Mistake, ...]]:
         """Pairs that the smallest problem does not rule out, in the order of the catalogue."""
@@ -216,31 +232,31 @@ def _agrees(trial: Trial, planted: Sequence[Mistake], *, forward_only: bool = Fa
     gradient of h0 after a single step), or not.
     """
     case = trial.problem.case
-    claimed = [known.id for known in planted if known.applies(case)]
-    every = [known.id for known in planted]
+    claimed = [known for known in planted if known.applies(case)]
+    every = list(planted)
     if _gives(trial, claimed, forward_only=forward_only):
         return True
     return claimed != every and _gives(trial, every, forward_only=forward_only)
 
 
-def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
+def _gives(trial: Trial, planted: Sequence[Mistake], *, forward_only: bool) -> bool:
     """Return whether the network with these mistakes planted gives a trial's numbers."""
-    if not ids:
+    if not planted:
         return not any(row.quantity in FORWARD or not forward_only for row in trial.failed)
     try:
-        expected = _numbers(trial.solved, ids, forward_only=forward_only)
+        expected = _numbers(trial.solved, planted, forward_only=forward_only)
     except (RuntimeError, IndexError, ValueError):  # shapes do not fit, or nothing to act on
         return False
-    if _match(trial, ids, expected, forward_only=forward_only):
+    if _match(trial, planted, expected, forward_only=forward_only):
         return True
-    if not ROUNDS & set(ids):
+    if not any(known.id in ROUNDS for known in planted):
         return False
-    same_dtype = _in_dtype(trial.problem, ids)
-    return _match(trial, ids, same_dtype, forward_only=forward_only)
+    same_dtype = _in_dtype(trial.problem, planted)
+    return _match(trial, planted, same_dtype, forward_only=forward_only)
 
 
 def _match(
-    trial: Trial, ids: Sequence[str], expected: Mapping[str, Any], *, forward_only: bool
+    trial: Trial, planted: Sequence[Mistake], expected: Mapping[str, Any], *, forward_only: bool
 ) -> bool:
     """Return whether a trial's answers are the planted numbers to rounding."""
     case = trial.problem.case
@@ -258,7 +274,7 @@ def _match(
         trial.problem,
         {q: v for q in near if (v := expected.get(q)) is not None and v.any()},
         lambda moved: _numbers(
-            replace(trial.solved, problem=moved), ids, forward_only=near_forward
+            replace(trial.solved, problem=moved), planted, forward_only=near_forward
         ),
     )
     return all(
@@ -286,12 +302,12 @@ def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None
     return error if error * LEAST_GAIN <= departs else None
 
 
-def _numbers(solved: Solved, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
+def _numbers(solved: Solved, planted: Sequence[Mistake], *, forward_only: bool) -> dict[str, Any]:
     problem, case = solved.problem, solved.problem.case
     upstream = problem.upstream if case.training and not forward_only else None
     with torch.set_grad_enabled(upstream is not None):
         found = mistakes.answers(
-            case.spec, problem.x, problem.state, problem.weights, mistakes=ids,
+            case.spec, problem.x, problem.state, problem.weights, mistakes=planted,
             upstream=upstream, lengths=case.lengths, masks=problem.masks,
         )  # fmt: skip
     if solved.only_last and found.get("output") is not None:
@@ -303,7 +319,7 @@ def _numbers(solved: Solved, ids: Sequence[str], *, forward_only: bool) -> dict[
     return found
 
 
-def _in_dtype(problem: Problem, ids: Sequence[str]) -> dict[str, Any]:
+def _in_dtype(problem: Problem, planted: Sequence[Mistake]) -> dict[str, Any]:
     """As `_numbers`, computed in the dtype under test."""
-    found = answers(mistakes.candidate(problem.case.spec, *ids), problem)
+    found = answers(mistakes.candidate(problem.case.spec, *planted), problem)
     return {q: None if v is None else v.detach().double().numpy() for q, v in found.items()}

@@ -15,6 +15,7 @@ from rnnbench.diagnosis.causes import Found, explain, returned
 from rnnbench.diagnosis.findings import Explanation, Quantity
 from rnnbench.diagnosis.guard import buffers_kept
 from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
+from rnnbench.diagnosis.observed import observed, special_mistakes
 from rnnbench.diagnosis.recognition import recognise
 from rnnbench.diagnosis.repeat import unsteady
 from rnnbench.diagnosis.resemblance import resemblances
@@ -31,7 +32,6 @@ from rnnbench.diagnosis.trials import (
 from rnnbench.diagnosis.usage import array_of, check_usage
 from rnnbench.diagnosis.weights import Mapped
 from rnnbench.errors import InputError
-from rnnbench.mistakes import CATALOGUE
 from rnnbench.parity.check import Row
 from rnnbench.spec import Spec
 
@@ -157,7 +157,8 @@ def _diagnosed(
         adapter.takes_packed = takes_packed(adapter)
         solved = [own] if own is not None else []
         solved += [solved_for(adapter, case) for case in cases_for(adapter)]
-        _examine(result, adapter, [attempt(adapter, one) for one in solved], seconds)
+        trials = [attempt(adapter, one) for one in solved]
+        _examine(result, adapter, trials, seconds, own=own is not None)
     result.notes = [*_remarks(adapter, seen), *adapter.notes, *result.notes]
     return result
 
@@ -166,7 +167,9 @@ def _steps_of(x: Any) -> int | None:
     return None if x is None else len(array_of("x", x))
 
 
-def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], seconds: float) -> None:
+def _examine(
+    result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], seconds: float, *, own: bool
+) -> None:
     """Fill in what the trials say."""
     result.quantities = _worst(trials)
     if not result.quantities:
@@ -205,7 +208,10 @@ def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], secon
             "named only where the whole run shows them"
         )
     result.no_numbers = returned(wrong)
-    _name_cause(result, explain(trials, seconds))
+    special = special_mistakes(adapter, trials[0])
+    _name_cause(result, explain(trials, seconds, own=own, special=special))
+    if result.cause is None and (seen := observed(adapter, trials)):
+        result.cause, result.explanations = seen.id, [seen]
     if result.cause is None:
         result.notes += resemblances(trials)
     raised = next((trial.raised for trial in wrong if trial.raised), None)
@@ -214,12 +220,13 @@ def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], secon
 
 
 def _name_cause(result: Diagnosis, found: Found) -> None:
-    result.cause = "+".join(found.ids) or None
+    result.cause = "+".join(m.id for m in found.mistakes) or None
     result.same_numbers = list(found.same_numbers)
     result.explanations = [
-        Explanation(m.id, m.sentence, m.where, m.wrong, m.right)
-        for m in (CATALOGUE[name] for name in found.ids)
+        Explanation(m.id, m.sentence, m.where, m.wrong, m.right) for m in found.mistakes
     ]
+    if found.only:
+        result.notes.append(f"the cause is in {found.only} alone")
     if found.partly:
         result.notes.append(f"the cause gives the numbers of {found.partly}")
     if not found.complete:

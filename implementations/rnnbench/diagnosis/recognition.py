@@ -107,7 +107,8 @@ def _in_storages(
         trial = found if n == 0 else ask(tried, steps)
         if _rank(trial) == RIGHT:
             return tried, trial
-        if _rank(trial) == SHAPED:
+        told = tried.match is not None and tried.match.named and tried.layout.gates
+        if _rank(trial) == SHAPED and not told:
             shaped.append((tried, trial))
     for tried, trial in shaped:
         if steps > 1 and _rank(ask(tried, 1)) == RIGHT:

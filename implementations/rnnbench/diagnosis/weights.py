@@ -44,7 +44,7 @@ class Match:
     head: Head = field(default_factory=Head)
     inferred: str = ""
     named: bool = False
-    changed: set[str] = field(default_factory=set)  # weights that a call wrote to
+    scaled: dict[str, float] = field(default_factory=dict)  # by the last call that did, in place
 
     @property
     def plain(self) -> list[str]:
@@ -83,7 +83,9 @@ class Match:
             before = {name: (weights[name], weights[name].detach().clone()) for name in self.slots}
             with self.head.taken_out():
                 yield
-            self.changed |= {n for n, (w, own) in before.items() if not torch.equal(w, own)}
+            for name, (now, was) in before.items():
+                if not torch.equal(now, was) and was.any():
+                    self.scaled[name] = float((now * was).sum() / (was * was).sum())
         finally:
             self.restore()
 

@@ -458,3 +458,42 @@ def _skipped(name: str, words: str, which: int, how: str) -> Mistake:
 
 last_step_skipped = _skipped("last_step_skipped", "last", -1, "for t in range(T − 1)")
 first_step_skipped = _skipped("first_step_skipped", "first", 0, "for t in range(1, T)")
+
+
+def _single(case: Case) -> bool:
+    return case.spec.layers * case.spec.directions == 1
+
+
+@mistake(at="output", touches="output", needs=(dense, _single))
+def output_with_initial_state(y: Tensor, at: At) -> Tensor:
+    """The output begins with the initial state, and so is a step too long.
+
+    where  states = [h0], to which each step's state is appended
+    wrong  output = (h_0, h_1, …, h_T)
+    right  output = (h_1, …, h_T)
+    """
+    return torch.cat([at.start[0][None], y])
+
+
+@mistake(at="output", touches="output", needs=(dense, several_steps))
+def output_without_last_step(y: Tensor, at: At) -> Tensor:
+    """The last step is missing in the output, which is a step too short.
+
+    where  the state appended before it is updated, range(T − 1)
+    wrong  output = (h_1, …, h_{T−1})
+    right  output = (h_1, …, h_T)
+    """
+    return y[:-1]
+
+
+@mistake(at="output active", touches="output h_n", needs=(dense, several_steps))
+def loop_one_step_short(value: Any, at: At) -> Any:
+    """The loop stops one step early: output and final state are those of the steps before.
+
+    where  for t in range(T − 1)
+    wrong  t = 1, …, T − 1
+    right  t = 1, …, T
+    """
+    if at.place == "output":
+        return value[:-1]
+    return (torch.arange(at.T) < at.T - 1)[:, None].expand(at.T, at.B)

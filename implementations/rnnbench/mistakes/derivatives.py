@@ -199,3 +199,16 @@ def lstm_forget_gradient_with_new_cell(factors: Factors, at: At) -> Factors:
     new = (f * c + i * g).detach()
     nothing = (f - f.detach()) * new  # zero, and its derivative by f is c_t
     return f.detach(), c, i * g + nothing, torch.ones_like(g)
+
+
+@mistake(at="cell_terms", touches="grad_c0 grad_weight_ih", needs=(lstm, several_steps))
+def lstm_cell_gradient_without_forget_gate(factors: Factors, at: At) -> Factors:
+    """The gradient of the cell state goes back without the forget gate.
+
+    where  hand-written backward passes of the LSTM
+    wrong  dc_{t−1} = dc_t + …
+    right  dc_{t−1} = dc_t ⊙ f_t + …
+    """
+    f, c, i, g = factors
+    nothing = c - c.detach()  # zero, and its derivative by c is 1
+    return f, c.detach(), i * g + nothing, torch.ones_like(g)

@@ -58,7 +58,7 @@ def programs() -> list[tuple[str, Any, dict[str, Any], str]]:
         (m.LSTMFusedSigmoidCandidate, {}, "sigmoid_candidate"),
         (m.LSTMGates, {}, ""), (m.LSTMGatesExchanged, {}, ""),
         (m.LSTMGatesCoupled, {}, "lstm_gates_coupled"), (m.LSTMParameters, {}, ""),
-        (m.LSTMParametersBug, {}, ""), (m.LSTMPeephole, {}, "peephole"),
+        (m.LSTMParametersBug, {}, ""), (m.LSTMPeephole, {}, "lstm_peephole"),
         (m.GRUSix, {}, ""), (m.GRUSixInverted, {}, "gru_update_inverted"),
         (m.GRUSixNoReset, {}, "gru_reset_gate_unused"),
         (m.GRUSixResetFirst, {}, "reset_gate_before_product"),
@@ -74,7 +74,7 @@ def programs() -> list[tuple[str, Any, dict[str, Any], str]]:
         (m.Bidirectional, {}, ""), (m.BidirectionalNotTurned, {}, "reverse_not_turned_back"),
         (m.Classifier, {}, ""), (m.Tagger, {}, ""), (m.TaggerForgetsState, {}, "h0_ignored"),
         (m.Aliased, {}, "outputs_are_last_state"), (m.LastStepSkipped, {}, "last_step_skipped"),
-        (m.Scaled, {}, "weights_changed_in_place"), (m.NanAtThree, {}, UNKNOWN),
+        (m.Scaled, {}, "weights_changed_in_place"), (m.NanAtThree, {}, "not_finite_from_one_step"),
         (m.LayerNormRNN, {}, "layer_norm"), (m.StackedTensors, {}, ""),
         (f.unrolled_three, ONE, ""), (f.unrolled_three_wrong, ONE, "bias_hh_missing"),
         (f.unrolled_gradient_three, HAND, "jacobians_not_chained"), (f.state_alone, ONE, ""),
@@ -95,7 +95,7 @@ def programs() -> list[tuple[str, Any, dict[str, Any], str]]:
         (f.slipped("half"), HAND, UNKNOWN), (f.gradient_third, HAND, UNKNOWN),
         (f.lstm_by_hand(None), {"spec": LSTM}, ""),
         (f.lstm_by_hand("new_c"), {"spec": LSTM}, "lstm_forget_gradient_with_new_cell"),
-        (f.lstm_by_hand("no_forget"), {"spec": LSTM}, UNKNOWN),
+        (f.lstm_by_hand("no_forget"), {"spec": LSTM}, "lstm_cell_gradient_without_forget_gate"),
         (f.gru_reset_detached, {"spec": GRU}, "gru_reset_gate_constant"),
         (f.aliased_function, ONE, "outputs_are_last_state"),
         (f.first_step_only, ONE, "only_last_step_read"),
@@ -125,9 +125,8 @@ def verdict(candidate: Any, options: dict[str, Any], causes: str) -> tuple[str, 
         return "refused", found
     if causes == UNKNOWN:
         return ("unknown" if found.cause is None else "wrong cause"), found
-    if found.cause is not None and found.cause in causes.split():
-        return "caused", found
-    if set(found.same_numbers) & set(causes.split()):
+    named = {*(found.cause or "").split("+"), *found.same_numbers}
+    if named & set(causes.split()):
         return "caused", found
     if found.cause is not None:
         return "wrong cause", found
