@@ -68,7 +68,7 @@ class Adapter:
     takes_lengths: bool = False
     takes_masks: bool = False
     takes_packed: bool = False  # PackedSequence in and out
-    only_last: bool = False  # its output is that of the last step alone
+    only_last: str = ""  # its output is that of the last "step" alone, or of the final "state"
     bare: bool = False  # a function that takes a state of one part alone, not in a tuple
     roles: tuple[str, ...] = ()  # what the parameters of a function are that takes each weight
     method: str = ""  # by which an object is called that is not callable
@@ -181,6 +181,8 @@ class _Call:
             numpys = adapter.returns_numpy = True
         else:
             numpys = False
+        if adapter.kind not in ("cell", "function"):
+            y, final = self._by_shape(y, final)
         if adapter.kind != "cell" or self.layout.unbatched:
             y = self.layout.y_in(y)
             final = tuple(self.layout.state_in(part, self.spec) for part in final)
@@ -191,12 +193,36 @@ class _Call:
         return found, self.problem.case.training and not numpys
 
     def _spread(self, y: Any) -> Any:
-        """The output, zero at all steps but the last where it is that of the last step alone."""
+        """The output by steps: of one that is joined, or that is of the last step alone."""
         T, B = self.problem.x.shape[:2]
-        if isinstance(y, Tensor) and y.shape == (B, self.spec.output_size) and T >= 1:
-            self.adapter.only_last = True
-            y = torch.cat([y.new_zeros(T - 1, *y.shape), y[None]])
+        adapter, P, S = self.adapter, self.spec.state_size, self.spec.output_size
+        if not isinstance(y, Tensor) or y.dim() != 2 or y.shape[1] != S:
+            return y
+        if len(y) == B:
+            adapter.only_last = adapter.only_last or "step"
+            whole = torch.cat([y.new_zeros(T - 1, *y.shape), y[None]])
+            if adapter.only_last == "step" or T == 1:
+                return whole
+            reverse = torch.cat([y[None], y.new_zeros(T - 1, *y.shape)])
+            return torch.cat([whole[..., :P], reverse[..., P:]], dim=2)
+        if len(y) == T * B:
+            adapter.notes["it gives its output as (T·B, H): compared step by step"] = None
+            return y.reshape(T, B, S)
         return y
+
+    def _by_shape(self, y: Any, final: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """Output and states, where another value than the first has the output's shape."""
+        right = (*self.problem.x.shape[:2], self.spec.output_size)
+
+        def fits(value: Any) -> bool:
+            one = self.layout.y_in(value)
+            return isinstance(one, Tensor) and one.shape == right
+
+        others = [value for value in final if fits(value)]
+        if fits(y) or not others or self.problem.case.T == 1:
+            return y, final
+        self.adapter.notes["its output is taken from a later value that it returns"] = None
+        return others[0], tuple(value for value in final if value is not others[0])
 
     def _with_layer(self, part: Any) -> Any:
         """A state with the axis of layers and directions, which a single layer may lack."""
@@ -362,10 +388,20 @@ def _parts(value: Any) -> tuple[Any, tuple[Any, ...]]:
     """(y, final states) of y, (y, h), (y, (h, c)) or (y, h, c)."""
     if not isinstance(value, tuple | list) or not value:
         return value, ()
+    if isinstance(value, list) and len(value) > 2 and _equal_steps(value):
+        value = (value,)
     y, *rest = value
+    if isinstance(y, list) and y and _equal_steps(y):
+        y = (np.stack if isinstance(y[0], np.ndarray) else torch.stack)(y)
     if len(rest) == 1 and isinstance(rest[0], tuple | list):
         rest = list(rest[0])
     return y, tuple(part for part in rest if part is not None)
+
+
+def _equal_steps(values: list[Any]) -> bool:
+    """Return whether a list holds one array or tensor for each step."""
+    held = [value for value in values if isinstance(value, np.ndarray | Tensor)]
+    return len(held) == len(values) and len({tuple(value.shape) for value in held}) == 1
 
 
 def _state_of(new: Any, parts: int) -> tuple[Any, ...]:
@@ -450,7 +486,13 @@ def _networks(
         found = [] if mapping else inferred(candidate, slots, spec)
         if not found:
             raise
-    return [(network, with_head(match, candidate, network)) for network, match in found]
+    made: list[tuple[Spec, Match | None]] = []
+    for network, match in found:
+        headless = with_head(match, candidate, network)
+        made.append((network, headless))
+        if headless.head.said:
+            made.append((network, match))
+    return made
 
 
 def _objects(adapter: Adapter, layout: Mapping[str, Any], *, sure: bool) -> list[Adapter]:
@@ -463,10 +505,9 @@ def _objects(adapter: Adapter, layout: Mapping[str, Any], *, sure: bool) -> list
     adapter.takes_state = adapter.kind == "cell" or adapter.arguments.takes_state
     if sure or adapter.kind == "cell" or spec.layers * spec.directions != 1:
         return [replace(adapter, notes={})]
-    looping = loops(candidate)
-    if looping or not adapter.takes_state:
+    if not adapter.takes_state:
         return [replace(adapter, notes={})]
-    kinds = ("cell", "module") if looping is False else ("module", "cell")
+    kinds = ("cell", "module") if loops(candidate) is False else ("module", "cell")
     return [replace(adapter, kind=one, notes={}) for one in kinds]
 
 

@@ -81,16 +81,27 @@ def explain(
     found = search.single() or search.limited()
     if found is not None:
         return found
-    for part in _parts(trials, own=own):
-        found = _Search(part).single()
+    parts = list(_parts(trials, own=own))
+    without = all(v is None for t in trials for q, v in t.got.items() if q not in FORWARD)
+    if without:  # nothing that a pair could explain besides
+        found = _first_of(parts, trials)
         if found is not None:
-            return replace(found, partly=_what(trials, part))
+            return found
     for pair in search.pairs():
         if time.monotonic() > deadline:
             return Found((), complete=False)
         if search.explains(pair):
             return Found(pair)
-    return Found(())
+    return (None if without else _first_of(parts, trials)) or Found(())
+
+
+def _first_of(parts: Sequence[list[Trial]], trials: Sequence[Trial]) -> Found | None:
+    """The single mistakes that give the numbers of the first part that any gives."""
+    for part in parts:
+        found = _Search(part).single()
+        if found is not None:
+            return replace(found, partly=_what(trials, part))
+    return None
 
 
 def _parts(trials: Sequence[Trial], *, own: bool) -> Iterable[list[Trial]]:
@@ -145,6 +156,9 @@ def returned(trials: Sequence[Trial]) -> str:
     wrong = [trial for trial in trials if trial.failed]
     if wrong and all(trial.raised for trial in wrong):
         return "where it departs, the candidate raised an error"
+    outputs = [value for trial in trials if (value := trial.numbers("output")) is not None]
+    if outputs and not any(value.any() for value in outputs):
+        return "the output is zero in every problem"
     if wrong and all(row.status == "raised" for trial in wrong for row in trial.failed):
         return "its backward pass raised an error, and its forward pass is right"
     for trial in trials:
@@ -287,6 +301,8 @@ def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None
     case = trial.problem.case
     unit = UNIT_ROUNDOFF[case.spec.dtype]
     got, right = trial.numbers(quantity), trial.solved.expected[quantity]
+    if got is not None and got.shape != right.shape and planted is None:
+        return None
     if planted is None or got is None:
         nothing = all(value is None or not value.any() for value in (got, planted))
         return 0.0 if nothing else None
@@ -311,7 +327,7 @@ def _numbers(solved: Solved, planted: Sequence[Mistake], *, forward_only: bool) 
             upstream=upstream, lengths=case.lengths, masks=problem.masks,
         )  # fmt: skip
     if solved.only_last and found.get("output") is not None:
-        found["output"] = last_alone(found["output"])
+        found["output"] = last_alone(found["output"], solved.only_last)
     if solved.packed:
         for name in ("output", "grad_x"):
             if found.get(name) is not None:

@@ -265,7 +265,7 @@ def _remarks(adapter: Adapter, seen: Trial) -> list[str]:
             f"asked by its recurrent part: {', '.join(match.head.said)} taken out for the calls"
         )
     if adapter.only_last:
-        said.append("its output is that of the last step alone: compared there")
+        said.append(f"its output is that of the last {adapter.only_last} alone: compared there")
     if adapter.method:
         said.append(f"called as .{adapter.method}(…)")
     if match is not None and match.plain and adapter.kind in ("module", "cell"):

@@ -20,7 +20,7 @@ from rnnbench.bptt.torch_private import children
 from rnnbench.diagnosis.slots import Slot
 from rnnbench.diagnosis.words import HEAD
 
-_AROUND = (nn.Embedding, nn.Softmax, nn.LogSoftmax)
+_AROUND = (nn.Embedding, nn.Softmax, nn.LogSoftmax, nn.Dropout)
 
 
 @dataclass(frozen=True)

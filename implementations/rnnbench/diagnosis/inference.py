@@ -232,28 +232,33 @@ def _apart(
     """The input's and the state's weights in tensors of their own."""
     inputs = {rows: fitting(rows, I) for rows in set(split)}
     states = {rows: fitting(rows, H) for rows in set(split)}
+    ways = [(inputs, states)]
     if I == H:
-        for rows in set(split):
-            pair = _two_kinds(inputs[rows], split.count(rows))
-            if pair is None:
-                return
-            inputs[rows], states[rows] = pair
-    if any(len(held[rows]) != split.count(rows) for held in (inputs, states) for rows in held):
-        return
-    ih = [slot for rows in dict.fromkeys(split) for slot in inputs[rows]]
-    hh = [slot for rows in dict.fromkeys(split) for slot in states[rows]]
-    (ih, named), (hh, _) = _in_order(ih, gates), _in_order(hh, gates)
-    held = {"weight_ih": ih, "weight_hh": hh} | _biases(unit, ih, hh, gates, split, H)
-    yield _Layer(gates, held, transposed, named)
+        pairs = {rows: _two_kinds(inputs[rows], split.count(rows)) for rows in set(split)}
+        count = min(map(len, pairs.values()))
+        ways = [
+            ({r: pairs[r][k][0] for r in pairs}, {r: pairs[r][k][1] for r in pairs})
+            for k in range(count)
+        ]
+    for own, recurrent in ways:
+        if any(len(held[rows]) != split.count(rows) for held in (own, recurrent) for rows in held):
+            continue
+        ih = [slot for rows in dict.fromkeys(split) for slot in own[rows]]
+        hh = [slot for rows in dict.fromkeys(split) for slot in recurrent[rows]]
+        (ih, named), (hh, _) = _in_order(ih, gates), _in_order(hh, gates)
+        held = {"weight_ih": ih, "weight_hh": hh} | _biases(unit, ih, hh, gates, split, H)
+        yield _Layer(gates, held, transposed, named)
 
 
-def _two_kinds(slots: list[Slot], count: int) -> tuple[list[Slot], list[Slot]] | None:
-    """Tensors of one shape as the input's and the state's: by name, else by order."""
+def _two_kinds(slots: list[Slot], count: int) -> list[tuple[list[Slot], list[Slot]]]:
+    """Tensors of one shape as the input's and the state's: by name, else in both orders."""
     if len(slots) != 2 * count:
-        return None
+        return []
     recurrent = [s for s in slots if RECURRENT.search(s.path) and not INPUT.search(s.path)]
     rest = [s for s in slots if s not in recurrent]
-    return (rest, recurrent) if len(recurrent) == count else (slots[:count], slots[count:])
+    if len(recurrent) == count:
+        return [(rest, recurrent)]
+    return [(slots[:count], slots[count:]), (slots[count:], slots[:count])]
 
 
 def _joined(
@@ -326,7 +331,7 @@ def _by_size(pool: Sequence[Slot], sizes: list[int], gates: int) -> dict[str, li
         held, _ = _in_order([s for n in fitting for s in fitting[n]], gates)
         return {"bias_ih": held}
     if all(len(fitting[n]) == 2 * sizes.count(n) for n in fitting):
-        pairs = [_two_kinds(fitting[n], sizes.count(n)) for n in fitting]
-        kinds = zip(("bias_ih", "bias_hh"), zip(*filter(None, pairs), strict=True), strict=True)
+        pairs = [_two_kinds(fitting[n], sizes.count(n))[0] for n in fitting]
+        kinds = zip(("bias_ih", "bias_hh"), zip(*pairs, strict=True), strict=True)
         return {kind: _in_order([s for one in held for s in one], gates)[0] for kind, held in kinds}
     return {}

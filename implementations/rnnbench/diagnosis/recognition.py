@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from rnnbench.diagnosis.adapter import Adapter
 from rnnbench.diagnosis.causes import first_explained
 from rnnbench.diagnosis.layouts import STATES, Layout, storages
@@ -49,9 +51,16 @@ def recognise(
     best, found = adapters[0], ask(adapters[0], 3)
     sizes = [(own, 2), (own, 1)] if own else []
     for steps, batch in (*sizes, *SIZES):
-        best, found = _in_axes(adapters, known, ask, steps, batch, best, found)
+        tried = adapters if _rank(found) == RAISED else [best]
+        best, found = _in_axes(
+            adapters if (steps, batch) == SIZES[0] else tried, known, ask, steps, batch, best, found
+        )
         if _rank(found) == SHAPED:
             best, found = _in_storages(adapters, known, ask, steps, best, found)
+        if best.only_last and best.spec.directions == 2 and _rank(found) != RIGHT:
+            of_state = replace(best, only_last="state")
+            if _rank(ask(of_state, steps)) == RIGHT:
+                best, found = of_state, ask(of_state, steps)
         if _rank(found) <= SHAPED:
             return _with_sizes(best, ask, steps, batch), found
     return replace(best, batch=0), found
@@ -87,7 +96,7 @@ def _in_axes(
     """The best of all axes at one size; what was found before where none is better."""
     for adapter in adapters:
         for layout in _axes(adapter, known):
-            tried = replace(adapter, layout=layout, notes={}, batch=batch)
+            tried = replace(adapter, layout=layout, notes={}, batch=batch, only_last="")
             trial = ask(tried, steps)
             if _better(trial, found):
                 best, found = tried, trial
@@ -140,7 +149,7 @@ class _Asking:
         key = (spec, batch, steps, adapter.absent, adapter.takes_state, adapter.loss)
         if key not in self.solved:
             case = Case(spec, steps, batch, phase, initial_state=adapter.takes_state, seed=3)
-            self.solved[key] = solved_for(replace(adapter, only_last=False), case)
+            self.solved[key] = solved_for(replace(adapter, only_last=""), case)
         return attempt(adapter, self.solved[key])
 
 
@@ -172,6 +181,11 @@ def _axes(adapter: Adapter, known: Mapping[str, Any]) -> Iterable[Layout]:
         first = replace(first, transposed=True)
 
     declared = getattr(adapter.candidate, "batch_first", None) is True
+
+    held = adapter.match.slots.values() if adapter.match else ()
+    arrays_held = held and all(isinstance(s.base, np.ndarray) for slots in held for s in slots)
+    if arrays_held and known.get("arrays") is None:
+        first = replace(first, arrays="numpy")
 
     def options(name: str, values: Iterable[Any]) -> list[Any]:
         own = getattr(first, name)

@@ -105,19 +105,27 @@ def roles_of(candidate: Any, spec: Spec) -> tuple[str, ...]:
 
 
 def loops(candidate: Any) -> bool | None:
-    """Return whether its source has a loop over time, or a call that stands for one; None where it
-    cannot be read.
+    """Return whether its source has a loop over time, or a module that stands for one; None where
+    it cannot be read.
     """
-    kind = candidate if inspect.isroutine(candidate) else type(candidate)
-    try:
-        source = inspect.getsource(kind)
-    except (OSError, TypeError):
-        return None
     if isinstance(candidate, torch.nn.Module) and any(
         isinstance(module, torch.nn.RNNBase) for module in candidate.modules()
     ):
         return True
-    body = source.partition("def __init__")[2] or source
+    if inspect.isroutine(candidate):
+        called = [candidate]
+    else:
+        owners = [k for k in type(candidate).__mro__ if k not in (object, torch.nn.Module)]
+        called = [
+            method
+            for owner in owners
+            for name, method in vars(owner).items()
+            if inspect.isfunction(method) and name != "__init__"
+        ]
+    try:
+        body = "".join(map(inspect.getsource, called))
+    except (OSError, TypeError):
+        return None
     return bool(re.search(r"\b(for|while|scan|unbind|map)\b", body))
 
 

@@ -37,14 +37,15 @@ class Solved:
 
     packed     whether nobody sees what x and the output are in the padding, as of a
                `PackedSequence`
-    only_last  whether the output is that of the last step alone, and zero elsewhere
+    only_last  whether the output is that of the last "step" alone, or of the final "state" of both
+               directions, and zero elsewhere; "" for neither
     """
 
     problem: Problem
     expected: Mapping[str, Array]
     errors: Mapping[str, float]  # of torch's own module
     packed: bool = False
-    only_last: bool = False
+    only_last: str = ""
 
     @classmethod
     def of(cls, problem: Problem, *, packed: bool = False) -> Solved:
@@ -99,8 +100,9 @@ def attempt(adapter: Adapter, solved: Solved) -> Trial:
         row = Row(adapter.name, case.name, "output", "raised", detail=in_words(raised))
         return Trial(solved, {}, [row])
     if adapter.only_last and "output" in solved.expected:
-        last = last_alone(solved.expected["output"])
-        solved = replace(solved, expected=dict(solved.expected) | {"output": last}, only_last=True)
+        last = last_alone(solved.expected["output"], adapter.only_last)
+        expected = dict(solved.expected) | {"output": last}
+        solved = replace(solved, expected=expected, only_last=adapter.only_last)
     expected = {q: v for q, v in solved.expected.items() if q in got}
     rows = judge(adapter.name, solved.problem, expected, solved.errors, got, gross=GROSS)
     if adapter.backward_raised:
@@ -109,9 +111,15 @@ def attempt(adapter: Adapter, solved: Solved) -> Trial:
     return Trial(solved, got, rows)
 
 
-def last_alone(output: Array) -> Array:
-    """An output, zero at all steps but the last."""
-    return np.concatenate([np.zeros_like(output[:-1]), output[-1:]])
+def last_alone(output: Array, which: str) -> Array:
+    """An output, zero at all steps but the last: of the sequence, or of each direction."""
+    kept = np.zeros_like(output)
+    half = output.shape[2] // 2
+    forward = slice(None, half) if which == "state" else slice(None)
+    kept[-1, :, forward] = output[-1, :, forward]
+    if which == "state":
+        kept[0, :, half:] = output[0, :, half:]
+    return kept
 
 
 def solved_for(adapter: Adapter, case: Case, given: Mapping[str, Any] | None = None) -> Solved:
@@ -134,7 +142,7 @@ def _upstream(adapter: Adapter, problem: Problem) -> Mapping[str, Array]:
             for name, value in problem.upstream.items()
         }
         if adapter.only_last:
-            upstream["output"] = last_alone(upstream["output"])
+            upstream["output"] = last_alone(upstream["output"], adapter.only_last)
         return upstream
     return {
         name: np.full_like(value, 1.0 if name == adapter.loss else 0.0)

@@ -20,6 +20,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from diagnosis.programs import functions as f  # noqa: E402
 from diagnosis.programs import modules as m  # noqa: E402
+from diagnosis.programs import posts as p  # noqa: E402
 
 import rnnbench  # noqa: E402
 from rnnbench import Spec  # noqa: E402
@@ -28,6 +29,7 @@ UNKNOWN = "unknown"
 RNN, GRU, LSTM = (Spec(cell, f.N, f.K) for cell in ("rnn_tanh", "gru", "lstm"))
 RELU = Spec("rnn_relu", f.K, f.K, 2)
 ONE = {"spec": RNN}
+POST = Spec("rnn_tanh", p.N, p.K)
 HAND = {"spec": RNN, "kind": "gradient"}
 FUSED = {
     "weight_ih_l0": "W[:, :3]", "weight_hh_l0": "W[:, 3:]", "bias_ih_l0": "b", "bias_hh_l0": None,
@@ -102,6 +104,22 @@ def programs() -> list[tuple[str, Any, dict[str, Any], str]]:
         (f.slices, {"spec": LSTM, "mapping": FUSED}, ""),
         (f.stacked, {"spec": Spec("rnn_tanh", f.N, f.K, 2), "mapping": LISTS}, ""),
         (f.extra_constant, ONE, UNKNOWN),
+        (p.EmbeddingLM, {}, ""), (p.CellWithInit, {}, ""),
+        (p.CellWithInitForgets, {}, "transposed_w_hh"),
+        (p.D2LGRU, {}, "reset_gate_before_product"), (p.D2LLSTM, {}, ""),
+        (p.D2LLSTMSigmoidOut, {}, "sigmoid_candidate"), (p.DeepWithCells, {}, ""),
+        (p.DeepSharesState, {}, UNKNOWN), (p.RightMany, {}, ""), (p.ManyLastStep, {}, ""),
+        (p.BackwardOnly, {}, ""), (p.FlaxStyle, {}, ""), (p.KerasStyle, {}, ""),
+        (p.KerasHard, {}, "hard_sigmoid"), (p.KerasGRU, {}, "reset_gate_before_product"),
+        (p.Unbatched, {}, ""), (p.MinimalGated, {}, ""),
+        (p.MinimalGatedInverted, {}, "gru_update_inverted"),
+        (p.OutputsShort, {}, "loop_one_step_short"),
+        (p.OutputsLong, {}, "output_with_initial_state"),
+        (p.OutputsLate, {}, "output_one_step_late"), (p.LastOfBatch, {}, ""),
+        (p.SumDirections, {}, "directions_summed"),
+        (p.rnn_forward, {"spec": POST}, "state_not_carried"),
+        (p.gru_cell, {"spec": Spec("gru", p.N, p.K)}, ""),
+        (p.lstm_args, {"spec": Spec("lstm", p.N, p.K)}, ""),
     ]  # fmt: skip
     return [
         (what.__name__, what() if isinstance(what, type) else what, options, causes)
