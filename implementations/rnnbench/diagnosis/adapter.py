@@ -76,6 +76,7 @@ class Adapter:
     batch: int = 0  # number of sequences that it takes; 0 for any
     guessed: int = 0  # layouts that fit as well as this one
     returns_numpy: bool = False
+    output_later: bool = False  # whether a later value that it returns is its output
     backward_raised: str = ""  # the error of the last call's backward pass
     remark: str = ""  # on what was done to it before it could be asked
     limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
@@ -219,8 +220,10 @@ class _Call:
             return isinstance(one, Tensor) and one.shape == right
 
         others = [value for value in final if fits(value)]
-        if fits(y) or not others or self.problem.case.T == 1:
+        later = self.adapter.output_later
+        if fits(y) or not others or (self.problem.case.T == 1 and not later):
             return y, final
+        self.adapter.output_later = True
         self.adapter.notes["its output is taken from a later value that it returns"] = None
         return others[0], tuple(value for value in final if value is not others[0])
 

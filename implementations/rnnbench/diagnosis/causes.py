@@ -110,7 +110,9 @@ def _parts(trials: Sequence[Trial], *, own: bool) -> Iterable[list[Trial]]:
         with_gradients = list(trials)
     else:
         with_gradients = [_without_missing(trial) for trial in trials]
-    if any(len(less.got) < len(trial.got) for less, trial in zip(with_gradients, trials, strict=True)):
+    if any(
+        len(less.got) < len(trial.got) for less, trial in zip(with_gradients, trials, strict=True)
+    ):
         yield with_gradients
     if own and trials[0].failed:
         yield [trials[0]]

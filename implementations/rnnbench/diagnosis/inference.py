@@ -205,6 +205,7 @@ def _parsed(unit: Unit, H: int, I: int) -> Iterator[_Layer]:  # noqa: E741
     """Every way in which the tensors of one layer and direction are its weights."""
     matrices = [slot for slot in unit if len(slot.shape) == 2]
     for transposed, gates in itertools.product((False, True), (4, 3, 1)):
+
         def fitting(rows: int, columns: int, t: bool = transposed) -> list[Slot]:
             return [m for m in matrices if _is(m, rows, columns, t)]
 
@@ -227,7 +228,13 @@ def _splits(gates: int, H: int) -> Iterator[list[int]]:
 
 
 def _apart(
-    unit: Unit, fitting: Any, gates: int, split: list[int], H: int, I: int, transposed: bool  # noqa: E741
+    unit: Unit,
+    fitting: Any,
+    gates: int,
+    split: list[int],
+    H: int,
+    I: int,
+    transposed: bool,  # noqa: E741
 ) -> Iterator[_Layer]:
     """The input's and the state's weights in tensors of their own."""
     inputs = {rows: fitting(rows, I) for rows in set(split)}
@@ -262,7 +269,13 @@ def _two_kinds(slots: list[Slot], count: int) -> list[tuple[list[Slot], list[Slo
 
 
 def _joined(
-    unit: Unit, fitting: Any, gates: int, split: list[int], H: int, I: int, transposed: bool  # noqa: E741
+    unit: Unit,
+    fitting: Any,
+    gates: int,
+    split: list[int],
+    H: int,
+    I: int,
+    transposed: bool,  # noqa: E741
 ) -> Iterator[_Layer]:
     """One tensor for the product with [x, h] or [h, x]."""
     found = {rows: fitting(rows, I + H) for rows in set(split)}
@@ -308,7 +321,11 @@ def _biases(
     if beside:
         return beside
     used = {id(slot.base) for slot in (*ih, *hh)}
-    norms = {s.path.rpartition(".")[0] for s in unit if s.path.endswith(".weight") and s.size == len(s.tensor)}
+    norms = {
+        s.path.rpartition(".")[0]
+        for s in unit
+        if s.path.endswith(".weight") and s.size == len(s.tensor)
+    }
     vectors = [
         s
         for s in unit

@@ -77,7 +77,9 @@ def _not_finite(trials: Sequence[Trial]) -> Explanation | None:
         if not bad or not bad[0]:
             continue
         unit = UNIT_ROUNDOFF[trial.problem.case.spec.dtype]
-        if relative_error(got[: bad[0]], right[: bad[0]], unit) <= rule(trial.problem.case, "output"):
+        if relative_error(got[: bad[0]], right[: bad[0]], unit) <= rule(
+            trial.problem.case, "output"
+        ):
             t = bad[0]
             return Explanation(
                 "not_finite_from_one_step",

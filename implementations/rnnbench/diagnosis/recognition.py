@@ -159,7 +159,9 @@ def _others(adapters: list[Adapter], best: Adapter, known: Mapping[str, Any]) ->
     states = [known["states"]] if known.get("states") else [s for s in STATES if s in axes]
     for adapter in adapters:
         own = adapter.own_storage
-        every = storages(adapter.spec, few=adapter.match is not None and bool(adapter.match.inferred))
+        every = storages(
+            adapter.spec, few=adapter.match is not None and bool(adapter.match.inferred)
+        )
         stored = [s for s in every if own and _possible(s, adapter, known)]
         for storage in stored or [{}]:
             for axis in states:

@@ -49,7 +49,7 @@ def _assembled(key: str, held: Pieces) -> Any:
         return held[-1][1]
     first = held[0][0]
     if all(len(index) == 1 and isinstance(index[0], int) for index, _ in held):
-        ordered = [part for _, part in sorted(held, key=lambda one: one[0])]  # type: ignore[arg-type, return-value]
+        ordered = [part for _, part in sorted(held, key=lambda one: one[0])]
         equal = len({part.shape for part in ordered}) == 1
         return torch.stack(ordered) if equal else ordered
     axis = next((i for i, one in enumerate(first) if one != slice(None)), None)

@@ -185,7 +185,13 @@ def takes_packed(adapter: Adapter) -> bool:
     tells.
     """
     layout = adapter.layout
-    if adapter.kind != "module" or adapter.steps or adapter.batch or layout.unbatched or layout.arrays != "torch":
+    if (
+        adapter.kind != "module"
+        or adapter.steps
+        or adapter.batch
+        or layout.unbatched
+        or layout.arrays != "torch"
+    ):
         return False
     solved = solved_for(adapter, packed_case(adapter, "inference"))
     return attempt(replace(adapter, notes={}), solved).raised is None

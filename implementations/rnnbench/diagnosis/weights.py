@@ -22,7 +22,6 @@ from rnnbench.spec import DIRECTION_SUFFIX, Spec
 Mapped = Mapping[str, "str | Sequence[str] | None"]
 
 
-
 @dataclass
 class Match:
     """Each weight's slots (several where one weight is held gate by gate), and what it means.
@@ -94,10 +93,10 @@ class Match:
         if len(held) == 1:
             parts: Sequence[Tensor] = [weight]
         elif weight.dim() == 1:
-            parts = weight.split([slot.size for slot in held])
+            parts = torch.split(weight, [slot.size for slot in held])
         else:
             axis = -1 if self._columns(held) else 0
-            parts = weight.split([slot.shape[axis] for slot in held], dim=axis)
+            parts = torch.split(weight, [slot.shape[axis] for slot in held], dim=axis)
         return [
             part.reshape(slot.shape) if part.dim() == 1 and slot.size == part.numel() else part
             for slot, part in zip(held, parts, strict=True)
@@ -114,9 +113,7 @@ class Match:
         return bool(self.transposed) and len(held[0].shape) == 2
 
 
-def inferred(
-    candidate: Any, slots: Sequence[Slot], spec: Spec | None
-) -> list[tuple[Spec, Match]]:
+def inferred(candidate: Any, slots: Sequence[Slot], spec: Spec | None) -> list[tuple[Spec, Match]]:
     """Every network that the candidate's names and shapes allow, with its weights; none if they
     allow none.
     """
@@ -126,7 +123,8 @@ def inferred(
         absent = [p.name for p in network.parameters if p.name not in guess.held]
         match = _match(slots, network, guess.held, absent, own=True)
         places = ", ".join(
-            f"{name} = {' | '.join(slot.path for slot in held)}" for name, held in match.slots.items()
+            f"{name} = {' | '.join(slot.path for slot in held)}"
+            for name, held in match.slots.items()
         )
         stored = "transposed" if guess.transposed else "as torch stores them"
         said = (
@@ -199,7 +197,7 @@ def _placed(name: str, path: str, by_path: Mapping[str, Slot]) -> Slot:
     held = ", ".join(sorted(by_path)[:8]) or "no tensors"
     raise InputError(
         f"mapping[{name!r}] must name a tensor that the candidate holds ({held}); "
-        f"got {_dotted(path)!r}"
+        f"got {path!r}"
     )
 
 

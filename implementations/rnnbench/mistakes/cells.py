@@ -497,3 +497,90 @@ def loop_one_step_short(value: Any, at: At) -> Any:
     if at.place == "output":
         return value[:-1]
     return (torch.arange(at.T) < at.T - 1)[:, None].expand(at.T, at.B)
+
+
+def _lstm_gate_unused(name: str, which: int, wrong: str) -> Mistake:
+    def act(factors: Factors, at: At) -> Factors:
+        return tuple(torch.ones_like(f) if n == which else f for n, f in enumerate(factors))
+
+    act.__name__ = f"lstm_{name}_gate_unused"
+    act.__doc__ = f"""The {name} gate is computed and never used.
+
+    where  hand-written cells
+    wrong  {wrong}
+    right  c_t = f ⊙ c_{{t−1}} + i ⊙ g, h_t = o ⊙ tanh c_t
+    """
+    place = "cell_output" if name == "output" else "cell_terms"
+    needs = (lstm, recurs) if name == "forget" else (lstm,)
+    return mistake(at=place, touches="output h_n", needs=needs)(act)
+
+
+lstm_forget_gate_unused = _lstm_gate_unused("forget", 0, "c_t = c_{t−1} + i ⊙ g")
+lstm_input_gate_unused = _lstm_gate_unused("input", 2, "c_t = f ⊙ c_{t−1} + g")
+lstm_output_gate_unused = _lstm_gate_unused("output", 0, "h_t = tanh c_t")
+
+
+@mistake(at="stepped", touches="c_n", needs=(lstm,))
+def lstm_cell_state_squashed(state: State, at: At) -> State:
+    """The cell state is handed on after tanh.
+
+    where  c = tanh(f * c + i * g); h = o * c
+    wrong  c_t = tanh(f ⊙ c_{t−1} + i ⊙ g)
+    right  c_t = f ⊙ c_{t−1} + i ⊙ g
+    """
+    return state[0], torch.tanh(state[1])
+
+
+@mistake(at="candidate_activation", touches="output h_n", needs=(cells("gru", "lstm"),))
+def candidate_without_activation(activation: Activation, at: At) -> Activation:
+    """The candidate goes through no activation.
+
+    where  hand-written cells
+    wrong  n (or g) = a + u
+    right  n (or g) = tanh(…)
+    """
+    return lambda z: z
+
+
+@mistake(at="candidate_activation", touches="output h_n", needs=(cells("gru", "lstm"),))
+def relu_candidate(activation: Activation, at: At) -> Activation:
+    """The candidate goes through relu.
+
+    where  Keras with activation="relu"
+    wrong  n (or g) = relu(…)
+    right  n (or g) = tanh(…)
+    """
+    return torch.relu
+
+
+@mistake(at="order", touches="output h_n", needs=(dense, several_steps))
+def sequence_read_backwards(order: Tensor, at: At) -> Tensor:
+    """The sequence is read from its end to its beginning.
+
+    where  for t in reversed(range(T)), x.flip(0)
+    wrong  h_t = cell(x_t, h_{t+1})
+    right  h_t = cell(x_t, h_{t−1})
+    """
+    return order.flip(0)
+
+
+@mistake(at="output", touches="output", needs=(dense, several_steps))
+def output_in_reverse_order(y: Tensor, at: At) -> Tensor:
+    """The output is returned in the reverse order of time.
+
+    where  outputs.insert(0, h)
+    wrong  output = (h_T, …, h_1)
+    right  output = (h_1, …, h_T)
+    """
+    return y.flip(0)
+
+
+@mistake(at="last", touches="h_n", needs=(dense, several_steps))
+def h_n_of_first_step(state: State, at: At) -> State:
+    """The final state is that of the first step.
+
+    where  outputs[0] taken for outputs[-1]
+    wrong  h_n = h_1
+    right  h_n = h_T
+    """
+    return at.outputs[0], *state[1:]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.mistakes.catalogue import (
+    Mistake,
     cells,
     dense,
     gru,
@@ -212,3 +213,57 @@ def lstm_cell_gradient_without_forget_gate(factors: Factors, at: At) -> Factors:
     f, c, i, g = factors
     nothing = c - c.detach()  # zero, and its derivative by c is 1
     return f, c.detach(), i * g + nothing, torch.ones_like(g)
+
+
+@mistake(at="sigmoid", touches="grad_weight_ih grad_weight_hh", needs=(_GATED,))
+def sigmoid_derivative_left_out(sigmoid: Activation, at: At) -> Activation:
+    """The derivative of the logistic function is left out.
+
+    where  hand-written backward passes without the factor s (1 − s)
+    wrong  σ' = 1
+    right  σ' = s (1 − s), s = σ(z)
+    """
+    return differentiated(sigmoid, lambda z, s: torch.ones_like(s))
+
+
+@mistake(at="candidate_activation", touches="grad_weight_ih grad_weight_hh", needs=(_GATED,))
+def candidate_derivative_left_out(tanh: Activation, at: At) -> Activation:
+    """The derivative of the candidate's tanh is left out.
+
+    where  hand-written backward passes without the factor 1 − n² (or 1 − g²)
+    wrong  μ_n = dn
+    right  μ_n = dn ⊙ (1 − n²)
+    """
+    return differentiated(tanh, lambda z, h: torch.ones_like(h))
+
+
+def _lstm_gate_constant(name: str, which: int, letter: str) -> Mistake:
+    def act(factors: Factors, at: At) -> Factors:
+        return tuple(f.detach() if n == which else f for n, f in enumerate(factors))
+
+    act.__name__ = f"lstm_{name}_gate_constant"
+    act.__doc__ = f"""The {name} gate is treated as a constant: its weights get no gradient.
+
+    where  hand-written backward passes of the LSTM
+    wrong  d{letter} = 0
+    right  d{letter} flows into the {name} gate's rows of every weight
+    """
+    place = "cell_output" if name == "output" else "cell_terms"
+    return mistake(at=place, touches="grad_weight_ih grad_weight_hh", needs=(lstm,))(act)
+
+
+lstm_forget_gate_constant = _lstm_gate_constant("forget", 0, "f")
+lstm_input_gate_constant = _lstm_gate_constant("input", 2, "i")
+lstm_output_gate_constant = _lstm_gate_constant("output", 0, "o")
+
+
+@mistake(at="mixed", touches="grad_weight_ih grad_weight_hh", needs=(gru,))
+def gru_update_gate_constant(factors: Factors, at: At) -> Factors:
+    """The update gate is treated as a constant: its weights get no gradient.
+
+    where  hand-written backward passes of the GRU
+    wrong  μ_z = 0
+    right  μ_z = dh_t ⊙ (h_{t−1} − n) ⊙ z (1 − z)
+    """
+    p, n, q, h = factors
+    return p.detach(), n, q.detach(), h

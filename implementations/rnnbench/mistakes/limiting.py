@@ -51,9 +51,7 @@ def _only(known: Mistake, layer: int | None, direction: int | None) -> Mistake:
             ]
             return {n: changed[n] if n.endswith(tuple(ends)) else w for n, w in value.items()}
         if at.place in ("initial", "final"):
-            rows = [
-                meant(k, d) for k in range(at.spec.layers) for d in range(at.spec.directions)
-            ]
+            rows = [meant(k, d) for k in range(at.spec.layers) for d in range(at.spec.directions)]
             chosen = torch.tensor(rows)[:, None, None]
             return tuple(torch.where(chosen, c, v) for c, v in zip(changed, value, strict=True))
         return changed if meant(at.layer, at.direction) else value

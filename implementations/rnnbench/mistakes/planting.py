@@ -84,7 +84,9 @@ def variant(
     return Network(at, _hooks(mistakes)).run(x, tuple(state), weights)
 
 
-def candidate(spec: Spec, *mistakes: str | Mistake) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+def candidate(
+    spec: Spec, *mistakes: str | Mistake
+) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
     """Return the network with these mistakes planted, as a function for `rnnbench.check`.
 
     It is called as ``f(x, state, weights)``, with ``lengths=`` and ``masks=`` where a case has

@@ -98,7 +98,9 @@ def lstm_float16(x, state, weights):
     """Two layers, pre-activations rounded to float16."""
     hs, cs = [], []
     for k in range(2):
-        W, U, b, d = (weights[f"{n}_l{k}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        W, U, b, d = (
+            weights[f"{n}_l{k}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
         h, c, ys = state[0][k], state[1][k], []
         for x_t in x:
             z = (F.linear(x_t, W, b) + F.linear(h, U, d)).half().float()
@@ -252,7 +254,13 @@ class _LSTMStep(torch.autograd.Function):
         dc = dc + dh * o * (1 - squashed**2)
         df = dc * (new if ctx.slip == "new_c" else c)
         dz = torch.cat(
-            [dc * g * i * (1 - i), df * f * (1 - f), dc * i * (1 - g**2), dh * squashed * o * (1 - o)], 1
+            [
+                dc * g * i * (1 - i),
+                df * f * (1 - f),
+                dc * i * (1 - g**2),
+                dh * squashed * o * (1 - o),
+            ],
+            1,
         )
         return dz, dc if ctx.slip == "no_forget" else dc * f, None
 

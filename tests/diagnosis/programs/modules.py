@@ -338,9 +338,7 @@ class Stack(nn.Module):
     def __init__(self, n_layers=2):
         super().__init__()
         self.n_layers, self.nhid = n_layers, K
-        self.cells = nn.ModuleList(
-            [self.kind(N if k == 0 else K, K) for k in range(n_layers)]
-        )
+        self.cells = nn.ModuleList([self.kind(N if k == 0 else K, K) for k in range(n_layers)])
 
     def forward(self, x, h0=None):
         finals = []

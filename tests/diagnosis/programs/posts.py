@@ -19,7 +19,7 @@ class EmbeddingLM(nn.Module):
         super().__init__()
         self.drop = nn.Dropout(0.2)
         self.encoder = nn.Embedding(11, N)
-        self.rnn = nn.LSTM(N, K, 2)
+        self.rnn = nn.LSTM(N, K, 2, dropout=0.2)
         self.decoder = nn.Linear(K, 11)
 
     def forward(self, x, hidden):
