@@ -360,7 +360,7 @@ def test_two_networks_in_one_module_are_layers_of_one_or_need_a_spec():
             return self.b(self.a(x)[0])
 
     stacked = rnnbench.diagnose(Two())
-    assert stacked.passed  # of two layers, whose states it does not return
+    assert stacked.cause == "h_n_of_last_layer_only"
     assert (stacked.spec.layers, stacked.spec.cell) == (2, "lstm")
     with pytest.raises(InputError, match=r"mapping=\{'weight_ih_l0': 'a.weight_ih_l0'\}"):
         rnnbench.diagnose(Two(), spec=Spec("lstm", 3, 4))

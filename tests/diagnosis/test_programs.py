@@ -116,7 +116,7 @@ def test_a_slice_that_is_not_there_is_refused_by_name():
             super().__init__()
             self.gates = nn.Linear(8, 20)
 
-    with pytest.raises(InputError, match=r"mapping\['weight_ih_l0'\] must .* got 'gates.W\[:, :3\]'"):
+    with pytest.raises(InputError, match=r"mapping.* must .* got 'gates.W\[:, :3\]'"):
         rnnbench.diagnose(
             Fused(), spec=Spec("lstm", 3, 5), mapping={"weight_ih_l0": "gates.W[:, :3]"}
         )

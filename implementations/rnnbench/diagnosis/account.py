@@ -51,9 +51,9 @@ def verdict(d: Findings) -> str:
         worst = max(d.quantities, key=lambda q: q.error / q.budget)
         names = f", with gates under exchanged names (what it calls {d.exchanged})"
         return (
-            f"{d.candidate} is right{names if d.exchanged else ''}: {len(d.quantities)} quantities agree with the oracle; the "
-            f"furthest, {worst.quantity}, is {figure(worst.error)} eps off of "
-            f"{figure(worst.budget)} that rounding explains."
+            f"{d.candidate} is right{names if d.exchanged else ''}: {len(d.quantities)} quantities "
+            f"agree with the oracle; the furthest, {worst.quantity}, is "
+            f"{figure(worst.error)} eps off of {figure(worst.budget)} that rounding explains."
         )
     if d.unsteady:
         return f"{d.candidate} cannot be compared: {d.unsteady}."

@@ -79,20 +79,16 @@ def explain(
         if search.explains((one,), forward_only=True):
             return Found((one,), partly=OUTPUTS)
     found = search.single() or search.limited()
-    if found is not None:
-        return found
     parts = list(_parts(trials, own=own))
     without = all(v is None for t in trials for q, v in t.got.items() if q not in FORWARD)
-    if without:  # nothing that a pair could explain besides
+    early = own or without  # before pairs, which could explain nothing besides
+    if found is None and early:
         found = _first_of(parts, trials)
-        if found is not None:
-            return found
-    for pair in search.pairs():
-        if time.monotonic() > deadline:
-            return Found((), complete=False)
-        if search.explains(pair):
-            return Found(pair)
-    return (None if without else _first_of(parts, trials)) or Found(())
+    if found is None:
+        found = search.pair(deadline)
+    if not found.mistakes and not early:
+        found = _first_of(parts, trials) or found
+    return found
 
 
 def _first_of(parts: Sequence[list[Trial]], trials: Sequence[Trial]) -> Found | None:
@@ -207,6 +203,15 @@ class _Search:
                 if self.explains((one,)):
                     return Found((one,), only=where)
         return None
+
+    def pair(self, deadline: float) -> Found:
+        """The first pair that gives the numbers, if one does before the deadline."""
+        for pair in self.pairs():
+            if time.monotonic() > deadline:
+                return Found((), complete=False)
+            if self.explains(pair):
+                return Found(pair)
+        return Found(())
 
     def pairs(self) -> Iterable[tuple[Mistake, ...]]:
         """Pairs that the smallest problem does not rule out, in the order of the catalogue."""

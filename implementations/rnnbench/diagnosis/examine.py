@@ -30,7 +30,7 @@ from rnnbench.diagnosis.trials import (
     what_it_raised,
 )
 from rnnbench.diagnosis.usage import array_of, check_usage
-from rnnbench.diagnosis.weights import Mapped
+from rnnbench.diagnosis.weights import Mapped, Match
 from rnnbench.errors import InputError
 from rnnbench.parity.check import Row
 from rnnbench.spec import Spec
@@ -214,6 +214,9 @@ def _examine(
         result.cause, result.explanations = seen.id, [seen]
     if result.cause is None:
         result.notes += resemblances(trials)
+    backward = [r.detail for trial in wrong for r in trial.failed if r.status == "raised"]
+    if backward and red & {"output", "h_n", "c_n"} and not any(trial.raised for trial in wrong):
+        result.notes.append(f"it raised {backward[0]}: its gradients are not compared")
     raised = next((trial.raised for trial in wrong if trial.raised), None)
     if raised is not None:
         result.raised = what_it_raised(adapter, raised)
@@ -248,46 +251,9 @@ def _worst(trials: Sequence[Trial]) -> list[Quantity]:
 def _remarks(adapter: Adapter, seen: Trial) -> list[str]:
     """Return what the user should know about the candidate, apart from its numbers."""
     said = [adapter.remark] if adapter.remark else []
-    if adapter.guessed > 1:
-        said.append(
-            f"the layout is a guess: {adapter.guessed} fit in shape and none makes the numbers "
-            "right; taken was the first in which a known mistake gives them, else the first"
-        )
-    if adapter.steps:
-        said.append(f"it takes sequences of {adapter.steps} steps only: asked these alone")
-    if adapter.batch:
-        said.append("it takes one sequence at a time: asked one alone")
-    match = adapter.match
-    if match is not None and match.inferred:
-        said.append(match.inferred)
-    if match is not None and match.head.said:
-        said.append(
-            f"asked by its recurrent part: {', '.join(match.head.said)} taken out for the calls"
-        )
-    if adapter.only_last:
-        said.append(f"its output is that of the last {adapter.only_last} alone: compared there")
-    if adapter.method:
-        said.append(f"called as .{adapter.method}(…)")
-    if match is not None and match.plain and adapter.kind in ("module", "cell"):
-        paths = ", ".join(match.plain[:4]) + (", …" if len(match.plain) > 4 else "")
-        said.append(
-            f"weights that are no parameters ({paths}): .parameters(), optimisers, .to() and "
-            "state_dict() do not see them; use nn.Parameter and nn.ParameterList"
-        )
-    others = [slot for slot in match.unmatched if slot.registered] if match is not None else []
-    if others:
-        held = ", ".join(f"{slot.path} {slot.shape}" for slot in others[:4])
-        more = ", …" if len(others) > 4 else ""
-        said.append(
-            f"it has parameters that are no weight of the network ({held}{more}): they keep their "
-            "values, and what they do to the answers is compared as well"
-        )
-    if match is not None and match.tied:
-        pairs = ", ".join(f"{one} and {other}" for one, other in match.tied[:3])
-        said.append(
-            f"one tensor stands for two weights: {pairs}; it was given the value of the first, so "
-            "the second departs. Hold a tensor for each, equal or not, to have the rest compared"
-        )
+    said += _how_asked(adapter)
+    if adapter.match is not None:
+        said += _about_weights(adapter.match, adapter.kind)
     if adapter.absent:
         names = ", ".join(adapter.absent[:4]) + (", …" if len(adapter.absent) > 4 else "")
         said.append(f"it has no {names}: taken for zero")
@@ -301,4 +267,58 @@ def _remarks(adapter: Adapter, seen: Trial) -> list[str]:
         ]
         if missing:
             said.append(f"it does not return {' or '.join(missing)}: not compared")
+    return said
+
+
+def _how_asked(adapter: Adapter) -> list[str]:
+    """Return what was found out, or guessed, of the way in which it must be called."""
+    said = []
+    if adapter.guessed > 1:
+        said.append(
+            f"the layout is a guess: {adapter.guessed} fit in shape and none makes the numbers "
+            "right; taken was the first in which a known mistake gives them, else the first"
+        )
+    if adapter.steps:
+        said.append(f"it takes sequences of {adapter.steps} steps only: asked these alone")
+    if adapter.batch:
+        said.append("it takes one sequence at a time: asked one alone")
+    if adapter.only_last:
+        said.append(f"its output is that of the last {adapter.only_last} alone: compared there")
+    if adapter.method:
+        said.append(f"called as .{adapter.method}(…)")
+    if callable(getattr(adapter.candidate, "backward", None)):
+        said.append(
+            "its method backward is not asked: diagnose a function g(x, state, weights, upstream) "
+            "that calls it, of kind gradient"
+        )
+    return said
+
+
+def _about_weights(match: Match, kind: str) -> list[str]:
+    """Return where its weights were found, and what it holds besides."""
+    said = [match.inferred] if match.inferred else []
+    if match.head.said:
+        said.append(
+            f"asked by its recurrent part: {', '.join(match.head.said)} taken out for the calls"
+        )
+    if match.plain and kind in ("module", "cell"):
+        paths = ", ".join(match.plain[:4]) + (", …" if len(match.plain) > 4 else "")
+        said.append(
+            f"weights that are no parameters ({paths}): .parameters(), optimisers, .to() and "
+            "state_dict() do not see them; use nn.Parameter and nn.ParameterList"
+        )
+    others = [slot for slot in match.unmatched if slot.registered]
+    if others:
+        held = ", ".join(f"{slot.path} {slot.shape}" for slot in others[:4])
+        more = ", …" if len(others) > 4 else ""
+        said.append(
+            f"it has parameters that are no weight of the network ({held}{more}): they keep their "
+            "values, and what they do to the answers is compared as well"
+        )
+    if match.tied:
+        pairs = ", ".join(f"{one} and {other}" for one, other in match.tied[:3])
+        said.append(
+            f"one tensor stands for two weights: {pairs}; it was given the value of the first, so "
+            "the second departs. Hold a tensor for each, equal or not, to have the rest compared"
+        )
     return said

@@ -87,7 +87,9 @@ def _unstacked(slots: Sequence[Slot]) -> list[Slot]:
 
 
 def _partitions(slots: Sequence[Slot]) -> Iterator[list[list[Unit]]]:
-    """Units by layer and direction: by numbers and words of their paths, or all in one."""
+    """Units by layer and direction: by numbers and words of their paths, all in one, or by the
+    first name of their paths, a layer each.
+    """
     seen = []
     for by_number, by_word in ((True, True), (True, False), (False, True), (False, False)):
         units: dict[tuple[int, int], list[Slot]] = {}
@@ -107,6 +109,12 @@ def _partitions(slots: Sequence[Slot]) -> Iterator[list[list[Unit]]]:
         if grid not in seen:
             seen.append(grid)
             yield grid
+    owners: dict[str, list[Slot]] = {}
+    for slot in slots:
+        if not _is_head(slot):
+            owners.setdefault(slot.path.partition(".")[0], []).append(slot)
+    if len({len(held) for held in owners.values()}) == 1 < len(owners):
+        yield [[tuple(held)] for held in owners.values()]
 
 
 def _is_head(slot: Slot) -> bool:
@@ -233,8 +241,8 @@ def _apart(
     gates: int,
     split: list[int],
     H: int,
-    I: int,
-    transposed: bool,  # noqa: E741
+    I: int,  # noqa: E741
+    transposed: bool,
 ) -> Iterator[_Layer]:
     """The input's and the state's weights in tensors of their own."""
     inputs = {rows: fitting(rows, I) for rows in set(split)}
@@ -274,8 +282,8 @@ def _joined(
     gates: int,
     split: list[int],
     H: int,
-    I: int,
-    transposed: bool,  # noqa: E741
+    I: int,  # noqa: E741
+    transposed: bool,
 ) -> Iterator[_Layer]:
     """One tensor for the product with [x, h] or [h, x]."""
     found = {rows: fitting(rows, I + H) for rows in set(split)}

@@ -117,7 +117,8 @@ def _in_storages(
         if _rank(trial) == RIGHT:
             return tried, trial
         told = tried.match is not None and tried.match.named and tried.layout.gates
-        if _rank(trial) == SHAPED and not told:
+        function = tried.match is None and (tried.bare, tried.kind) != (best.bare, best.kind)
+        if _rank(trial) == SHAPED and not told and not function:
             shaped.append((tried, trial))
     for tried, trial in shaped:
         if steps > 1 and _rank(ask(tried, 1)) == RIGHT:
@@ -155,7 +156,7 @@ class _Asking:
 
 def _others(adapters: list[Adapter], best: Adapter, known: Mapping[str, Any]) -> Iterable[Adapter]:
     """Layouts that shapes cannot tell from the best: axes of the states, storage of the weights."""
-    axes = {best.layout.states, *(STATES[1:] if best.layout.states != STATES[0] else ())}
+    axes = {best.layout.states, *(STATES[1:3] if best.layout.states in STATES[1:3] else ())}
     states = [known["states"]] if known.get("states") else [s for s in STATES if s in axes]
     for adapter in adapters:
         own = adapter.own_storage

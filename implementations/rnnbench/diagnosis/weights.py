@@ -196,8 +196,7 @@ def _placed(name: str, path: str, by_path: Mapping[str, Slot]) -> Slot:
             ) from error
     held = ", ".join(sorted(by_path)[:8]) or "no tensors"
     raise InputError(
-        f"mapping[{name!r}] must name a tensor that the candidate holds ({held}); "
-        f"got {path!r}"
+        f"mapping[{name!r}] must name a tensor that the candidate holds ({held}); got {path!r}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ TORCH_NAME = re.compile(r"(?:^|\.)((?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_rever
 REVERSE = re.compile(r"(?i)(^|[._\d])(bw|bwd|back|backward|rev|reverse|r2l)(?=$|[._\d])")
 FORWARD = re.compile(r"(?i)(^|[._\d])(fw|fwd|forward|l2r)(?=$|[._\d])")
 RECURRENT = re.compile(
-    r"(?i)(hh|h2h|rec|(^|[._])h_?2|(^|[._])(w|b|weight|bias)_?h(?![a-z]*x)|(^|[._])[hu](?=$|[._A-Z])"
-    r"|(^|[._])u)"
+    r"(?i)(hh|h2h|rec|(^|[._])h_?2|(^|[._])(w|b|weight|bias)_?h(?![a-z]*x)"
+    r"|(^|[._])[hu](?=$|[._A-Z])|(^|[._])u)"
 )
 INPUT = re.compile(
     r"(?i)(ih|i2h|x2h|xh|in|(^|[._])(w|b|weight|bias)_?[xi](?=$|[._\d])|(^|[._])w$|(^|[._])x)"
@@ -37,7 +37,8 @@ _WORDS = {
         ("i", r"input|in_?gate|ignore|write"), ("g", r"cand|cell|new|content|tilde|hat|bar|mod"),
     ),
     "rzn": (
-        ("r", r"reset"), ("z", r"update|upd"), ("n", r"cand|new|tilde|hat|bar|hidden|mem|cell|state"),
+        ("r", r"reset"), ("z", r"update|upd"),
+        ("n", r"cand|new|tilde|hat|bar|hidden|mem|cell|state"),
     ),
 }  # fmt: skip
 _LETTERS = {
@@ -49,13 +50,19 @@ _LETTERS = {
 def gates_named(paths: Sequence[str], order: str) -> list[str] | None:
     """Return the letter of each path's gate, or None where names do not tell all of them."""
     bare = [re.sub(r"(?i)\.?(weight|bias)(es)?$", "", path) for path in paths]
-    before = len(os.path.commonprefix(bare))
-    after = len(os.path.commonprefix([one[before:][::-1] for one in bare]))
+    before = _shared(bare)
+    after = _shared([one[before:][::-1] for one in bare])
     rests = [one[before : len(one) - after].strip("._") for one in bare]
     for named in (_by_word(bare, order), _by_letter(rests, order)):
         if named is not None and sorted(named) == sorted(order):
             return named
     return None
+
+
+def _shared(names: Sequence[str]) -> int:
+    """Return how many letters all names begin with."""
+    letters = zip(*names, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, letters))
 
 
 def _by_word(names: Sequence[str], order: str) -> list[str] | None:

@@ -41,7 +41,11 @@ def _only(known: Mistake, layer: int | None, direction: int | None) -> Mistake:
     def act(value: Any, at: At) -> Any:
         changed = known.act(value, at)
         if at.place in _FUNCTIONS:
-            return lambda *args: (changed if meant(at.layer, at.direction) else value)(*args)
+
+            def chosen(*args: Any) -> Any:
+                return changed(*args) if meant(at.layer, at.direction) else value(*args)
+
+            return chosen
         if at.place == "weights":
             ends = [
                 f"_l{k}{DIRECTION_SUFFIX[d]}"
@@ -52,8 +56,8 @@ def _only(known: Mistake, layer: int | None, direction: int | None) -> Mistake:
             return {n: changed[n] if n.endswith(tuple(ends)) else w for n, w in value.items()}
         if at.place in ("initial", "final"):
             rows = [meant(k, d) for k in range(at.spec.layers) for d in range(at.spec.directions)]
-            chosen = torch.tensor(rows)[:, None, None]
-            return tuple(torch.where(chosen, c, v) for c, v in zip(changed, value, strict=True))
+            mask = torch.tensor(rows)[:, None, None]
+            return tuple(torch.where(mask, c, v) for c, v in zip(changed, value, strict=True))
         return changed if meant(at.layer, at.direction) else value
 
     return replace(known, act=act)

@@ -69,7 +69,7 @@ def state_alone_transposed(x, h0, weights):
 
 def backward_raises(x, state, weights):
     """In place on what the backward pass needs, and the wrong nonlinearity before that."""
-    W, U, b, c = _one(weights)
+    W, U, b, _ = _one(weights)
     h = state[0][0].clone()
     ys = []
     for x_t in x:

@@ -178,13 +178,13 @@ class RightMany(nn.Module):
         self.linear = nn.Linear(2 * K, 3)
 
     def forward(self, x):
-        out, h = self.gru(x)
+        _, h = self.gru(x)
         return self.linear(torch.cat([h[-2], h[-1]], dim=1))
 
 
 class ManyLastStep(RightMany):
     def forward(self, x):
-        out, h = self.gru(x)
+        out, _ = self.gru(x)
         return self.linear(out[:, -1, :])
 
 
