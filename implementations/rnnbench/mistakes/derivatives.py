@@ -12,6 +12,7 @@ from rnnbench.mistakes.catalogue import (
     gru,
     lstm,
     mistake,
+    recurs,
     rnn,
     several_steps,
     square,
@@ -176,7 +177,11 @@ def tanh_derivative_left_out(tanh: Activation, at: At) -> Activation:
     return differentiated(tanh, lambda z, h: torch.ones_like(h))
 
 
-@mistake(at="reset_product", touches="grad_weight_ih grad_weight_hh", needs=(gru,))
+def _recurs_or_bias(case: Case) -> bool:
+    return recurs(case) or case.spec.bias
+
+
+@mistake(at="reset_product", touches="grad_weight_ih grad_weight_hh", needs=(gru, _recurs_or_bias))
 def gru_reset_gate_constant(factors: Factors, at: At) -> Factors:
     """The reset gate is treated as a constant: its weights get no gradient.
 
@@ -249,7 +254,8 @@ def _lstm_gate_constant(name: str, which: int, letter: str) -> Mistake:
     right  d{letter} flows into the {name} gate's rows of every weight
     """
     place = "cell_output" if name == "output" else "cell_terms"
-    return mistake(at=place, touches="grad_weight_ih grad_weight_hh", needs=(lstm,))(act)
+    needs = (lstm, recurs) if name == "forget" else (lstm,)
+    return mistake(at=place, touches="grad_weight_ih grad_weight_hh", needs=needs)(act)
 
 
 lstm_forget_gate_constant = _lstm_gate_constant("forget", 0, "f")

@@ -294,14 +294,3 @@ def weight_hh_gradient_with_new_state(value: Any, at: At) -> Any:
         return with_backward(with_new, h, weight, value=product(h, weight))[0]
 
     return wrong
-
-
-@mistake(at="weights", touches=EVERY_WEIGHT)
-def gradient_clipped_by_value(weights: Weights, at: At) -> Weights:
-    """Each number of the weights' gradients is clipped to [−1, 1].
-
-    where  clip_grad_value_(parameters, 1) or np.clip left in while gradients are compared
-    wrong  min(1, max(−1, dW))
-    right  dW
-    """
-    return changed(weights, "", lambda w: with_backward(each(lambda g: g.clamp(-1, 1)), w)[0])
