@@ -10,7 +10,7 @@ import torch
 
 import rnnbench
 from rnnbench import Spec
-from rnnbench.diagnosis.adapter import adapters_for
+from rnnbench.diagnosis.candidates import adapters_for
 from rnnbench.diagnosis.trials import cases_for
 from rnnbench.mistakes import CATALOGUE, candidate
 from rnnbench.spec import CELLS

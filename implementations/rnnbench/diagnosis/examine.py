@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from rnnbench.diagnosis import cuts, locate
-from rnnbench.diagnosis.adapter import Adapter, adapters_for
+from rnnbench.diagnosis.adapter import Adapter
+from rnnbench.diagnosis.candidates import adapters_for
 from rnnbench.diagnosis.causes import Found, explain, returned
 from rnnbench.diagnosis.findings import Explanation, Quantity
 from rnnbench.diagnosis.guard import buffers_kept
