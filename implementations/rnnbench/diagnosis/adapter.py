@@ -199,7 +199,12 @@ class _Call:
                 return whole
             reverse = torch.cat([y[None], y.new_zeros(T - 1, *y.shape)])
             return torch.cat([whole[..., :P], reverse[..., P:]], dim=2)
-        if len(y) == T * B:
+        if len(y) == T and self.layout.batch_first:
+            adapter.notes[
+                "its output has a row for each time step where each sequence should have one: the "
+                "loop runs over the wrong axis"
+            ] = None
+        elif len(y) == T * B:
             adapter.notes["it gives its output as (T·B, H): compared step by step"] = None
             return y.reshape(T, B, S)
         return y

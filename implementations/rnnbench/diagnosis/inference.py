@@ -10,7 +10,6 @@ allow is a guess; which one holds is for numbers to decide.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from rnnbench.diagnosis.words import (
     HIDDEN_SIZE,
     INPUT,
     INPUT_SIZE,
+    NUMBER,
     RECURRENT,
     REVERSE,
     gates_named,
@@ -96,7 +96,7 @@ def _partitions(slots: Sequence[Slot]) -> Iterator[list[list[Unit]]]:
         for slot in slots:
             if _is_head(slot):
                 continue
-            number = re.search(r"(?:^|[._\[a-zA-Z])(\d+)", slot.path) if by_number else None
+            number = NUMBER.search(slot.path) if by_number else None
             reverse = bool(by_word and REVERSE.search(slot.path))
             units.setdefault((int(number[1]) if number else -1, int(reverse)), []).append(slot)
         if by_number and len(units) > 1:  # what has no number is no layer, a head mostly

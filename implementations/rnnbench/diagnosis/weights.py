@@ -121,7 +121,8 @@ def inferred(candidate: Any, slots: Sequence[Slot], spec: Spec | None) -> list[t
     for guess in guesses(candidate, slots, spec):
         network = guess.spec
         absent = [p.name for p in network.parameters if p.name not in guess.held]
-        match = _match(slots, network, guess.held, absent, own=True)
+        torchs = all(TORCH_NAME.search(slot.path) for held in guess.held.values() for slot in held)
+        match = _match(slots, network, guess.held, absent, own=not torchs)
         places = ", ".join(
             f"{name} = {' | '.join(slot.path for slot in held)}"
             for name, held in match.slots.items()

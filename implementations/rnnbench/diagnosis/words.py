@@ -16,6 +16,7 @@ RECURRENT = re.compile(
 INPUT = re.compile(
     r"(?i)(ih|i2h|x2h|xh|in|(^|[._])(w|b|weight|bias)_?[xi](?=$|[._\d])|(^|[._])w$|(^|[._])x)"
 )
+NUMBER = re.compile(r"(?:^|[._\[a-zA-Z])(\d+)(?=$|[._\]])")
 BIAS = re.compile(r"(?i)(^|[._])b(ias(es)?)?(?=$|[._\d]|[a-z]{1,2}(?=$|[._\d]))")
 HEAD = re.compile(
     r"(?i)^(?:[fh]c\d*|fully_?connected|heads?|out|output|output_layer|out_layer|classifier|decoder"

@@ -425,3 +425,39 @@ def lstm_args(x, h0, c0, w_ih, w_hh, b_ih, b_hh):
         h = torch.sigmoid(o) * torch.tanh(c)
         ys.append(h)
     return torch.stack(ys), (h[None], c[None])
+
+
+class ScriptedStyle(nn.Module):
+    """A cell with torch's names of weights, input and forget gate exchanged."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.randn(4 * K, N))
+        self.weight_hh = nn.Parameter(torch.randn(4 * K, K))
+        self.bias_ih = nn.Parameter(torch.randn(4 * K))
+        self.bias_hh = nn.Parameter(torch.randn(4 * K))
+
+    def forward(self, x, state):
+        hx, cx = state
+        gates = x @ self.weight_ih.t() + self.bias_ih + hx @ self.weight_hh.t() + self.bias_hh
+        f, i, g, o = gates.chunk(4, 1)
+        cy = torch.sigmoid(f) * cx + torch.sigmoid(i) * torch.tanh(g)
+        hy = torch.sigmoid(o) * torch.tanh(cy)
+        return hy, (hy, cy)
+
+
+class ListsOfLinears(nn.Module):
+    """Linear layers by kind in two ModuleLists, time outside."""
+
+    def __init__(self, n_layers=2):
+        super().__init__()
+        self.i2h = nn.ModuleList([nn.Linear(K if k else N, K) for k in range(n_layers)])
+        self.h2h = nn.ModuleList([nn.Linear(K, K, bias=False) for _ in range(n_layers)])
+
+    def forward(self, x, h):
+        h, ys = list(h.unbind(0)), []
+        for below in x:
+            for k, (own, recurrent) in enumerate(zip(self.i2h, self.h2h, strict=True)):
+                h[k] = torch.tanh(own(h[k - 1] if k else below) + recurrent(h[k]))
+            ys.append(h[-1])
+        return torch.stack(ys), torch.stack(h)

@@ -117,6 +117,7 @@ def programs() -> list[tuple[str, Any, dict[str, Any], str]]:
         (p.OutputsLong, {}, "output_with_initial_state"),
         (p.OutputsLate, {}, "output_one_step_late"), (p.LastOfBatch, {}, ""),
         (p.SumDirections, {}, "directions_summed"),
+        (p.ScriptedStyle, {}, "lstm_gates_figo"), (p.ListsOfLinears, {}, ""),
         (p.rnn_forward, {"spec": POST}, "state_not_carried"),
         (p.gru_cell, {"spec": Spec("gru", p.N, p.K)}, ""),
         (p.lstm_args, {"spec": Spec("lstm", p.N, p.K)}, ""),
