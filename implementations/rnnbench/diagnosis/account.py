@@ -55,10 +55,11 @@ def verdict(d: Findings) -> str:
         return f"{d.candidate}: nothing could be compared: {d.raised}."
     if d.status == "right":
         worst = max(d.quantities, key=lambda q: q.error / q.budget)
+        names = f", with gates under exchanged names (what it calls {d.exchanged})"
         return (
-            f"{d.candidate} is right: {len(d.quantities)} quantities agree with the oracle; the "
-            f"furthest, {worst.quantity}, is {figure(worst.error)} eps off of "
-            f"{figure(worst.budget)} that rounding explains."
+            f"{d.candidate} is right{names if d.exchanged else ''}: {len(d.quantities)} quantities "
+            f"agree with the oracle; the furthest, {worst.quantity}, is "
+            f"{figure(worst.error)} eps off of {figure(worst.budget)} that rounding explains."
         )
     if d.unsteady:
         return f"{d.candidate} cannot be compared: {d.unsteady}."
@@ -112,9 +113,9 @@ def details(d: Findings) -> list[str]:
             f"Layer {(place.layer or 0) + 1} is right on the other half of its input, and layer "
             f"{place.layer} itself is right: the layer reads this half from the wrong place."
         )
-    if place.steps == 1:
+    if place.steps == 1 and not d.guessed:
         said.append("A sequence of one step shows it: no history is needed.")
-    elif place.steps is not None:
+    elif place.steps is not None and place.steps > 1:
         lag = f", a lag of {place.steps - 1}" if place.backward else ""
         said.append(f"Sequences shorter than {place.steps} steps do not show it{lag}.")
     if _only(d):

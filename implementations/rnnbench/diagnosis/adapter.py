@@ -15,7 +15,7 @@ Of the first three, gradients are asked for through autograd.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnnbench.diagnosis.guard import guarded
+from rnnbench.diagnosis.guard import guarded, in_words
 from rnnbench.diagnosis.layouts import Layout, to_numpy, to_torch
 from rnnbench.diagnosis.limit import TimeLimit
-from rnnbench.diagnosis.parametrised import with_plain_weights
-from rnnbench.diagnosis.signature import POSITIONAL, Arguments, arguments_of, positional, takes
-from rnnbench.diagnosis.slots import Slot, holds_weights, slots_of, spec_from
-from rnnbench.diagnosis.weights import Mapped, Match, matches
+from rnnbench.diagnosis.renaming import renamed
+from rnnbench.diagnosis.signature import (
+    POSITIONAL,
+    Arguments,
+)
+from rnnbench.diagnosis.weights import Mapped, Match
 from rnnbench.errors import InputError
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem, as_float64
-from rnnbench.spec import Spec
+from rnnbench.spec import GATE_ORDER, Spec
 
 KINDS = ("module", "function", "cell", "gradient")
 LOSSES = ("upstream", "h_n", "output")
@@ -51,7 +53,7 @@ class Adapter:
     kind: str
     layout: Layout
     match: Match | None = None  # of an object that holds its weights
-    renamed: Mapping[str, str] = field(default_factory=dict)  # torch's name → the function's
+    renamed: Mapped = field(default_factory=dict)  # torch's name → the function's
     loss: str = "upstream"
     gives: tuple[str, ...] = ("output", "h_n", "c_n")  # what its loss can be made of
     arguments: Arguments = POSITIONAL  # of an object that holds its weights
@@ -59,13 +61,47 @@ class Adapter:
     takes_lengths: bool = False
     takes_masks: bool = False
     takes_packed: bool = False  # PackedSequence in and out
+    only_last: str = ""  # its output is that of the last "step" alone, or of the final "state"
+    bare: bool = False  # a function that takes a state of one part alone, not in a tuple
+    roles: tuple[str, ...] = ()  # what the parameters of a function are that takes each weight
+    method: str = ""  # by which an object is called that is not callable
+    steps: int = 0  # length of the sequences that it takes; 0 for any
+    batch: int = 0  # number of sequences that it takes; 0 for any
+    guessed: int = 0  # layouts that fit as well as this one
+    returns_numpy: bool = False
+    output_later: bool = False  # whether a later value that it returns is its output
+    backward_raised: str = ""  # the error of the last call's backward pass
     remark: str = ""  # on what was done to it before it could be asked
     limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
     notes: dict[str, None] = field(default_factory=dict)  # in order, each once
 
     @property
     def absent(self) -> tuple[str, ...]:
-        return self.match.absent if self.match else ()
+        """Return the weights that it does not have."""
+        if self.match is not None:
+            return self.match.absent
+        names = [p.name for p in self.spec.parameters]
+        if self.roles:
+            return tuple(name for name in names if name not in self.roles)
+        return tuple(name for name in names if self.renamed.get(name, "") is None)
+
+    @property
+    def own_storage(self) -> bool:
+        """Return whether its names are not torch's, so that weights may be stored otherwise."""
+        return bool((self.match and self.match.own_storage) or self.renamed or self.roles)
+
+    @property
+    def exchanged(self) -> str:
+        """Return which gate stands under which name, where names say another; else nothing."""
+        order = GATE_ORDER[self.spec.cell]
+        if self.match is None or not self.match.named or self.layout.gates in ("", order):
+            return ""
+        pairs = zip(order, self.layout.gates, strict=True)
+        return ", ".join(f"{said} is {gate}" for said, gate in pairs if said != gate)
+
+    @property
+    def call(self) -> Any:
+        return getattr(self.candidate, self.method) if self.method else self.candidate
 
     def ask(self, problem: Problem) -> dict[str, Any]:
         """Quantities by the oracle's names, as tensors in torch's layout; only those that it gives.
@@ -78,7 +114,15 @@ class Adapter:
                 return call.gradients_given()
             with torch.set_grad_enabled(problem.case.training and self.layout.arrays == "torch"):
                 found, graph = call.outputs()
-            return found | (call.gradients(found) if graph else {})
+            found = {q: value for q, value in found.items() if q in self.gives}
+            self.backward_raised = ""
+            if not graph:
+                return found
+            try:
+                return found | call.gradients(found)
+            except Exception as error:  # noqa: BLE001 (theirs; the forward pass stands by itself)
+                self.backward_raised = in_words(error)
+                return found
 
 
 class _Call:
@@ -108,8 +152,7 @@ class _Call:
             if name not in self.adapter.absent
         }
         if self.adapter.match is None and self.adapter.renamed:
-            renamed = self.adapter.renamed
-            weights = {renamed.get(name, name): weight for name, weight in weights.items()}
+            weights = renamed(weights, self.adapter.renamed)
         if self.layout.arrays == "numpy":
             x, state = to_numpy(x), to_numpy(state)
             weights = to_numpy(weights) if self.adapter.match is None else weights
@@ -123,22 +166,86 @@ class _Call:
             y, final = self._stepped(x, state, weights)
         elif adapter.match is not None:
             with adapter.match.holding(weights):
-                y, final = _parts(self._called(adapter.candidate, x, state))
+                y, final = _parts(self._called(adapter.call, x, state))
                 y = self._padded(y)
         else:
-            y, final = _parts(adapter.candidate(x, state, weights, **self._taken()))
+            y, final = _parts(self._function(x, state, weights))
         if self.layout.arrays == "numpy" or isinstance(y, np.ndarray):
             y, final = to_torch(y, self.dtype), to_torch(final, self.dtype)
-            numpys = True
+            numpys = adapter.returns_numpy = True
         else:
             numpys = False
-        if adapter.kind != "cell":
+        if adapter.kind not in ("cell", "function"):
+            y, final = self._by_shape(y, final)
+        if adapter.kind != "cell" or self.layout.unbatched:
             y = self.layout.y_in(y)
             final = tuple(self.layout.state_in(part, self.spec) for part in final)
+        y, final = self._spread(y), tuple(map(self._with_layer, final))
         found = {"output": y} | dict(zip(("h_n", "c_n"), final, strict=False))
         if numpys and self.problem.case.training:
             adapter.notes["it computes with NumPy, which has no gradients: forward only"] = None
         return found, self.problem.case.training and not numpys
+
+    def _spread(self, y: Any) -> Any:
+        """The output by steps: of one that is joined, or that is of the last step alone."""
+        T, B = self.problem.x.shape[:2]
+        adapter, P, S = self.adapter, self.spec.state_size, self.spec.output_size
+        if not isinstance(y, Tensor) or y.dim() != 2 or y.shape[1] != S:
+            return y
+        if len(y) == B:
+            adapter.only_last = adapter.only_last or "step"
+            whole = torch.cat([y.new_zeros(T - 1, *y.shape), y[None]])
+            if adapter.only_last == "step" or T == 1:
+                return whole
+            reverse = torch.cat([y[None], y.new_zeros(T - 1, *y.shape)])
+            return torch.cat([whole[..., :P], reverse[..., P:]], dim=2)
+        if len(y) == T and self.layout.batch_first:
+            adapter.notes[
+                "its output has a row for each time step where each sequence should have one: the "
+                "loop runs over the wrong axis"
+            ] = None
+        elif len(y) == T * B:
+            adapter.notes["it gives its output as (T·B, H): compared step by step"] = None
+            return y.reshape(T, B, S)
+        return y
+
+    def _by_shape(self, y: Any, final: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """Output and states, where another value than the first has the output's shape."""
+        right = (*self.problem.x.shape[:2], self.spec.output_size)
+
+        def fits(value: Any) -> bool:
+            one = self.layout.y_in(value)
+            return isinstance(one, Tensor) and one.shape == right
+
+        others = [value for value in final if fits(value)]
+        later = self.adapter.output_later
+        if fits(y) or not others or (self.problem.case.T == 1 and not later):
+            return y, final
+        self.adapter.output_later = True
+        self.adapter.notes["its output is taken from a later value that it returns"] = None
+        return others[0], tuple(value for value in final if value is not others[0])
+
+    def _with_layer(self, part: Any) -> Any:
+        """A state with the axis of layers and directions, which a single layer may lack."""
+        spec, B = self.spec, self.problem.x.shape[1]
+        if spec.layers * spec.directions > 1 or not isinstance(part, Tensor) or part.dim() != 2:
+            return part
+        if part.shape[0] != B:
+            return part
+        self.adapter.notes[
+            "it gives states, or gradients of them, as (B, H), torch as (1, B, H)"
+        ] = None
+        return part[None]
+
+    def _function(self, x: Any, state: Any, weights: Any) -> Any:
+        """Call a function with its state in a tuple or alone, its weights in a dict or one by
+        one.
+        """
+        adapter = self.adapter
+        if adapter.roles:
+            held = {"x": x} | dict(zip(("h0", "c0"), state, strict=False)) | weights
+            return adapter.call(*(held[role] for role in adapter.roles))
+        return adapter.call(x, state[0] if adapter.bare else state, weights, **self._taken())
 
     def _called(self, candidate: Any, x: Any, state: Any) -> Any:
         T, B = self.problem.x.shape[:2]
@@ -160,15 +267,15 @@ class _Call:
 
     def _stepped(self, x: Any, state: Any, weights: Any) -> tuple[Any, tuple[Any, ...]]:
         """A single cell along the sequence: our loop, its step."""
-        candidate, match = self.adapter.candidate, self.adapter.match
+        adapter, match = self.adapter, self.adapter.match
         now = tuple(part[0] for part in state)
         ys = []
         for x_t in x:
             if match is not None:
                 with match.holding(weights):
-                    new = candidate(x_t, now if len(now) > 1 else now[0])
+                    new = adapter.arguments.call(adapter.call, x_t, now, None)
             else:
-                new = candidate(x_t, now, weights)
+                new = self._function(x_t, now, weights)
             now = _state_of(new, len(now))
             ys.append(now[0])
         stack: Callable[..., Any] = np.stack if isinstance(ys[0], np.ndarray) else torch.stack
@@ -222,16 +329,16 @@ class _Call:
     def gradients_given(self) -> dict[str, Any]:
         """Return what a gradient function returns, by the oracle's names."""
         x, state, weights = self._outgoing()
-        arguments: list[Any] = [x, state, weights]
+        arguments: list[Any] = [x, state[0] if self.adapter.bare else state, weights]
         if self.adapter.loss == "upstream":
             arguments.append(self._upstream())
-        given = self.adapter.candidate(*arguments)
+        given = self.adapter.call(*arguments)
         if not isinstance(given, Mapping):
             raise InputError(
                 "a gradient function must return a dict by the names of what the gradients belong "
                 f"to, such as {{'weight_ih_l0': …}}; got {type(given).__name__}"
             )
-        theirs = {own: name for name, own in self.adapter.renamed.items()}
+        theirs = {str(own): name for name, own in self.adapter.renamed.items()}
         names = {p.name for p in self.spec.parameters} | {"x", "h0", "c0"}
         found: dict[str, Any] = {}
         for key, value in given.items():
@@ -249,7 +356,7 @@ class _Call:
             if name == "x":
                 tensor = self.layout.y_in(tensor)
             elif name in ("h0", "c0"):
-                tensor = self.layout.state_in(tensor, self.spec)
+                tensor = self._with_layer(self.layout.state_in(tensor, self.spec))
             else:
                 tensor = self.layout.gradient_in(name, tensor, self.spec)
                 shape = self.weights[name].shape
@@ -282,80 +389,28 @@ def _parts(value: Any) -> tuple[Any, tuple[Any, ...]]:
     """(y, final states) of y, (y, h), (y, (h, c)) or (y, h, c)."""
     if not isinstance(value, tuple | list) or not value:
         return value, ()
+    if isinstance(value, list) and len(value) > 2 and _equal_steps(value):
+        value = (value,)
     y, *rest = value
+    if isinstance(y, list) and y and _equal_steps(y):
+        y = (np.stack if isinstance(y[0], np.ndarray) else torch.stack)(y)
     if len(rest) == 1 and isinstance(rest[0], tuple | list):
         rest = list(rest[0])
     return y, tuple(part for part in rest if part is not None)
+
+
+def _equal_steps(values: list[Any]) -> bool:
+    """Return whether a list holds one array or tensor for each step."""
+    held = [value for value in values if isinstance(value, np.ndarray | Tensor)]
+    return len(held) == len(values) and len({tuple(value.shape) for value in held}) == 1
 
 
 def _state_of(new: Any, parts: int) -> tuple[Any, ...]:
     """The new state of a cell that returns h, (h, c), or (output, state)."""
     if not isinstance(new, tuple | list):
         return (new,)
+    if len(new) == parts + 1 and len(new) > 2:
+        return tuple(new[1:])
     if len(new) == 2 and (parts == 1 or isinstance(new[1], tuple | list)):
         new = new[1] if isinstance(new[1], tuple | list) else (new[1],)
     return tuple(new)
-
-
-def kind_of(candidate: Any, kind: str | None) -> str:
-    """The kind as given, or a module, a cell where its type says so, or a function."""
-    if kind is not None:
-        return kind
-    if not callable(candidate) or isinstance(candidate, type):
-        raise InputError(
-            "candidate must be a module, a callable object that holds its weights, or a function; "
-            f"got {candidate!r:.80}"
-        )
-    if isinstance(candidate, torch.nn.RNNCellBase):
-        return "cell"
-    return "module" if holds_weights(candidate) else "function"
-
-
-def adapters_for(
-    candidate: Any, spec: Spec | None, kind: str | None, mapping: Mapped | None,
-    layout: Mapping[str, Any], loss: str | None, limit: TimeLimit | None = None,
-) -> list[Adapter]:  # fmt: skip
-    """The candidate in every way that its weights can be matched; mostly one.
-
-    Raises InputError for what is not known or cannot be told apart.
-    """
-    candidate, said = with_plain_weights(candidate)
-    name = getattr(candidate, "__name__", type(candidate).__name__)
-    kind = kind_of(candidate, kind)
-    spec = spec or spec_from(candidate)
-    if kind == "cell" and spec.layers * spec.directions != 1:
-        raise InputError(
-            f"spec must have one layer and direction for a single cell; got {spec.name}"
-        )
-    known = Layout(**{name: value for name, value in layout.items() if value is not None})
-    known.check(spec)
-    adapter = Adapter(
-        candidate, name, spec, kind, known, limit=limit or TimeLimit(None), remark=said
-    )
-    if holds_weights(candidate) and kind in ("module", "cell"):
-        if "batch_first" not in layout or layout["batch_first"] is None:
-            first = getattr(candidate, "batch_first", False) is True
-            adapter.layout = replace(known, batch_first=first)
-        if kind == "module":
-            adapter.arguments = arguments_of(candidate, len(spec.state_shapes(1)))
-            adapter.takes_state = adapter.arguments.takes_state
-        slots: list[Slot] = slots_of(candidate)
-        return [replace(adapter, match=match, notes={}) for match in matches(slots, spec, mapping)]
-    adapter.renamed = _renamed(spec, mapping)
-    if kind == "function":
-        adapter.takes_lengths = takes(candidate, "lengths")
-        adapter.takes_masks = takes(candidate, "masks")
-    if kind == "gradient":
-        adapter.loss = loss or ("upstream" if positional(candidate) != 3 else "h_n")
-    return [adapter]
-
-
-def _renamed(spec: Spec, mapping: Mapped | None) -> dict[str, str]:
-    names = {p.name for p in spec.parameters}
-    for name, own in (mapping or {}).items():
-        if name not in names or not isinstance(own, str):
-            raise InputError(
-                "mapping must give a function's own name for each of torch's, such as "
-                f"{{'weight_ih_l0': 'W'}}; got {name!r}: {own!r}"
-            )
-    return dict(mapping or {})  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ import torch
 
 from rnnbench import mistakes
 from rnnbench.diagnosis.trials import Solved, Trial
-from rnnbench.mistakes import CATALOGUE, Mistake
+from rnnbench.mistakes import CATALOGUE, Mistake, limited
 from rnnbench.parity.budget import FLOOR, conditioning_of, relative_error, rule
 from rnnbench.parity.candidate import answers
 from rnnbench.parity.oracle import Array
@@ -38,39 +38,111 @@ from rnnbench.parity.problem import Problem
 from rnnbench.spec import UNIT_ROUNDOFF
 
 FORWARD = ("output", "h_n", "c_n")
+OUTPUTS = "its outputs and states"
 LEAST_GAIN = 16.0
-ROUNDS = {"float16_accumulation", "float32_inside"}
+ROUNDS = {"float16_accumulation", "float16_preactivation", "float32_inside"}
 
 
 @dataclass(frozen=True)
 class Found:
-    """ids: one mistake or two, none if nothing explains the numbers.
+    """mistakes: one or two, none if nothing explains the numbers.
 
     same_numbers  other single mistakes that explain them as well
     complete      whether every pair was tried; False if time ran out before
+    only          the layer or direction in which alone it is made, "" for all
+    partly        the part of what was asked that they explain; "" for all of it
     """
 
-    ids: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
     same_numbers: tuple[str, ...] = ()
     complete: bool = True
+    only: str = ""
+    partly: str = ""
 
 
-def explain(trials: Sequence[Trial], seconds: float) -> Found:
-    """The simplest set of at most two mistakes that gives the candidate's numbers."""
+def explain(
+    trials: Sequence[Trial], seconds: float, *, own: bool = False, special: Sequence[Mistake] = ()
+) -> Found:
+    """The simplest set of at most two mistakes that gives the candidate's numbers.
+
+    own      whether the first trial is of the user's own numbers: a mistake that gives these is
+             named even if it does not give the others'
+    special  mistakes that only this candidate may have, tried first
+
+    A gradient that is missing is zero, or where that explains nothing, not compared.
+    """
     if returned(trials):
         return Found(())
     deadline = time.monotonic() + seconds
     search = _Search(trials)
-    singles = [m for m in search.known if search.explains((m,))]
-    if singles:
-        first, *rest = (m.id for m in singles)
-        return Found((first,), tuple(rest))
-    for pair in search.pairs():
-        if time.monotonic() > deadline:
-            return Found((), complete=False)
-        if search.explains(pair):
-            return Found(tuple(m.id for m in pair))
-    return Found(())
+    for one in special:
+        if search.explains((one,), forward_only=True):
+            return Found((one,), partly=OUTPUTS)
+    found = search.single() or search.limited()
+    parts = list(_parts(trials, own=own))
+    without = all(v is None for t in trials for q, v in t.got.items() if q not in FORWARD)
+    early = own or without  # before pairs, which could explain nothing besides
+    if found is None and early:
+        found = _first_of(parts, trials)
+    if found is None:
+        found = search.pair(deadline)
+    if not found.mistakes and not early:
+        found = _first_of(parts, trials) or found
+    return found
+
+
+def _first_of(parts: Sequence[list[Trial]], trials: Sequence[Trial]) -> Found | None:
+    """The single mistakes that give the numbers of the first part that any gives."""
+    for part in parts:
+        found = _Search(part).single()
+        if found is not None:
+            return replace(found, partly=_what(trials, part))
+    return None
+
+
+def _parts(trials: Sequence[Trial], *, own: bool) -> Iterable[list[Trial]]:
+    """Parts of what was asked that may be explained alone, the most telling first."""
+    if not any(row.quantity in FORWARD for trial in trials for row in trial.failed):
+        with_gradients = list(trials)
+    else:
+        with_gradients = [_without_missing(trial) for trial in trials]
+    if any(
+        len(less.got) < len(trial.got) for less, trial in zip(with_gradients, trials, strict=True)
+    ):
+        yield with_gradients
+    if own and trials[0].failed:
+        yield [trials[0]]
+        yield [with_gradients[0]]
+
+
+def _without_missing(trial: Trial) -> Trial:
+    """A trial without the gradients that nothing reached."""
+    return replace(trial, got={q: v for q, v in trial.got.items() if v is not None})
+
+
+def _what(trials: Sequence[Trial], part: Sequence[Trial]) -> str:
+    if len(part) == len(trials):
+        return f"{OUTPUTS}; gradients that are missing were left out"
+    case = part[0].problem.case
+    return f"sequences of {case.T} steps ({case.name}); for others it does not give the numbers"
+
+
+def first_explained(trials: Sequence[Trial]) -> int | None:
+    """The first of several trials of one forward pass whose numbers a known mistake gives."""
+    numbers: dict[tuple[int, str], Mapping[str, Any]] = {}
+    for index, trial in enumerate(trials):
+        for known in CATALOGUE.values():
+            if known.backward_only or not known.applies(trial.problem.case):
+                continue
+            key = (id(trial.solved.problem), known.id)
+            if key not in numbers:
+                try:
+                    numbers[key] = _numbers(trial.solved, [known], forward_only=True)
+                except (RuntimeError, IndexError, ValueError):
+                    numbers[key] = {}
+            if _match(trial, [known], numbers[key], forward_only=True):
+                return index
+    return None
 
 
 def returned(trials: Sequence[Trial]) -> str:
@@ -82,6 +154,11 @@ def returned(trials: Sequence[Trial]) -> str:
     wrong = [trial for trial in trials if trial.failed]
     if wrong and all(trial.raised for trial in wrong):
         return "where it departs, the candidate raised an error"
+    outputs = [value for trial in trials if (value := trial.numbers("output")) is not None]
+    if outputs and not any(value.any() for value in outputs):
+        return "the output is zero in every problem"
+    if wrong and all(row.status == "raised" for trial in wrong for row in trial.failed):
+        return "its backward pass raised an error, and its forward pass is right"
     for trial in trials:
         for row in trial.failed:
             value = trial.got.get(row.quantity)
@@ -113,6 +190,28 @@ class _Search:
             return not known.backward_only
         # relu may hide a forward mistake in outputs of zero, gradients then too
         return known.backward_only
+
+    def single(self) -> Found | None:
+        """The single mistakes that give the numbers, or None."""
+        found = [m for m in self.known if self.explains((m,))]
+        return Found((found[0],), tuple(m.id for m in found[1:])) if found else None
+
+    def limited(self) -> Found | None:
+        """The first mistake that gives the numbers in one layer or direction alone, or None."""
+        for known in self.known:
+            for one, where in limited(known, self.trials[0].problem.case):
+                if self.explains((one,)):
+                    return Found((one,), only=where)
+        return None
+
+    def pair(self, deadline: float) -> Found:
+        """The first pair that gives the numbers, if one does before the deadline."""
+        for pair in self.pairs():
+            if time.monotonic() > deadline:
+                return Found((), complete=False)
+            if self.explains(pair):
+                return Found(pair)
+        return Found(())
 
     def pairs(self) -> Iterable[tuple[Mistake, ...]]:
         """Pairs that the smallest problem does not rule out, in the order of the catalogue."""
@@ -154,31 +253,31 @@ def _agrees(trial: Trial, planted: Sequence[Mistake], *, forward_only: bool = Fa
     gradient of h0 after a single step), or not.
     """
     case = trial.problem.case
-    claimed = [known.id for known in planted if known.applies(case)]
-    every = [known.id for known in planted]
+    claimed = [known for known in planted if known.applies(case)]
+    every = list(planted)
     if _gives(trial, claimed, forward_only=forward_only):
         return True
     return claimed != every and _gives(trial, every, forward_only=forward_only)
 
 
-def _gives(trial: Trial, ids: Sequence[str], *, forward_only: bool) -> bool:
+def _gives(trial: Trial, planted: Sequence[Mistake], *, forward_only: bool) -> bool:
     """Return whether the network with these mistakes planted gives a trial's numbers."""
-    if not ids:
+    if not planted:
         return not any(row.quantity in FORWARD or not forward_only for row in trial.failed)
     try:
-        expected = _numbers(trial.solved, ids, forward_only=forward_only)
+        expected = _numbers(trial.solved, planted, forward_only=forward_only)
     except (RuntimeError, IndexError, ValueError):  # shapes do not fit, or nothing to act on
         return False
-    if _match(trial, ids, expected, forward_only=forward_only):
+    if _match(trial, planted, expected, forward_only=forward_only):
         return True
-    if not ROUNDS & set(ids):
+    if not any(known.id in ROUNDS for known in planted):
         return False
-    same_dtype = trial.solved.seen(_in_dtype(trial.problem, ids))
-    return _match(trial, ids, same_dtype, forward_only=forward_only)
+    same_dtype = trial.solved.seen(_in_dtype(trial.problem, planted))
+    return _match(trial, planted, same_dtype, forward_only=forward_only)
 
 
 def _match(
-    trial: Trial, ids: Sequence[str], expected: Mapping[str, Any], *, forward_only: bool
+    trial: Trial, planted: Sequence[Mistake], expected: Mapping[str, Any], *, forward_only: bool
 ) -> bool:
     """Return whether a trial's answers are the planted numbers to rounding."""
     case = trial.problem.case
@@ -196,7 +295,7 @@ def _match(
         trial.problem,
         {q: v for q in near if (v := expected.get(q)) is not None and v.any()},
         lambda moved: _numbers(
-            replace(trial.solved, problem=moved), ids, forward_only=near_forward
+            replace(trial.solved, problem=moved), planted, forward_only=near_forward
         ),
     )
     return all(
@@ -209,6 +308,8 @@ def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None
     case = trial.problem.case
     unit = UNIT_ROUNDOFF[case.spec.dtype]
     got, right = trial.numbers(quantity), trial.solved.expected[quantity]
+    if got is not None and got.shape != right.shape and planted is None:
+        return None
     if planted is None or got is None:
         nothing = all(value is None or not value.any() for value in (got, planted))
         return 0.0 if nothing else None
@@ -224,18 +325,18 @@ def _compare(trial: Trial, quantity: str, planted: Array | None) -> float | None
     return error if error * LEAST_GAIN <= departs else None
 
 
-def _numbers(solved: Solved, ids: Sequence[str], *, forward_only: bool) -> dict[str, Any]:
+def _numbers(solved: Solved, planted: Sequence[Mistake], *, forward_only: bool) -> dict[str, Any]:
     problem, case = solved.problem, solved.problem.case
     upstream = problem.upstream if case.training and not forward_only else None
     with torch.set_grad_enabled(upstream is not None):
         found = mistakes.answers(
-            case.spec, problem.x, problem.state, problem.weights, mistakes=ids,
+            case.spec, problem.x, problem.state, problem.weights, mistakes=planted,
             upstream=upstream, lengths=case.lengths, masks=problem.masks,
         )  # fmt: skip
     return solved.seen(found)
 
 
-def _in_dtype(problem: Problem, ids: Sequence[str]) -> dict[str, Any]:
+def _in_dtype(problem: Problem, planted: Sequence[Mistake]) -> dict[str, Any]:
     """As `_numbers`, computed in the dtype under test."""
-    found = answers(mistakes.candidate(problem.case.spec, *ids), problem)
+    found = answers(mistakes.candidate(problem.case.spec, *planted), problem)
     return {q: None if v is None else v.detach().double().numpy() for q, v in found.items()}

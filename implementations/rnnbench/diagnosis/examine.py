@@ -11,12 +11,16 @@ from typing import Any
 import torch
 
 from rnnbench.diagnosis import cuts, locate
-from rnnbench.diagnosis.adapter import Adapter, adapters_for
+from rnnbench.diagnosis.adapter import Adapter
+from rnnbench.diagnosis.candidates import adapters_for
 from rnnbench.diagnosis.causes import Found, explain, returned
 from rnnbench.diagnosis.findings import Explanation, Quantity
 from rnnbench.diagnosis.guard import buffers_kept
 from rnnbench.diagnosis.limit import TimeLimit, TimeUpError
+from rnnbench.diagnosis.observed import observed, special_mistakes
+from rnnbench.diagnosis.recognition import recognise
 from rnnbench.diagnosis.repeat import unsteady
+from rnnbench.diagnosis.resemblance import resemblances
 from rnnbench.diagnosis.result import Diagnosis
 from rnnbench.diagnosis.script.process import diagnose_script
 from rnnbench.diagnosis.trials import (
@@ -24,15 +28,13 @@ from rnnbench.diagnosis.trials import (
     attempt,
     cases_for,
     own_numbers,
-    recognise,
     solved_for,
     takes_packed,
     what_it_raised,
 )
-from rnnbench.diagnosis.usage import check_usage
-from rnnbench.diagnosis.weights import Mapped
+from rnnbench.diagnosis.usage import array_of, check_usage
+from rnnbench.diagnosis.weights import Mapped, Match
 from rnnbench.errors import InputError
-from rnnbench.mistakes import CATALOGUE
 from rnnbench.parity.check import Row
 from rnnbench.spec import Spec
 
@@ -144,12 +146,13 @@ def _diagnosed(
     seconds: float,
 ) -> Diagnosis:  # fmt: skip
     """Recognise the candidate's layout, then whether it is steady, then where it departs."""
-    adapter, seen = recognise(adapters, layout)
+    adapter, seen = recognise(adapters, layout, _steps_of(own_problem[0]))
     if adapter.kind != "gradient" and seen.raised is None:
         adapter.gives = tuple(name for name in adapter.gives if name in seen.got)
     result = Diagnosis(
         adapter.name, adapter.spec, "right", adapter.kind, layout=adapter.layout.words
     )
+    result.exchanged = adapter.exchanged
     own = own_numbers(adapter, *own_problem)
     if seen.raised is not None:
         result.status, result.raised = "raised", what_it_raised(adapter, seen.raised)
@@ -161,12 +164,19 @@ def _diagnosed(
         adapter.takes_packed = takes_packed(adapter)
         solved = [own] if own is not None else []
         solved += [solved_for(adapter, case) for case in cases_for(adapter)]
-        _examine(result, adapter, [attempt(adapter, one) for one in solved], seconds)
+        trials = [attempt(adapter, one) for one in solved]
+        _examine(result, adapter, trials, seconds, own=own is not None)
     result.notes = [*_remarks(adapter, seen), *adapter.notes, *result.notes]
     return result
 
 
-def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], seconds: float) -> None:
+def _steps_of(x: Any) -> int | None:
+    return None if x is None else len(array_of("x", x))
+
+
+def _examine(
+    result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], seconds: float, *, own: bool
+) -> None:
     """Fill in what the trials say."""
     result.quantities = _worst(trials)
     if not result.quantities:
@@ -179,6 +189,7 @@ def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], secon
         and trial.problem.case.T <= LONGEST_CUT
     ]
     wrong = [trial for trial in trials if trial.failed]
+    result.guessed = adapter.guessed > 1 and bool(wrong)
     shown = next((trial for trial in dense if trial.failed), dense[0])
     result.T = shown.problem.case.T
     runs = cuts.cut(adapter, shown.problem)
@@ -204,19 +215,30 @@ def _examine(result: Diagnosis, adapter: Adapter, trials: Sequence[Trial], secon
             "named only where the whole run shows them"
         )
     result.no_numbers = returned(wrong)
-    _name_cause(result, explain(trials, seconds))
+    special = special_mistakes(adapter, trials[0])
+    _name_cause(result, explain(trials, seconds, own=own, special=special))
+    if result.cause is None and (seen := observed(adapter, trials)):
+        result.cause, result.explanations = seen.id, [seen]
+    if result.cause is None:
+        result.notes += resemblances(trials)
+    backward = [r.detail for trial in wrong for r in trial.failed if r.status == "raised"]
+    if backward and red & {"output", "h_n", "c_n"} and not any(trial.raised for trial in wrong):
+        result.notes.append(f"it raised {backward[0]}: its gradients are not compared")
     raised = next((trial.raised for trial in wrong if trial.raised), None)
     if raised is not None:
         result.raised = what_it_raised(adapter, raised)
 
 
 def _name_cause(result: Diagnosis, found: Found) -> None:
-    result.cause = "+".join(found.ids) or None
+    result.cause = "+".join(m.id for m in found.mistakes) or None
     result.same_numbers = list(found.same_numbers)
     result.explanations = [
-        Explanation(m.id, m.sentence, m.where, m.wrong, m.right)
-        for m in (CATALOGUE[name] for name in found.ids)
+        Explanation(m.id, m.sentence, m.where, m.wrong, m.right) for m in found.mistakes
     ]
+    if found.only:
+        result.notes.append(f"the cause is in {found.only} alone")
+    if found.partly:
+        result.notes.append(f"the cause gives the numbers of {found.partly}")
     if not found.complete:
         result.notes.append("not every pair of mistakes was tried: time ran out")
 
@@ -236,26 +258,9 @@ def _worst(trials: Sequence[Trial]) -> list[Quantity]:
 def _remarks(adapter: Adapter, seen: Trial) -> list[str]:
     """Return what the user should know about the candidate, apart from its numbers."""
     said = [adapter.remark] if adapter.remark else []
-    match = adapter.match
-    if match is not None and match.plain and adapter.kind in ("module", "cell"):
-        paths = ", ".join(match.plain[:4]) + (", …" if len(match.plain) > 4 else "")
-        said.append(
-            f"weights that are no parameters ({paths}): .parameters(), optimisers, .to() and "
-            "state_dict() do not see them; use nn.Parameter and nn.ParameterList"
-        )
-    if match is not None and match.unmatched:
-        held = ", ".join(f"{slot.path} {slot.shape}" for slot in match.unmatched[:4])
-        more = ", …" if len(match.unmatched) > 4 else ""
-        said.append(
-            f"it has parameters that are no weight of the network ({held}{more}): they keep their "
-            "values, and what they do to the answers is compared as well"
-        )
-    if match is not None and match.tied:
-        pairs = ", ".join(f"{one} and {other}" for one, other in match.tied[:3])
-        said.append(
-            f"one tensor stands for two weights: {pairs}; it was given the value of the first, so "
-            "the second departs. Hold a tensor for each, equal or not, to have the rest compared"
-        )
+    said += _how_asked(adapter)
+    if adapter.match is not None:
+        said += _about_weights(adapter.match, adapter.kind)
     if adapter.absent:
         names = ", ".join(adapter.absent[:4]) + (", …" if len(adapter.absent) > 4 else "")
         said.append(f"it has no {names}: taken for zero")
@@ -269,4 +274,58 @@ def _remarks(adapter: Adapter, seen: Trial) -> list[str]:
         ]
         if missing:
             said.append(f"it does not return {' or '.join(missing)}: not compared")
+    return said
+
+
+def _how_asked(adapter: Adapter) -> list[str]:
+    """Return what was found out, or guessed, of the way in which it must be called."""
+    said = []
+    if adapter.guessed > 1:
+        said.append(
+            f"the layout is a guess: {adapter.guessed} fit in shape and none makes the numbers "
+            "right; taken was the first in which a known mistake gives them, else the first"
+        )
+    if adapter.steps:
+        said.append(f"it takes sequences of {adapter.steps} steps only: asked these alone")
+    if adapter.batch:
+        said.append("it takes one sequence at a time: asked one alone")
+    if adapter.only_last:
+        said.append(f"its output is that of the last {adapter.only_last} alone: compared there")
+    if adapter.method:
+        said.append(f"called as .{adapter.method}(…)")
+    if callable(getattr(adapter.candidate, "backward", None)):
+        said.append(
+            "its method backward is not asked: diagnose a function g(x, state, weights, upstream) "
+            "that calls it, of kind gradient"
+        )
+    return said
+
+
+def _about_weights(match: Match, kind: str) -> list[str]:
+    """Return where its weights were found, and what it holds besides."""
+    said = [match.inferred] if match.inferred else []
+    if match.head.said:
+        said.append(
+            f"asked by its recurrent part: {', '.join(match.head.said)} taken out for the calls"
+        )
+    if match.plain and kind in ("module", "cell"):
+        paths = ", ".join(match.plain[:4]) + (", …" if len(match.plain) > 4 else "")
+        said.append(
+            f"weights that are no parameters ({paths}): .parameters(), optimisers, .to() and "
+            "state_dict() do not see them; use nn.Parameter and nn.ParameterList"
+        )
+    others = [slot for slot in match.unmatched if slot.registered]
+    if others:
+        held = ", ".join(f"{slot.path} {slot.shape}" for slot in others[:4])
+        more = ", …" if len(others) > 4 else ""
+        said.append(
+            f"it has parameters that are no weight of the network ({held}{more}): they keep their "
+            "values, and what they do to the answers is compared as well"
+        )
+    if match.tied:
+        pairs = ", ".join(f"{one} and {other}" for one, other in match.tied[:3])
+        said.append(
+            f"one tensor stands for two weights: {pairs}; it was given the value of the first, so "
+            "the second departs. Hold a tensor for each, equal or not, to have the rest compared"
+        )
     return said

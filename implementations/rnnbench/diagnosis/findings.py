@@ -185,6 +185,8 @@ class Findings:
     raised               the error that the candidate raised
     unsteady             in what way two equal calls differ; then there is neither place nor cause
     no_numbers           what the candidate returned in place of numbers
+    exchanged            which gate stands under which name, where names say another
+    guessed              whether several layouts fit and one was taken
     contributions_exact  whether the contributions are those of the steps, or so in name only
     script               what is known besides of a candidate that is a script
     seconds              duration of the diagnosis
@@ -202,6 +204,8 @@ class Findings:
     unsteady: str = ""
     no_numbers: str = ""
     layout: str = ""
+    exchanged: str = ""
+    guessed: bool = False
     T: int = 0
     quantities: list[Quantity] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)

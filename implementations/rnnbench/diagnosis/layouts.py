@@ -18,8 +18,8 @@ from torch import Tensor
 from rnnbench.errors import InputError
 from rnnbench.spec import GATE_ORDER, Spec
 
-STATES = ("torch", "layers_directions", "directions_layers")
-"""Axes of the states: (L·D, B, H), (L, D, B, H), (D, L, B, H)."""
+STATES = ("torch", "layers_directions", "directions_layers", "flat")
+"""Axes of the states: (L·D, B, H), (L, D, B, H), (D, L, B, H), and (B, H) of a single layer."""
 
 ARRAYS = ("torch", "numpy")
 
@@ -30,6 +30,7 @@ class Layout:
 
     batch_first  x and output are (B, T, ·) where torch has (T, B, ·)
     unbatched    one sequence at a time: x (T, I), states (L·D, H)
+    columns      of unbatched: vectors as columns, x (T, I, 1), states (L·D, H, 1)
     states       one of `STATES`
     gates        order of the gates in the weights, such as "ifog"; empty for torch's
     interleaved  weights with the gates of one unit beside each other, (H, G) rows, not in G blocks
@@ -39,6 +40,7 @@ class Layout:
 
     batch_first: bool = False
     unbatched: bool = False
+    columns: bool = False
     states: str = "torch"
     gates: str = ""
     interleaved: bool = False
@@ -65,37 +67,48 @@ class Layout:
     def x_out(self, x: Tensor) -> Tensor:
         """x (T, B, I) as the candidate reads it."""
         if self.unbatched:
-            return x[:, 0]
+            return x[:, 0, :, None] if self.columns else x[:, 0]
         return x.transpose(0, 1) if self.batch_first else x
 
     def y_in(self, y: Any) -> Any:
         """Its output, or its gradient of x, as (T, B, ·)."""
         if not isinstance(y, Tensor):
             return y
+        if self.columns and y.dim() == 3 and y.shape[-1] == 1:
+            y = y[..., 0]
         if self.unbatched and y.dim() == 2:
             return y[:, None]
         return y.transpose(0, 1) if self.batch_first and y.dim() == 3 else y
 
     def state_out(self, part: Tensor, spec: Spec) -> Tensor:
         """A state (L·D, B, H) as the candidate reads it."""
-        if self.states != "torch":
+        if self.states == "flat":
+            part = part[0]
+        elif self.states != "torch":
             part = part.reshape(spec.layers, spec.directions, *part.shape[1:])
         if self.states == "directions_layers":
             part = part.transpose(0, 1)
-        return part.select(-2, 0) if self.unbatched else part
+        part = part.select(-2, 0) if self.unbatched else part
+        return part[..., None] if self.columns else part
 
     def state_in(self, part: Any, spec: Spec) -> Any:
         """Its state as (L·D, B, H); one of another rank is left as it is."""
         if not isinstance(part, Tensor):
             return part
+        if self.columns and part.shape[-1:] == (1,):
+            part = part[..., 0]
         rank = 3 + (self.states != "torch") - self.unbatched
+        if self.states == "flat":
+            rank = 2 - self.unbatched
+            if part.dim() == rank:
+                part, rank = part[None], rank + 1
         if part.dim() != rank:
             return part
         if self.unbatched:
             part = part.unsqueeze(-2)
         if self.states == "directions_layers":
             part = part.transpose(0, 1)
-        return part.flatten(0, 1) if self.states != "torch" else part
+        return part.flatten(0, 1) if self.states in STATES[1:3] else part
 
     def _rows(self, weight: Tensor, spec: Spec, *, back: bool) -> Tensor:
         """The gates' rows of a weight, or of its gradient, from torch's order to theirs or back."""
@@ -139,7 +152,11 @@ class Layout:
             said.append("batch first")
         if self.unbatched:
             said.append("one sequence at a time, without a batch axis")
-        if self.states != "torch":
+        if self.columns:
+            said.append("vectors as columns, (I, 1) and (H, 1)")
+        if self.states == "flat":
+            said.append("states (B, H) in place of (1, B, H)")
+        elif self.states != "torch":
             axes = "(D, L, B, H)" if self.states == "directions_layers" else "(L, D, B, H)"
             said.append(f"states {axes}")
         if self.gates:
@@ -153,14 +170,23 @@ class Layout:
         return "; ".join(said)
 
 
-def storages(spec: Spec) -> Iterator[dict[str, Any]]:
+IN_USE = {
+    "rzn": ("zrn", "rnz", "znr", "nrz"),
+    "ifgo": ("ifog", "fiog", "figo", "iofg", "igfo", "fgio", "fogi", "giof", "gifo"),
+}
+"""Orders of the gates beside torch's in ONNX, Keras, flax, TensorFlow, textbooks and posts."""
+
+
+def storages(spec: Spec, *, few: bool = False) -> Iterator[dict[str, Any]]:
     """Every storage of the weights that is in use: gates' order, interleaved, transposed.
 
-    torch's own comes first; orders of the gates are all permutations, of which ONNX, Keras,
-    TensorFlow and textbooks use six.
+    torch's own comes first, then orders of the gates in use, then all permutations; few: without
+    the last.
     """
     order = GATE_ORDER[spec.cell]
-    orders = ["", *("".join(p) for p in itertools.permutations(order) if "".join(p) != order)]
+    used = IN_USE.get(order, ())
+    every = ("".join(p) for p in itertools.permutations(order))
+    orders = ["", *used, *(p for p in every if p != order and p not in used and not few)]
     for gates, interleaved, transposed in itertools.product(
         orders, (False, True)[: 1 + (spec.gates > 1)], (False, True)
     ):

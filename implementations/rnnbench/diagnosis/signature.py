@@ -15,7 +15,9 @@ from typing import Any
 
 import torch
 
+from rnnbench.diagnosis.words import BIAS, RECURRENT
 from rnnbench.errors import InputError
+from rnnbench.spec import Spec
 
 _BEFORE = r"(?:init(?:ial)?|prev(?:ious)?|last|start)?_?"
 _AFTER = r"_?(?:0|x|t|in|init|prev|tm1|t_1|last|states?)?"
@@ -75,6 +77,56 @@ def positional(candidate: Any) -> int:
 
 def takes(candidate: Any, name: str) -> bool:
     return any(parameter.name == name for parameter in parameters_of(candidate) or ())
+
+
+def roles_of(candidate: Any, spec: Spec) -> tuple[str, ...]:
+    """Return what each parameter of a function is, "x", "h0", "c0" or a weight by torch's name.
+
+    Empty for a function that takes the weights in a dict, and where names do not tell it.
+    """
+    parameters = parameters_of(candidate) or []
+    required = [p.name for p in parameters if p.default is Parameter.empty]
+    if len(required) < 4 or spec.layers * spec.directions != 1:
+        return ()
+    roles = ["x"]
+    for name in required[1:]:
+        bare = name.lower()
+        if _STATE.search(name):
+            role = "h0"
+        elif _CELL.search(name) and spec.has_cell_state:
+            role = "c0"
+        else:
+            kind = "bias" if BIAS.search(name) else "weight"
+            side = "hh" if RECURRENT.search(bare) and "xh" not in bare else "ih"
+            role = f"{kind}_{side}_l0"
+        roles.append(role)
+    known = {p.name for p in spec.parameters} | {"x", "h0", "c0"}
+    return tuple(roles) if len(set(roles)) == len(roles) and set(roles) <= known else ()
+
+
+def loops(candidate: Any) -> bool | None:
+    """Return whether its source has a loop over time, or a module that stands for one; None where
+    it cannot be read.
+    """
+    if isinstance(candidate, torch.nn.Module) and any(
+        isinstance(module, torch.nn.RNNBase) for module in candidate.modules()
+    ):
+        return True
+    if inspect.isroutine(candidate):
+        called = [candidate]
+    else:
+        owners = [k for k in type(candidate).__mro__ if k not in (object, torch.nn.Module)]
+        called = [
+            method
+            for owner in owners
+            for name, method in vars(owner).items()
+            if inspect.isfunction(method) and name != "__init__"
+        ]
+    try:
+        body = "".join(map(inspect.getsource, called))
+    except (OSError, TypeError):
+        return None
+    return bool(re.search(r"\b(for|while|scan|unbind|map)\b", body))
 
 
 def arguments_of(candidate: Any, parts: int) -> Arguments:

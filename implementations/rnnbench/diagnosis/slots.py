@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import prod
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -30,16 +31,42 @@ DEPTH = 8
 
 @dataclass
 class Slot:
-    """One place that holds a tensor. ``writers``: that place, and aliases of the same tensor."""
+    """One place that holds a tensor, or a part of such a place.
+
+    writers  that place, and aliases of the same tensor
+    whole    the place that it is a part of, at ``index``; None if it is a whole one
+    """
 
     path: str
     tensor: Any
     registered: bool
     writers: list[Write] = field(default_factory=list)
+    whole: Slot | None = None
+    index: tuple[int | slice, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.tensor.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def base(self) -> Any:
+        """Return the tensor of the whole place."""
+        return self.whole.tensor if self.whole is not None else self.tensor
+
+    def part(self, *index: int | slice) -> Slot:
+        """Return a part of the place: a row of a stack, rows or columns of a matrix."""
+        whole = self.whole or self
+        full = (*self.index, *index)
+        if self.index and not isinstance(self.index[-1], int):
+            raise ValueError(f"{self.path} is a part already")
+        words = ", ".join(map(_index_words, index))
+        return Slot(
+            f"{self.path}[{words}]", self.tensor[index], self.registered, whole=whole, index=full
+        )
 
     def write(self, value: Any) -> None:
         """Put a tensor there; a place that held a NumPy array gets one."""
@@ -47,6 +74,13 @@ class Slot:
             value = to_numpy(value)
         for writer in self.writers:
             writer(value)
+
+
+def _index_words(index: int | slice) -> str:
+    if isinstance(index, int):
+        return str(index)
+    ends = ("" if end is None else str(end) for end in (index.start, index.stop))
+    return ":".join(ends)
 
 
 def slots_of(candidate: Any) -> list[Slot]:

@@ -1,4 +1,4 @@
-"""Problems for a adapter, its answers beside the oracle's, and the layout that fits it.
+"""Problems for an adapter, and its answers beside the oracle's.
 
 Several problems, as one may hide a mistake (dead relu units, one step, one sequence): two dense
 ones with different seeds, one of a single step, one with sequences of different lengths,
@@ -8,7 +8,7 @@ packed for a module, and one with dropout masks, if the candidate takes these.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from rnnbench.diagnosis.adapter import Adapter
 from rnnbench.diagnosis.guard import in_words
-from rnnbench.diagnosis.layouts import STATES, Layout, storages
 from rnnbench.diagnosis.limit import TimeUpError
 from rnnbench.diagnosis.usage import array_of
 from rnnbench.errors import InputError
@@ -36,13 +35,17 @@ GROSS = 1e4
 class Solved:
     """A problem and what is right and to be expected of a dtype in it.
 
-    packed  whether nobody sees what x and the output are in the padding, as of a `PackedSequence`
+    packed     whether nobody sees what x and the output are in the padding, as of a
+               `PackedSequence`
+    only_last  whether the output is that of the last "step" alone, or of the final "state" of both
+               directions, and zero elsewhere; "" for neither
     """
 
     problem: Problem
     expected: Mapping[str, Array]
     errors: Mapping[str, float]  # of torch's own module
     packed: bool = False
+    only_last: str = ""
 
     @classmethod
     def of(cls, problem: Problem, *, packed: bool = False) -> Solved:
@@ -53,13 +56,14 @@ class Solved:
         return cls(problem, expected, torch_errors(problem, expected), packed)
 
     def seen(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Return answers as the candidate's caller sees them: a packed one has no padding."""
-        hidden = ("output", "grad_x") if self.packed else ()
-        return found | {
-            name: without_padding(self.problem.case, found[name])
-            for name in hidden
-            if found.get(name) is not None
-        }
+        """Return answers as the candidate's caller sees them, without padding or earlier steps."""
+        shown = dict(found)
+        if self.only_last and shown.get("output") is not None:
+            shown["output"] = last_alone(shown["output"], self.only_last)
+        for name in ("output", "grad_x") if self.packed else ():
+            if shown.get(name) is not None:
+                shown[name] = without_padding(self.problem.case, shown[name])
+        return shown
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Trial:
     @property
     def raised(self) -> str | None:
         """Return what the candidate raised instead of answering."""
-        return next((row.detail for row in self.rows if row.status == "raised"), None)
+        return next((r.detail for r in self.rows if r.status == "raised" and not self.got), None)
 
     def numbers(self, quantity: str) -> Array | None:
         """An answer in float64, or None if there is none."""
@@ -105,9 +109,27 @@ def attempt(adapter: Adapter, solved: Solved) -> Trial:
     except BaseException as raised:  # noqa: BLE001 (whatever it raises is its result, sys.exit too)
         row = Row(adapter.name, case.name, "output", "raised", detail=in_words(raised))
         return Trial(solved, {}, [row])
+    if adapter.only_last and "output" in solved.expected:
+        last = last_alone(solved.expected["output"], adapter.only_last)
+        expected = dict(solved.expected) | {"output": last}
+        solved = replace(solved, expected=expected, only_last=adapter.only_last)
     expected = {q: v for q, v in solved.expected.items() if q in got}
     rows = judge(adapter.name, solved.problem, expected, solved.errors, got, gross=GROSS)
+    if adapter.backward_raised:
+        detail = adapter.backward_raised
+        rows.append(Row(adapter.name, case.name, "grad_x", "raised", budget=1.0, detail=detail))
     return Trial(solved, got, rows)
+
+
+def last_alone(output: Array, which: str) -> Array:
+    """An output, zero at all steps but the last: of the sequence, or of each direction."""
+    kept = np.zeros_like(output)
+    half = output.shape[2] // 2
+    forward = slice(None, half) if which == "state" else slice(None)
+    kept[-1, :, forward] = output[-1, :, forward]
+    if which == "state":
+        kept[0, :, half:] = output[0, :, half:]
+    return kept
 
 
 def solved_for(adapter: Adapter, case: Case, given: Mapping[str, Any] | None = None) -> Solved:
@@ -125,10 +147,13 @@ def _upstream(adapter: Adapter, problem: Problem) -> Mapping[str, Array]:
     function fixes itself.
     """
     if adapter.loss == "upstream":
-        return {
+        upstream = {
             name: value if name in adapter.gives else np.zeros_like(value)
             for name, value in problem.upstream.items()
         }
+        if adapter.only_last:
+            upstream["output"] = last_alone(upstream["output"], adapter.only_last)
+        return upstream
     return {
         name: np.full_like(value, 1.0 if name == adapter.loss else 0.0)
         for name, value in problem.upstream.items()
@@ -138,11 +163,16 @@ def _upstream(adapter: Adapter, problem: Problem) -> Mapping[str, Array]:
 def cases_for(adapter: Adapter) -> list[Case]:
     """Return what the adapter is asked, the simplest first."""
     plain = replace(adapter.spec, dropout=0.0)
-    batch = 1 if adapter.layout.unbatched else B
+    batch = 1 if adapter.layout.unbatched else adapter.batch or B
     state = adapter.takes_state
+    if adapter.steps:  # the only length that it takes
+        return [
+            Case(plain, adapter.steps, batch, initial_state=state, seed=seed) for seed in (0, 1)
+        ]
+    smaller = adapter.batch or max(1, batch - 1)
     cases = [
         Case(plain, T, batch, initial_state=state),
-        Case(plain, T - 1, max(1, batch - 1), initial_state=state, seed=1),
+        Case(plain, T - 1, smaller, initial_state=state, seed=1),
         Case(plain, 1, batch, initial_state=state, seed=2),
     ]
     if adapter.takes_lengths or adapter.takes_packed:
@@ -165,7 +195,13 @@ def takes_packed(adapter: Adapter) -> bool:
     tells.
     """
     layout = adapter.layout
-    if adapter.kind != "module" or layout.unbatched or layout.arrays != "torch":
+    if (
+        adapter.kind != "module"
+        or adapter.steps
+        or adapter.batch
+        or layout.unbatched
+        or layout.arrays != "torch"
+    ):
         return False
     solved = solved_for(adapter, packed_case(adapter, "inference"))
     return attempt(replace(adapter, notes={}), solved).raised is None
@@ -232,115 +268,6 @@ def _shaped(name: str, values: Array, shape: tuple[int, ...]) -> Array:
         return values.reshape(shape)
     meaning = " = (L·D, B, hidden size)" if name in ("h0", "c0") else ""
     raise InputError(f"{name} must have shape {shape}{meaning}; got {values.shape}")
-
-
-RIGHT, SHAPED, RAN, RAISED = range(4)
-
-
-def _rank(trial: Trial) -> int:
-    """Return how well a layout fits: numbers right, shapes right, it ran, it raised."""
-    if trial.raised is not None:
-        return RAISED
-    if not trial.failed:
-        return RIGHT
-    return RAN if any(row.status in ("shape", "dtype") for row in trial.failed) else SHAPED
-
-
-def recognise(adapters: list[Adapter], known: Mapping[str, Any]) -> tuple[Adapter, Trial]:
-    """The adapter in the layout that fits it best, and how it did.
-
-    known: what the user said of the layout. Axes other than torch's are tried where torch's raise
-    or give wrong shapes, storage of the weights where names are not torch's; elsewhere a layout is
-    taken only if it makes every number right. Where none does in three steps, a layout of the
-    right shapes that does in a single step is taken: what is wrong with loops over time is not
-    wrong there. The first that fits wins.
-    """
-    ask = _Asking()
-    best, found = adapters[0], ask(adapters[0], 3)
-    for adapter in adapters:
-        for layout in _axes(adapter, known):
-            tried = replace(adapter, layout=layout, notes={})
-            trial = ask(tried, 3)
-            if _better(trial, found):
-                best, found = tried, trial
-            if _rank(found) == RIGHT:
-                return best, found
-    if _rank(found) != SHAPED:
-        return best, found
-    others = [best, *_others(adapters, best, known)]
-    for steps in (3, 1):
-        for tried in others:
-            trial = ask(tried, 3)
-            if _rank(trial if steps == 3 else ask(tried, 1)) == RIGHT and _rank(trial) <= SHAPED:
-                return tried, trial
-    return best, found
-
-
-class _Asking:
-    """Puts a small problem to adapters; it is solved once for all that can be asked the same."""
-
-    def __init__(self) -> None:
-        self.solved: dict[Any, Solved] = {}
-
-    def __call__(self, adapter: Adapter, steps: int) -> Trial:
-        batch = 1 if adapter.layout.unbatched else 2
-        phase = "training" if adapter.kind == "gradient" else "inference"
-        key = (batch, steps, adapter.absent, adapter.takes_state)
-        if key not in self.solved:
-            spec = replace(adapter.spec, dropout=0.0)
-            case = Case(spec, steps, batch, phase, initial_state=adapter.takes_state, seed=3)
-            self.solved[key] = solved_for(adapter, case)
-        return attempt(adapter, self.solved[key])
-
-
-def _others(adapters: list[Adapter], best: Adapter, known: Mapping[str, Any]) -> Iterable[Adapter]:
-    """Layouts that shapes cannot tell from the best: axes of the states, storage of the weights."""
-    axes = {best.layout.states, *(STATES[1:] if best.layout.states != STATES[0] else ())}
-    states = [known["states"]] if known.get("states") else [s for s in STATES if s in axes]
-    for adapter in adapters:
-        own = (adapter.match and adapter.match.own_storage) or adapter.renamed
-        stored = [s for s in storages(adapter.spec) if own and _possible(s, adapter, known)]
-        for storage in stored or [{}]:
-            for axis in states:
-                layout = replace(best.layout, states=axis, **storage)
-                yield replace(adapter, layout=layout, notes={})
-
-
-def _better(trial: Trial, found: Trial) -> bool:
-    """A layout other than the first must make the numbers right, or be the first to fit at all."""
-    rank, before = _rank(trial), _rank(found)
-    return rank == RIGHT or (before >= RAN and rank < before)
-
-
-def _axes(adapter: Adapter, known: Mapping[str, Any]) -> Iterable[Layout]:
-    """Axes and arrays, torch's first; what the user said stays."""
-    first = adapter.layout
-    transposed = adapter.match.transposed if adapter.match else None
-    if known.get("transposed") is None and transposed:
-        first = replace(first, transposed=True)
-
-    def options(name: str, values: Iterable[Any]) -> list[Any]:
-        own = getattr(first, name)
-        return [own] if known.get(name) is not None else [own, *(v for v in values if v != own)]
-
-    for arrays in options("arrays", ("torch", "numpy")):
-        for unbatched in options("unbatched", (False, True)):
-            for states in options("states", STATES):
-                for batch_first in options("batch_first", (False, True)):
-                    if unbatched and batch_first:
-                        continue
-                    yield replace(
-                        first, arrays=arrays, unbatched=unbatched, states=states,
-                        batch_first=batch_first,
-                    )  # fmt: skip
-
-
-def _possible(storage: Mapping[str, Any], adapter: Adapter, known: Mapping[str, Any]) -> bool:
-    """Return whether a storage is in line with what the user said and the shapes say."""
-    shapes = adapter.match.transposed if adapter.match else None
-    if shapes is not None and storage["transposed"] != shapes:
-        return False
-    return all(known.get(name) in (None, value) for name, value in storage.items())
 
 
 def what_it_raised(adapter: Adapter, message: str) -> str:

@@ -6,24 +6,20 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from rnnbench.diagnosis.heads import Head, head_of
+from rnnbench.diagnosis.inference import guesses
 from rnnbench.diagnosis.slots import Slot
+from rnnbench.diagnosis.words import FORWARD, INPUT, RECURRENT, REVERSE, TORCH_NAME
 from rnnbench.errors import InputError
 from rnnbench.spec import DIRECTION_SUFFIX, Spec
 
 Mapped = Mapping[str, "str | Sequence[str] | None"]
-
-_TORCH_NAME = re.compile(r"(?:^|\.)((?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?)$")
-_REVERSE = re.compile(r"(?i)(^|[._\d])(bw|bwd|back|backward|rev|reverse|r2l)(?=$|[._\d])")
-_FORWARD = re.compile(r"(?i)(^|[._\d])(fw|fwd|forward|l2r)(?=$|[._\d])")
-_RECURRENT = re.compile(r"(?i)(hh|h2h|rec|(^|[._])(w|b|weight|bias)_?h(?=$|[._\d])|(^|[._])u)")
-_INPUT = re.compile(
-    r"(?i)(ih|i2h|x2h|xh|in|(^|[._])(w|b|weight|bias)_?[xi](?=$|[._\d])|(^|[._])w$)"
-)
 
 
 @dataclass
@@ -34,6 +30,9 @@ class Match:
     own_storage whether the names are not torch's, so that rows and axes may be stored otherwise
     transposed  whether shapes alone say that weights are stored transposed; None if they cannot
     unmatched   parameters of the candidate that are no weight of the network
+    head        what is taken out for the time of a call
+    inferred    how its weights were found, where neither torch's names nor a mapping tell
+    named       whether names tell which gate is which
     """
 
     slots: dict[str, list[Slot]]
@@ -41,6 +40,10 @@ class Match:
     own_storage: bool = False
     transposed: bool | None = None
     unmatched: tuple[Slot, ...] = ()
+    head: Head = field(default_factory=Head)
+    inferred: str = ""
+    named: bool = False
+    scaled: dict[str, float] = field(default_factory=dict)  # by the last call that did, in place
 
     @property
     def plain(self) -> list[str]:
@@ -62,27 +65,85 @@ class Match:
     def holding(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
         """The candidate with these weights in place of its own; one tensor gets one value."""
         put: dict[int, Any] = {}
+        joined: dict[int, tuple[Slot, Any]] = {}
         try:
             for name, held in self.slots.items():
-                axis = -1 if self._columns(held) else 0
-                parts = (
-                    weights[name].chunk(len(held), dim=axis) if len(held) > 1 else [weights[name]]
-                )
-                for slot, part in zip(held, parts, strict=True):
-                    slot.write(put.setdefault(id(slot.tensor), part))
-            yield
+                for slot, part in zip(held, self._parted(weights[name], held), strict=True):
+                    if slot.whole is None:
+                        slot.write(put.setdefault(id(slot.tensor), part))
+                        continue
+                    whole = slot.whole
+                    if id(whole.tensor) not in joined:
+                        own = torch.as_tensor(whole.tensor).detach().to(part.dtype).clone()
+                        joined[id(whole.tensor)] = (whole, own)
+                    joined[id(whole.tensor)][1][slot.index] = part
+            for whole, value in joined.values():
+                whole.write(value)
+            before = {name: (weights[name], weights[name].detach().clone()) for name in self.slots}
+            with self.head.taken_out():
+                yield
+            for name, (now, was) in before.items():
+                if not torch.equal(now, was) and was.any():
+                    self.scaled[name] = float((now * was).sum() / (was * was).sum())
         finally:
             self.restore()
+
+    def _parted(self, weight: Tensor, held: list[Slot]) -> list[Tensor]:
+        """A weight as its slots hold it: whole or gate by gate, a bias as a row or a column."""
+        if len(held) == 1:
+            parts: Sequence[Tensor] = [weight]
+        elif weight.dim() == 1:
+            parts = torch.split(weight, [slot.size for slot in held])
+        else:
+            axis = -1 if self._columns(held) else 0
+            parts = torch.split(weight, [slot.shape[axis] for slot in held], dim=axis)
+        return [
+            part.reshape(slot.shape) if part.dim() == 1 and slot.size == part.numel() else part
+            for slot, part in zip(held, parts, strict=True)
+        ]
 
     def restore(self) -> None:
         """Put the candidate's own weights back."""
         for held in self.slots.values():
             for slot in held:
-                slot.write(slot.tensor)
+                (slot.whole or slot).write(slot.base)
 
     def _columns(self, held: list[Slot]) -> bool:
         """Return whether the gates of a weight held gate by gate are blocks of columns."""
         return bool(self.transposed) and len(held[0].shape) == 2
+
+
+def inferred(candidate: Any, slots: Sequence[Slot], spec: Spec | None) -> list[tuple[Spec, Match]]:
+    """Every network that the candidate's names and shapes allow, with its weights; none if they
+    allow none.
+    """
+    found = []
+    for guess in guesses(candidate, slots, spec):
+        network = guess.spec
+        absent = [p.name for p in network.parameters if p.name not in guess.held]
+        torchs = all(TORCH_NAME.search(slot.path) for held in guess.held.values() for slot in held)
+        match = _match(slots, network, guess.held, absent, own=not torchs)
+        places = ", ".join(
+            f"{name} = {' | '.join(slot.path for slot in held)}"
+            for name, held in match.slots.items()
+        )
+        stored = "transposed" if guess.transposed else "as torch stores them"
+        said = (
+            f"inferred: {network.cell}, I={network.input_size}, H={network.hidden_size}, "
+            f"L={network.layers}, D={network.directions}, weights {stored}: {places}"
+        )
+        square = all(len(set(s.shape)) == 1 for h in match.slots.values() for s in h if s.size > 1)
+        transposed = None if square else guess.transposed
+        match = replace(match, inferred=said, named=guess.named, transposed=transposed)
+        found.append((network, match))
+    return found
+
+
+def with_head(match: Match, candidate: Any, spec: Spec) -> Match:
+    """The match, with what stands around the recurrent part taken out."""
+    head = head_of(candidate, match.unmatched, spec.output_size)
+    rest = tuple(slot for slot in match.unmatched if id(slot.tensor) not in head.slots)
+    return replace(match, head=head, unmatched=rest)
 
 
 def matches(slots: Sequence[Slot], spec: Spec, mapping: Mapped | None) -> list[Match]:
@@ -102,17 +163,10 @@ def matches(slots: Sequence[Slot], spec: Spec, mapping: Mapped | None) -> list[M
                 f"({', '.join(sorted(names)[:3])}, …); got {name!r}"
             )
         listed = [paths] if isinstance(paths, str) else list(paths or ())
-        for path in map(_dotted, listed):
-            if path not in by_path:
-                held = ", ".join(sorted(by_path)[:8]) or "no tensors"
-                raise InputError(
-                    f"mapping[{name!r}] must name a tensor that the candidate holds ({held}); "
-                    f"got {path!r}"
-                )
         if listed:
-            taken[name] = [by_path[_dotted(path)] for path in listed]
-    used = {id(slot) for held in taken.values() for slot in held}
-    free = [slot for slot in slots if id(slot) not in used]
+            taken[name] = [_placed(name, path, by_path) for path in listed]
+    used = {id(slot.base) for held in taken.values() for slot in held}
+    free = [slot for slot in slots if id(slot.tensor) not in used]
     missing = [p.name for p in spec.parameters if p.name not in taken and p.name not in absent]
     named = _by_torch_names(free, spec, missing) if missing else {}
     if named is not None:
@@ -128,6 +182,37 @@ def matches(slots: Sequence[Slot], spec: Spec, mapping: Mapped | None) -> list[M
     return [match for match in found if _fits(match, spec)] or [_refuse(slots, spec, missing)]
 
 
+def _placed(name: str, path: str, by_path: Mapping[str, Slot]) -> Slot:
+    """The slot, or the part of one, that a mapping names: ``W``, ``W[0]``, ``W[:, :5]``."""
+    if _dotted(path) in by_path:
+        return by_path[_dotted(path)]
+    base, index = indexed(path)
+    if index and _dotted(base) in by_path:
+        try:
+            return by_path[_dotted(base)].part(*index)
+        except IndexError as error:
+            shape = by_path[_dotted(base)].shape
+            raise InputError(
+                f"mapping[{name!r}] must be within {base} {shape}; got {path!r}"
+            ) from error
+    held = ", ".join(sorted(by_path)[:8]) or "no tensors"
+    raise InputError(
+        f"mapping[{name!r}] must name a tensor that the candidate holds ({held}); got {path!r}"
+    )
+
+
+def indexed(path: str) -> tuple[str, tuple[int | slice, ...]]:
+    """``W[0][:, :5]`` as ``W`` and the index (0, :, :5); an empty index where there is none."""
+    found = re.search(r"((?:\[[-\d:,\s]+\])+)$", path)
+    if not found:
+        return path, ()
+    index: list[int | slice] = []
+    for one in re.split(r"[\[\],]+", found[1].strip("[]")):
+        ends = [int(end) if end.strip() else None for end in one.split(":")]
+        index.append(slice(*ends) if len(ends) > 1 else int(one))
+    return path[: found.start()], tuple(index)
+
+
 def _dotted(path: str) -> str:
     """``W[0][1]`` as ``W.0.1``."""
     return re.sub(r"\[['\"]?([^\]'\"]+)['\"]?\]", r".\1", path).lstrip(".")
@@ -138,8 +223,8 @@ def _match(
     own: bool,
 ) -> Match:  # fmt: skip
     ordered = {p.name: taken[p.name] for p in spec.parameters if p.name in taken}
-    used = {id(slot.tensor) for held in ordered.values() for slot in held}
-    rest = tuple(slot for slot in slots if slot.registered and id(slot.tensor) not in used)
+    used = {id(slot.base) for held in ordered.values() for slot in held}
+    rest = tuple(slot for slot in slots if id(slot.tensor) not in used)
     match = Match(ordered, tuple(absent), own, _transposed(spec, ordered), rest)
     for one, other in match.tied:
         if one.replace("bias_ih", "bias_hh") == other:
@@ -183,7 +268,7 @@ def _by_torch_names(
     """Slots whose paths end with torch's names; biases alone may lack."""
     ends: dict[str, list[Slot]] = {}
     for slot in free:
-        found = _TORCH_NAME.search(slot.path)
+        found = TORCH_NAME.search(slot.path)
         if found:
             ends.setdefault(found[1], []).append(slot)
     if spec.layers * spec.directions == 1:
@@ -232,9 +317,9 @@ def _order(spec: Spec, first: str) -> list[tuple[int, int]]:
 
 def _sorted(held: Sequence[Slot], order: Sequence[tuple[int, int]]) -> list[Slot]:
     """Slots in the given order of places: by words for the direction where all have them."""
-    reverse = [slot for slot in held if _REVERSE.search(slot.path)]
+    reverse = [slot for slot in held if REVERSE.search(slot.path)]
     forward = [slot for slot in held if slot not in reverse]
-    said = reverse and all(_FORWARD.search(slot.path) for slot in forward)
+    said = reverse and all(FORWARD.search(slot.path) for slot in forward)
     if not (said or (reverse and len(reverse) == len(forward))):
         return list(held)
     queues = (iter(forward), iter(reverse))
@@ -248,7 +333,7 @@ def _kind(
     slot: Slot, spec: Spec, wanted: set[str], *, single_bias: bool, biases: Sequence[Slot]
 ) -> str | None:
     """weight_ih, weight_hh, …; by shape alone where that is enough, else by the name too."""
-    named = _TORCH_NAME.search(slot.path)
+    named = TORCH_NAME.search(slot.path)
     if named:
         return named[1].split("_l")[0]
     possible = {
@@ -258,7 +343,7 @@ def _kind(
         return "bias_ih"
     if len(possible) <= 1:
         return next(iter(possible), None)
-    hints = (("_hh", _RECURRENT), ("_ih", _INPUT))
+    hints = (("_hh", RECURRENT), ("_ih", INPUT))
     hinted = [k for end, hint in hints if hint.search(slot.path) for k in possible if end in k]
     if hinted:
         return hinted[0]

@@ -9,14 +9,16 @@
     False
 
 planting   `CATALOGUE`; the network with any of its mistakes, as a function or as numbers
+limiting   a mistake made in one layer or direction alone
 network    the network that they are planted in, and the places at which they act
 catalogue  the class of a mistake, and the conditions under which it changes anything
-weights, cells, layers, sequences, derivatives, gradients
+weights, cells, loops, layers, sequences, derivatives, gradients
            the mistakes, a function each, whose docstring says what is wrong
 changes    what several of them do to weights and to gradients
 """
 
 from rnnbench.mistakes.catalogue import Mistake
+from rnnbench.mistakes.limiting import limited
 from rnnbench.mistakes.planting import CATALOGUE, answers, applicable, candidate, variant
 
-__all__ = ["CATALOGUE", "Mistake", "answers", "applicable", "candidate", "variant"]
+__all__ = ["CATALOGUE", "Mistake", "answers", "applicable", "candidate", "limited", "variant"]

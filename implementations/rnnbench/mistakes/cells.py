@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.mistakes.catalogue import (
+    Mistake,
     bias,
     cells,
     gru,
@@ -219,39 +220,6 @@ def projection_left_out(h: Tensor, at: At) -> Tensor:
     return at.values["m"][:, : at.spec.proj_size]
 
 
-@mistake(at="carried", touches="output h_n", needs=(several_steps,))
-def state_not_carried(state: State, at: At) -> State:
-    """The state is not carried: every step begins with the initial state.
-
-    where  the new state kept under another name, a cell called without its state
-    wrong  h_t = cell(x_t, h_0)
-    right  h_t = cell(x_t, h_{t−1})
-    """
-    return at.start
-
-
-@mistake(at="carried", touches="output c_n", needs=(lstm, several_steps))
-def cell_state_not_carried(state: State, at: At) -> State:
-    """The cell state is not carried: only h is handed on, c begins anew at every step.
-
-    where  h, _ = cell(x, (h, c)): the returned c is thrown away
-    wrong  c_t = f ⊙ c_0 + i ⊙ g
-    right  c_t = f ⊙ c_{t−1} + i ⊙ g
-    """
-    return state[0], at.start[1]
-
-
-@mistake(at="emitted", touches="output")
-def output_one_step_late(h: Tensor, at: At) -> Tensor:
-    """The output lags a step behind: the state is stored before it is updated.
-
-    where  outputs.append(h) above the line that computes the new h
-    wrong  y_t = h_{t−1}
-    right  y_t = h_t
-    """
-    return at.before[0]
-
-
 def _same_size(case: Case) -> bool:
     return case.spec.proj_size == 0
 
@@ -265,3 +233,211 @@ def h_and_c_swapped(state: State, at: At) -> State:
     right  (h_0, c_0) in, (h_n, c_n) out
     """
     return state[1], state[0]
+
+
+def _activation(name: str, words: str, formula: str, function: Activation) -> Mistake:
+    def act(activation: Activation, at: At) -> Activation:
+        return function
+
+    act.__name__ = name
+    act.__doc__ = f"""The cell runs {words} where tanh is meant.
+
+    where  textbook networks of other nonlinearities, the nonlinearity forgotten
+    wrong  h_t = {formula}
+    right  h_t = tanh(a + u)
+    """
+    return mistake(at="tanh", touches="output h_n", needs=(cells("rnn_tanh"),))(act)
+
+
+sigmoid_for_tanh = _activation(
+    "sigmoid_for_tanh", "the logistic function", "σ(a + u)", torch.sigmoid
+)
+
+
+softsign_for_tanh = _activation(
+    "softsign_for_tanh", "softsign", "z / (1 + |z|), z = a + u", torch.nn.functional.softsign
+)
+
+
+hardtanh_for_tanh = _activation(
+    "hardtanh_for_tanh", "hard tanh", "min(1, max(−1, a + u))", torch.nn.functional.hardtanh
+)
+
+
+no_nonlinearity = _activation("no_nonlinearity", "no nonlinearity", "a + u", lambda z: z)
+
+
+@mistake(at="tanh", touches="output h_n", needs=(cells("rnn_tanh", "lstm"),))
+def tanh_applied_twice(activation: Activation, at: At) -> Activation:
+    """tanh is applied twice.
+
+    where  a function that activates, called on what is activated already
+    wrong  h_t = tanh(tanh(a + u))
+    right  h_t = tanh(a + u)
+    """
+    return lambda z: activation(activation(z))
+
+
+@mistake(at="tanh relu", touches="output h_n", needs=(cells("rnn_tanh", "rnn_relu"),))
+def layer_norm(activation: Activation, at: At) -> Activation:
+    """The pre-activations go through a layer normalisation, which torch's cells do not have.
+
+    where  layer-normalised cells (Ba et al. 2016) compared with plain ones
+    wrong  h_t = tanh(LN(a + u))
+    right  h_t = tanh(a + u)
+    """
+    return lambda z: activation(torch.nn.functional.layer_norm(z, z.shape[-1:]))
+
+
+@mistake(at="stepped", touches="output h_n", needs=())
+def layer_norm_of_state(state: State, at: At) -> State:
+    """The new state goes through a layer normalisation, which torch's cells do not have.
+
+    where  layer-normalised cells compared with plain ones
+    wrong  h_t = LN(cell(x_t, h_{t−1}))
+    right  h_t = cell(x_t, h_{t−1})
+    """
+    return torch.nn.functional.layer_norm(state[0], state[0].shape[-1:]), *state[1:]
+
+
+@mistake(at="stepped", touches="output h_n", needs=(recurs,))
+def state_added_to_candidate(state: State, at: At) -> State:
+    """The old state is added to the new one: a residual connection from step to step.
+
+    where  h += cell(x, h), leaky and residual cells
+    wrong  h_t = h_{t−1} + cell(x_t, h_{t−1})
+    right  h_t = cell(x_t, h_{t−1})
+    """
+    return state[0] + at.before[0], *state[1:]
+
+
+def _half_after(activation: Activation) -> Activation:
+    return lambda z: activation(z.half().to(z.dtype))
+
+
+@mistake(at="tanh relu sigmoid candidate_activation", touches="output h_n", needs=())
+def float16_preactivation(activation: Activation, at: At) -> Activation:
+    """The pre-activations are rounded to float16.
+
+    where  autocast left on around the cell, half-precision kernels with float32 activations
+    wrong  h_t = tanh(float16(a + u))
+    right  h_t = tanh(a + u)
+    """
+    if at.place == "tanh" and at.spec.cell == "lstm":
+        return activation  # that of the cell state; the candidate's comes by itself
+    return _half_after(activation)
+
+
+@mistake(at="gates", touches="output h_n c_n", needs=(lstm, recurs))
+def lstm_peephole(gates: Tensor, at: At) -> Tensor:
+    """The gates look at the cell state, with weights of one.
+
+    where  peephole connections (Gers and Schmidhuber 2000), which torch's LSTM does not have
+    wrong  i, f = σ(a + u + c_{t−1})
+    right  i, f = σ(a + u)
+    """
+    i, f, g, o = gates.chunk(4, dim=1)
+    c = at.before[1]
+    return torch.cat([i + c, f + c, g, o], dim=1)
+
+
+@mistake(at="carried", touches="output h_n c_n", needs=(lstm, _same_size, several_steps))
+def h_and_c_swapped_each_step(state: State, at: At) -> State:
+    """h and c change places from one step to the next.
+
+    where  cell(x, (c, h)), or c, h = cell(…)
+    wrong  (h_t, c_t) = cell(x_t, (c_{t−1}, h_{t−1}))
+    right  (h_t, c_t) = cell(x_t, (h_{t−1}, c_{t−1}))
+    """
+    return (state[1], state[0]) if at.step else state
+
+
+@mistake(at="carried", touches="output h_n c_n", needs=(lstm, _same_size, recurs))
+def h_and_c_swapped_into_each_step(state: State, at: At) -> State:
+    """h and c change places on the way into every step, the first one too.
+
+    where  cell(x, (c, h)) in the loop over time
+    wrong  (h_t, c_t) = cell(x_t, (c_{t−1}, h_{t−1}))
+    right  (h_t, c_t) = cell(x_t, (h_{t−1}, c_{t−1}))
+    """
+    return state[1], state[0]
+
+
+@mistake(at="final", touches="h_n c_n", needs=(lstm, _same_size))
+def h_n_and_c_n_swapped(state: State, at: At) -> State:
+    """The final states are returned in the wrong order.
+
+    where  return output, (c, h)
+    wrong  (c_n, h_n) out
+    right  (h_n, c_n) out
+    """
+    return state[1], state[0]
+
+
+@mistake(at="initial", touches="output h_n c_n", needs=(lstm, _same_size, state_given))
+def h0_and_c0_swapped(state: State, at: At) -> State:
+    """The initial states are taken in the wrong order.
+
+    where  c, h = state
+    wrong  (c_0, h_0) in
+    right  (h_0, c_0) in
+    """
+    return state[1], state[0]
+
+
+def _lstm_gate_unused(name: str, which: int, wrong: str) -> Mistake:
+    def act(factors: Factors, at: At) -> Factors:
+        return tuple(torch.ones_like(f) if n == which else f for n, f in enumerate(factors))
+
+    act.__name__ = f"lstm_{name}_gate_unused"
+    act.__doc__ = f"""The {name} gate is computed and never used.
+
+    where  hand-written cells
+    wrong  {wrong}
+    right  c_t = f ⊙ c_{{t−1}} + i ⊙ g, h_t = o ⊙ tanh c_t
+    """
+    place = "cell_output" if name == "output" else "cell_terms"
+    needs = (lstm, recurs) if name == "forget" else (lstm,)
+    return mistake(at=place, touches="output h_n", needs=needs)(act)
+
+
+lstm_forget_gate_unused = _lstm_gate_unused("forget", 0, "c_t = c_{t−1} + i ⊙ g")
+
+
+lstm_input_gate_unused = _lstm_gate_unused("input", 2, "c_t = f ⊙ c_{t−1} + g")
+
+
+lstm_output_gate_unused = _lstm_gate_unused("output", 0, "h_t = tanh c_t")
+
+
+@mistake(at="stepped", touches="c_n", needs=(lstm,))
+def lstm_cell_state_squashed(state: State, at: At) -> State:
+    """The cell state is handed on after tanh.
+
+    where  c = tanh(f * c + i * g); h = o * c
+    wrong  c_t = tanh(f ⊙ c_{t−1} + i ⊙ g)
+    right  c_t = f ⊙ c_{t−1} + i ⊙ g
+    """
+    return state[0], torch.tanh(state[1])
+
+
+@mistake(at="candidate_activation", touches="output h_n", needs=(cells("gru", "lstm"),))
+def candidate_without_activation(activation: Activation, at: At) -> Activation:
+    """The candidate goes through no activation.
+
+    where  hand-written cells
+    wrong  n (or g) = a + u
+    right  n (or g) = tanh(…)
+    """
+    return lambda z: z
+
+
+@mistake(at="candidate_activation", touches="output h_n", needs=(cells("gru", "lstm"),))
+def relu_candidate(activation: Activation, at: At) -> Activation:
+    """The candidate goes through relu.
+
+    where  Keras with activation="relu"
+    wrong  n (or g) = relu(…)
+    right  n (or g) = tanh(…)
+    """
+    return torch.relu

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from rnnbench.mistakes.catalogue import (
+    Mistake,
     cells,
     dense,
     gru,
     lstm,
     mistake,
+    recurs,
     rnn,
     several_steps,
     square,
@@ -162,3 +164,112 @@ def backward_not_transposed(product: Product, at: At) -> Product:
         return with_backward(not_transposed, h, weight, value=product(h, weight))[0]
 
     return wrong
+
+
+@mistake(at="tanh", touches="grad_x grad_weight_ih grad_weight_hh", needs=(cells("rnn_tanh"),))
+def tanh_derivative_left_out(tanh: Activation, at: At) -> Activation:
+    """The derivative of tanh is left out.
+
+    where  hand-written backward passes without the factor 1 − h²
+    wrong  δ_t = dh_t
+    right  δ_t = dh_t ⊙ (1 − h_t²)
+    """
+    return differentiated(tanh, lambda z, h: torch.ones_like(h))
+
+
+def _recurs_or_bias(case: Case) -> bool:
+    return recurs(case) or case.spec.bias
+
+
+@mistake(at="reset_product", touches="grad_weight_ih grad_weight_hh", needs=(gru, _recurs_or_bias))
+def gru_reset_gate_constant(factors: Factors, at: At) -> Factors:
+    """The reset gate is treated as a constant: its weights get no gradient.
+
+    where  hand-written backward passes of the GRU that drop dr
+    wrong  μ_r = 0
+    right  μ_r = μ_n ⊙ u_n ⊙ r (1 − r)
+    """
+    r, u_n, rest = factors
+    return r.detach(), u_n, rest
+
+
+@mistake(at="cell_terms", touches="grad_weight_ih grad_weight_hh", needs=(lstm,))
+def lstm_forget_gradient_with_new_cell(factors: Factors, at: At) -> Factors:
+    """The forget gate's gradient is taken with the new cell state.
+
+    where  hand-written backward passes of the LSTM: c where c_prev is meant
+    wrong  df = dc_t ⊙ c_t
+    right  df = dc_t ⊙ c_{t−1}
+    """
+    f, c, i, g = factors
+    new = (f * c + i * g).detach()
+    nothing = (f - f.detach()) * new  # zero, and its derivative by f is c_t
+    return f.detach(), c, i * g + nothing, torch.ones_like(g)
+
+
+@mistake(at="cell_terms", touches="grad_c0 grad_weight_ih", needs=(lstm, several_steps))
+def lstm_cell_gradient_without_forget_gate(factors: Factors, at: At) -> Factors:
+    """The gradient of the cell state goes back without the forget gate.
+
+    where  hand-written backward passes of the LSTM
+    wrong  dc_{t−1} = dc_t + …
+    right  dc_{t−1} = dc_t ⊙ f_t + …
+    """
+    f, c, i, g = factors
+    nothing = c - c.detach()  # zero, and its derivative by c is 1
+    return f, c.detach(), i * g + nothing, torch.ones_like(g)
+
+
+@mistake(at="sigmoid", touches="grad_weight_ih grad_weight_hh", needs=(_GATED,))
+def sigmoid_derivative_left_out(sigmoid: Activation, at: At) -> Activation:
+    """The derivative of the logistic function is left out.
+
+    where  hand-written backward passes without the factor s (1 − s)
+    wrong  σ' = 1
+    right  σ' = s (1 − s), s = σ(z)
+    """
+    return differentiated(sigmoid, lambda z, s: torch.ones_like(s))
+
+
+@mistake(at="candidate_activation", touches="grad_weight_ih grad_weight_hh", needs=(_GATED,))
+def candidate_derivative_left_out(tanh: Activation, at: At) -> Activation:
+    """The derivative of the candidate's tanh is left out.
+
+    where  hand-written backward passes without the factor 1 − n² (or 1 − g²)
+    wrong  μ_n = dn
+    right  μ_n = dn ⊙ (1 − n²)
+    """
+    return differentiated(tanh, lambda z, h: torch.ones_like(h))
+
+
+def _lstm_gate_constant(name: str, which: int, letter: str) -> Mistake:
+    def act(factors: Factors, at: At) -> Factors:
+        return tuple(f.detach() if n == which else f for n, f in enumerate(factors))
+
+    act.__name__ = f"lstm_{name}_gate_constant"
+    act.__doc__ = f"""The {name} gate is treated as a constant: its weights get no gradient.
+
+    where  hand-written backward passes of the LSTM
+    wrong  d{letter} = 0
+    right  d{letter} flows into the {name} gate's rows of every weight
+    """
+    place = "cell_output" if name == "output" else "cell_terms"
+    needs = (lstm, recurs) if name == "forget" else (lstm,)
+    return mistake(at=place, touches="grad_weight_ih grad_weight_hh", needs=needs)(act)
+
+
+lstm_forget_gate_constant = _lstm_gate_constant("forget", 0, "f")
+lstm_input_gate_constant = _lstm_gate_constant("input", 2, "i")
+lstm_output_gate_constant = _lstm_gate_constant("output", 0, "o")
+
+
+@mistake(at="mixed", touches="grad_weight_ih grad_weight_hh", needs=(gru,))
+def gru_update_gate_constant(factors: Factors, at: At) -> Factors:
+    """The update gate is treated as a constant: its weights get no gradient.
+
+    where  hand-written backward passes of the GRU
+    wrong  μ_z = 0
+    right  μ_z = dh_t ⊙ (h_{t−1} − n) ⊙ z (1 − z)
+    """
+    p, n, q, h = factors
+    return p.detach(), n, q.detach(), h

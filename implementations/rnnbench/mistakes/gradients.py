@@ -243,3 +243,54 @@ def gradient_of_last_output_only(y: Tensor, at: At) -> Tensor:
     right  dh_{t−1} = ∂L/∂y_{t−1} + W_hhᵀ μ_t
     """
     return torch.cat([y[:-1].detach(), y[-1:]])
+
+
+@mistake(at="output", touches="grad_x grad_weight_ih", needs=())
+def gradient_of_output_ignored(y: Tensor, at: At) -> Tensor:
+    """The gradient of the output is ignored: only the final state's is used.
+
+    where  hand-written backward passes that begin with dh_n and add nothing on the way
+    wrong  dh_T = ∂L/∂h_n, dh_{t−1} = W_hhᵀ μ_t
+    right  dh_T = ∂L/∂y_T + ∂L/∂h_n, dh_{t−1} = ∂L/∂y_{t−1} + W_hhᵀ μ_t
+    """
+    return y.detach()
+
+
+@mistake(
+    at="step_weights",
+    touches="grad_weight_ih grad_bias_ih grad_bias_hh",
+    needs=(several_steps,),
+)
+def weight_gradient_of_last_step(weights: Weights, at: At) -> Weights:
+    """The gradients of the weights are those of the last step alone.
+
+    where  the sum over the steps left out, dW computed once before the backward loop
+    wrong  dW = share of step T
+    right  dW = Σ_t share of step t
+    """
+    last = at.step == at.T - 1
+    return weights if last else changed(weights, ("weight", "bias"), Tensor.detach)
+
+
+@mistake(at="product stepped", touches="grad_weight_hh", needs=(square,))
+def weight_hh_gradient_with_new_state(value: Any, at: At) -> Any:
+    """The gradient of the recurrent weight is taken with the new state.
+
+    where  hand-written backward passes: hs[t] where hs[t − 1] is meant
+    wrong  dW_hh = Σ_t μ_t h_tᵀ
+    right  dW_hh = Σ_t μ_t h_{t−1}ᵀ
+    """
+    if at.place == "stepped":
+        at.memory["new", at.step] = value[0].detach()
+        return value
+    product = value
+
+    def wrong(h: Tensor, weight: Tensor) -> Tensor:
+        memory, step, fixed = at.memory, at.step, weight.detach()
+
+        def with_new(g: Tensor) -> Gradients:
+            return g @ fixed, g.T @ memory["new", step]
+
+        return with_backward(with_new, h, weight, value=product(h, weight))[0]
+
+    return wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -263,3 +264,46 @@ def h_n_of_last_layer_only(state: State, at: At) -> State:
     right  h_n of shape (L·D, B, H)
     """
     return tuple(part[-at.spec.directions :] for part in state)
+
+
+@mistake(at="layer_output", touches="output", needs=(several_layers,))
+def residual_between_layers(value: State, at: At) -> State:
+    """A layer's input is added to its output, where their shapes are equal.
+
+    where  residual stacks compared with plain ones
+    wrong  y_l = y_{l−1} + layer(y_{l−1})
+    right  y_l = layer(y_{l−1})
+    """
+    y, below = value
+    return (y + below if y.shape == below.shape else y), below
+
+
+@mistake(at="sequence", touches="output h_n", needs=(several_layers, several_steps))
+def layer_reads_last_state(sequence: Tensor, at: At) -> Tensor:
+    """The second layer reads the last state of the first at every step.
+
+    where  h_n handed to the next layer in place of the output
+    wrong  layer 2: x_t = h_T of layer 1
+    right  layer 2: x_t = h_t of layer 1
+    """
+    return sequence[-1:].expand_as(sequence) if at.layer else sequence
+
+
+def _no_state(case: Case) -> bool:
+    return not case.initial_state
+
+
+@mistake(at="x initial output", touches="output", needs=(dense, several_steps, _no_state))
+def time_loop_over_batch(value: Any, at: At) -> Any:
+    """The loop runs over the batch: each sequence is taken for a time step, and each time step for
+    a sequence.
+
+    where  batch_first=True and for x_t in x; x of (T, B, I) in a network that is batch first
+    wrong  h_b = cell(x_b, h_{b−1}), x_b a whole sequence
+    right  h_t = cell(x_t, h_{t−1}), x_t one step of all sequences
+    """
+    if at.place == "initial":
+        return tuple(part.new_zeros(len(part), at.B, part.shape[2]) for part in value)
+    if at.place == "x":
+        at.T, at.B = at.B, at.T
+    return value.transpose(0, 1)

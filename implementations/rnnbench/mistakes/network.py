@@ -13,8 +13,10 @@ or a function; two mistakes at one place act one after the other.
     reset_product, mixed            GRU: r, u_n and what is added; factors of both products of h_t
     gates, cell_terms, cell_output  LSTM: a + u; factors of f ⊙ c + i ⊙ g; of o ⊙ tanh c
     projected                       LSTM: W_hr m
-    emitted, frozen                 leaving one step: its output, the state where a sequence ended
+    stepped, emitted, frozen        leaving one step: the new state, its output, the state where a
+                                    sequence ended
     turned_back, last               of one layer and direction: output in the order of time, state
+    layer_output                    of one layer: what it gives and what it was given
     drop, mask, output, final       dropout behind a layer; what is returned
 """
 
@@ -102,7 +104,7 @@ class Network:
                 y, at.previous = self.direction(x, self.ask("start", start))
                 outputs.append(y)
                 finals.append(at.previous)
-            x = torch.cat(outputs, dim=2)
+            x, _ = self.ask("layer_output", (torch.cat(outputs, dim=2), x))
             if at.masks and at.layer < spec.layers - 1:
                 drop = self.ask("drop", torch.mul)
                 x = drop(x, self.ask("mask", at.masks[at.layer]))
@@ -119,6 +121,7 @@ class Network:
             at.step = step
             at.before = self.ask("carried", state)
             new = self.step(x_t, at.before, self.ask("step_weights", at.weights))
+            new = self.ask("stepped", new)
             at.outputs.append(self.ask("emitted", new[0]))
             if active is not None:
                 at.values["running_c"] = new[-1]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.errors import InputError
-from rnnbench.mistakes import cells, derivatives, gradients, layers, sequences, weights
+from rnnbench.mistakes import cells, derivatives, gradients, layers, loops, sequences, weights
 from rnnbench.mistakes.catalogue import Mistake
 from rnnbench.mistakes.network import At, Hook, Network
 from rnnbench.parity.oracle import Array
@@ -27,7 +27,7 @@ from rnnbench.spec import Case, Spec
 
 CATALOGUE: Mapping[str, Mistake] = {
     found.id: found
-    for family in (weights, cells, layers, sequences, derivatives, gradients)
+    for family in (weights, cells, loops, layers, sequences, derivatives, gradients)
     for found in vars(family).values()
     if isinstance(found, Mistake)
 }
@@ -39,16 +39,22 @@ def applicable(case: Case) -> tuple[Mistake, ...]:
     return tuple(known for known in CATALOGUE.values() if known.applies(case))
 
 
-def _hooks(ids: Iterable[str]) -> dict[str, list[Hook]]:
+Planted = Iterable["str | Mistake"]
+"""Ids of the catalogue, or mistakes themselves: limited ones, or made for one candidate."""
+
+
+def _hooks(planted: Planted) -> dict[str, list[Hook]]:
     """Return the functions to call at each place, in the order of the catalogue."""
-    wanted = set(ids)
-    if unknown := sorted(wanted - set(CATALOGUE)):
+    chosen = list(planted)
+    ids = {one for one in chosen if isinstance(one, str)}
+    if unknown := sorted(ids - set(CATALOGUE)):
         raise InputError(
             f"mistakes must be ids from rnnbench.mistakes.CATALOGUE; got {', '.join(unknown)}"
         )
     hooks: dict[str, list[Hook]] = {}
-    for known in CATALOGUE.values():
-        for place in known.places if known.id in wanted else ():
+    own = [one for one in chosen if isinstance(one, Mistake)]
+    for known in [*(known for known in CATALOGUE.values() if known.id in ids), *own]:
+        for place in known.places:
             hooks.setdefault(place, []).append(known.act)
     return hooks
 
@@ -59,7 +65,7 @@ def variant(
     state: Sequence[Tensor],
     weights: Mapping[str, Tensor],
     *,
-    mistakes: Iterable[str] = (),
+    mistakes: Planted = (),
     lengths: Sequence[int] | None = None,
     masks: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -78,7 +84,9 @@ def variant(
     return Network(at, _hooks(mistakes)).run(x, tuple(state), weights)
 
 
-def candidate(spec: Spec, *mistakes: str) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+def candidate(
+    spec: Spec, *mistakes: str | Mistake
+) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
     """Return the network with these mistakes planted, as a function for `rnnbench.check`.
 
     It is called as ``f(x, state, weights)``, with ``lengths=`` and ``masks=`` where a case has
@@ -96,7 +104,8 @@ def candidate(spec: Spec, *mistakes: str) -> Callable[..., tuple[Tensor, tuple[T
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         return variant(spec, x, state, weights, mistakes=mistakes, lengths=lengths, masks=masks)
 
-    run.__name__ = "+".join(mistakes) or "reference"
+    ids = [one if isinstance(one, str) else one.id for one in mistakes]
+    run.__name__ = "+".join(ids) or "reference"
     return run
 
 
@@ -106,7 +115,7 @@ def answers(
     state: Sequence[Array],
     weights: Mapping[str, Array],
     *,
-    mistakes: Iterable[str] = (),
+    mistakes: Planted = (),
     upstream: Mapping[str, Array] | None = None,
     lengths: Sequence[int] | None = None,
     masks: Sequence[Array] | None = None,

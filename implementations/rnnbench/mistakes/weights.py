@@ -176,3 +176,14 @@ def layers_share_weights(weights: Weights, at: At) -> Weights:
         return f"{kind}_l{shared}" + (f"_{reverse}" if reverse else "")
 
     return {name: weights[source(name)] for name in weights}
+
+
+@mistake(at="weights", touches="output h_n grad_bias_ih", needs=(bias,))
+def bias_ih_added_twice(weights: Weights, at: At) -> Weights:
+    """The bias of the input, b_ih, is added twice.
+
+    where  one bias vector in two linear layers, or in both products
+    wrong  a + u = W_ih x_t + b_ih + W_hh h_{t−1} + b_hh + b_ih
+    right  a + u = W_ih x_t + b_ih + W_hh h_{t−1} + b_hh
+    """
+    return changed(weights, "bias_ih", lambda b: 2 * b)

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from rnnbench.diagnosis import cuts, locate
-from rnnbench.diagnosis.adapter import Adapter, adapters_for
+from rnnbench.diagnosis.adapter import Adapter
+from rnnbench.diagnosis.candidates import adapters_for
 from rnnbench.diagnosis.causes import Found, explain
 from rnnbench.diagnosis.findings import Compared, Explanation, Place, Quantity, Script
 from rnnbench.diagnosis.result import Diagnosis
@@ -26,7 +27,7 @@ from rnnbench.diagnosis.script.match import Asked, Held, asked
 from rnnbench.diagnosis.script.parts import recognised
 from rnnbench.diagnosis.script.run import Run
 from rnnbench.diagnosis.trials import GROSS, Solved, Trial, attempt
-from rnnbench.mistakes import CATALOGUE, candidate
+from rnnbench.mistakes import candidate
 from rnnbench.parity.budget import relative_error
 from rnnbench.parity.check import Row, judge
 from rnnbench.parity.oracle import Array
@@ -157,7 +158,7 @@ def _by_cause(
     weak = [(one, h, trial) for one, h, trial in judged if trial.failed and not h.strong]
     for one, h, trial in sorted(weak, key=lambda found: found[2].rows[0].error)[:WEAK]:
         found = explain([trial], 0.0)
-        if found.ids:
+        if found.mistakes:
             return [(one, h)], found
     return [], Found(())
 
@@ -206,18 +207,18 @@ def _departs(
     assert result.script is not None
     result.status = "departs"
     held, trial = _first(one, wrong)
-    if not cause.ids:
+    if not cause.mistakes:
         cause = explain([trial_of(one, kept)], SECONDS)
-        if not cause.ids and len(kept) > 1:
+        if not cause.mistakes and len(kept) > 1:
             cause = explain([trial], 0.0)
-    result.cause = "+".join(cause.ids) or None
+    ids = tuple(m.id for m in cause.mistakes)
+    result.cause = "+".join(ids) or None
     result.same_numbers = list(cause.same_numbers)
     result.explanations = [
-        Explanation(m.id, m.sentence, m.where, m.wrong, m.right)
-        for m in (CATALOGUE[name] for name in cause.ids)
+        Explanation(m.id, m.sentence, m.where, m.wrong, m.right) for m in cause.mistakes
     ]
-    result.first_divergence = _place(one, held, trial, cause.ids)
-    if not cause.ids and not held.weighed:
+    result.first_divergence = _place(one, held, trial, ids)
+    if not cause.mistakes and not held.weighed:
         result.notes.append(
             f"no weight of {trouble.name_of(run, one.call.module)} went into {held.label}, as far "
             "as its operations show: two networks with different weights cannot agree; copy the "
@@ -225,7 +226,7 @@ def _departs(
         )
     gradient = next((h for h in wrong if h.view.quantity.startswith("grad_")), None)
     if gradient is not None:
-        result.script.terms = recognised(run.watch, gradient, one.problem, cause.ids)
+        result.script.terms = recognised(run.watch, gradient, one.problem, ids)
         result.script.terms_of = gradient.label
         steps = [t.time_step for t in result.script.terms if t.departs and t.time_step is not None]
         if steps and result.first_divergence == replace(result.first_divergence, time_step=None):
