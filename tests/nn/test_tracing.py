@@ -132,6 +132,23 @@ def test_a_fake_tensor_is_torchs_after_its_mode_has_ended(kind, packed, on):
     assert kinds(found) == kinds(expected)
 
 
+def test_fx_records_one_node_as_it_does_for_torchs(on):
+    ours, theirs = pair("GRU", on)
+    graphs = [torch.fx.symbolic_trace(torch.nn.Sequential(net)) for net in (ours, theirs)]
+    first, second = ([(n.op, n.target, len(n.args)) for n in g.graph.nodes] for g in graphs)
+    assert first == second
+    x = torch.randn(5, 3, 6)
+    with torch.no_grad():
+        assert_close(graphs[0](x)[0], ours(x)[0])
+    assert type(graphs[0].get_submodule("0")) is rnnbench.GRU
+
+
+def test_fx_refuses_a_module_that_is_the_whole_of_what_is_traced(on):
+    for net in pair("GRU", on):
+        with pytest.raises(torch.fx.proxy.TraceError):
+            torch.fx.symbolic_trace(net)
+
+
 def test_nothing_is_traced_in_a_usual_call_or_under_a_mode_that_only_looks_on():
     class Looking(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):

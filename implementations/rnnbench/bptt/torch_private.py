@@ -69,7 +69,7 @@ LOST = {
 """Name → what is lost without it."""
 
 TRACING_MODES = {"ProxyTorchDispatchMode", "FakeTensorMode", "FunctionalTensorMode"}
-TRACED_TENSORS = {"FakeTensor", "FunctionalTensor"}
+TRACED_TENSORS = {"FakeTensor", "FunctionalTensor", "Proxy"}
 
 
 Called = TypeVar("Called", bound=Callable[..., Any])

@@ -271,16 +271,29 @@ class _Backed(torch.nn.RNNBase):
 
         input: (T, B, I), (B, T, I), (T, I) or a PackedSequence. While torch traces or exports a
         program, this is torch's own module: kernels of other backends are no operators of torch,
-        and a graph must run where rnnbench is not installed. torch.compile ends a graph before
-        every RNN, GRU and LSTM, torch's or ours, and begins another after it; ours runs in between.
+        and a graph must run where rnnbench is not installed. torch.compile compiles around
+        every RNN, GRU and LSTM, torch's or ours, and runs it as it is.
         """
         if torch.compiler.is_compiling() or torch_private.is_traced(input):
+            if not torch.compiler.is_compiling() and isinstance(input, torch.fx.Proxy):
+                return self._recorded(input, hx)
             return self._torch_class.forward(self, input, hx)
         if self.checkpoint and torch.is_grad_enabled():
             from rnnbench.truncation.checkpointing import checkpointed_module
 
             return checkpointed_module(self, self._forward, input, hx)
         return self._forward(input, hx)
+
+    def _recorded(self, x: torch.fx.Proxy, hx: Any) -> Any:
+        """Return the call as one node of an FX graph, as FX records torch.nn's modules.
+
+        A module that is the whole of what is traced has no name there, and is refused as torch's.
+        """
+        path = x.tracer.path_of_module(self)  # type: ignore[attr-defined]
+        if not path:
+            return self._torch_class.forward(self, x, hx)
+        given = (x,) if hx is None else (x, hx)
+        return x.tracer.create_proxy("call_module", path, given, {})
 
     def _forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if type(self) not in _EXACTLY:  # which may override any part of torch's
