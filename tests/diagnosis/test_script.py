@@ -335,3 +335,64 @@ def test_a_scripts_diagnosis_survives_json_and_has_a_page(name, asked):
     assert found.script.compared[0].name in page
     for term in found.script.terms:
         assert term.name in page
+
+
+HAND_MADE = """\
+import torch
+torch.manual_seed(0)
+I, H = 3, 4
+W = torch.nn.Parameter(torch.randn(I + H, 4 * H) * 0.3)
+ref = torch.nn.LSTM(I, H, bias=False)
+with torch.no_grad():
+    ref.weight_ih_l0.copy_(W[:I].t())
+    ref.weight_hh_l0.copy_(W[I:].t())
+x = torch.randn(5, 2, I)
+h = c = torch.zeros(2, H)
+for x_t in x:
+    i, f, g, o = (torch.cat([x_t, h], 1) @ W).chunk(4, 1)
+    c = torch.sigmoid(f) * {c} + torch.sigmoid(i) * torch.tanh(g)
+    h = torch.sigmoid(o) * torch.tanh(c)
+_, (h_n, _) = ref(x)
+h.sum().backward()
+h_n.sum().backward()
+print((W.grad[I:].t() - ref.weight_hh_l0.grad).abs().max())
+"""
+
+
+@pytest.mark.parametrize(("c", "status"), [("c", "right"), ("c.detach()", "departs")])
+def test_parts_of_gradients_that_have_no_name_are_compared(asked, c, status):
+    """The loss goes through h_n alone, so that the output has no gradient to be watched."""
+    found = asked(HAND_MADE.format(c=c))
+    assert found.status == status
+    if status == "departs":
+        assert found.cause == "cell_state_detached_each_step"
+        assert "W.grad[I:].t()" in str(found)
+
+
+def test_what_another_network_of_torchs_answered_is_not_accused(asked):
+    text = """\
+import torch
+cell, rnn = torch.nn.RNNCell(3, 4), torch.nn.RNN(3, 4)
+for p, q in zip(cell.parameters(), rnn.parameters()):
+    q.data = p.data
+x, h = torch.randn(6, 2, 3), torch.zeros(2, 4)
+for x_t in x:
+    h = cell(x_t, h)
+out, _ = rnn(x)
+print(torch.allclose(h, out[-1]), torch.allclose(h, out[0]))
+"""
+    found = asked(text)
+    assert found.status == "right"
+    assert "nothing says that they are equal" in str(found)
+
+
+def test_an_unequal_comparison_that_cannot_be_traced_is_never_called_right(asked):
+    text = """\
+import torch
+rnn, a, b = torch.nn.RNN(3, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+y, _ = rnn(torch.randn(5, 1, 3))
+print(torch.allclose(a(y) * 2, b(y)))
+"""
+    found = asked(text)
+    assert found.status == "nothing"
+    assert "line 4 compares a(y) * 2 and b(y)" in str(found)

@@ -110,7 +110,7 @@ def trial_of(one: Asked, held: Sequence[Held]) -> Trial:
 
 def answer(run: Run) -> Diagnosis:
     """Return what is to be said of a script that has run."""
-    found, remarks = asked(run)
+    found, remarks, untraced = asked(run)
     said = trouble.sentences(run)
     script = Script(ended=trouble.ended(run), trouble=said)
     name = Path(run.source.file).name
@@ -119,6 +119,8 @@ def answer(run: Run) -> Diagnosis:
     if not found:
         return result
     _judge(result, run, found)
+    if result.status == "right" and untraced:
+        result.status, result.raised = "nothing", untraced[0]
     if said:
         result.status = "raised"
     script.advice = [*remarks, *trouble.advice(run)]

@@ -20,6 +20,7 @@ from rnnbench.diagnosis.script.seen import Own, Pair, Shown
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.variables import Named, named
 from rnnbench.diagnosis.script.views import View, views, without_ones
+from rnnbench.diagnosis.script.watch import QUIET
 from rnnbench.parity.candidate import answers
 from rnnbench.parity.oracle import Array
 from rnnbench.parity.problem import Problem
@@ -29,6 +30,8 @@ CALLS = 24
 """Calls of networks that are looked at: the last ones, and as many of the first."""
 FAR, EQUAL = 2.0, 1e-4
 """Relative distances: beyond the first a variable is something else, within the second the same."""
+UNEQUAL = 1e-3
+"""Of their norm: two compared values that differ by more are unequal, whatever rounding does."""
 WHOLE = ("", "batch first", "transposed")
 QUIET_STEP = 3
 """Tensors printed so far apart, at most, are taken for a pair."""
@@ -105,15 +108,16 @@ class Asked:
         return [v for v, _ in self.parts.get(shape, ()) if v.quantity in quantities]
 
 
-def asked(run: Run) -> tuple[list[Asked], list[str]]:
-    """Return the calls of the run with what is held against each, in the order of the calls, and
-    remarks on comparisons of two networks of torch's.
+def asked(run: Run) -> tuple[list[Asked], list[str], list[str]]:
+    """Return the calls of the run with what is held against each, in the order of the calls,
+    remarks on comparisons of two networks of torch's, and sentences on comparisons that came out
+    unequal and have to do with no answer of torch's networks.
     """
     calls = [call for call in run.watch.all_calls() if not call.dropped]
     if len(calls) > 2 * CALLS:
         calls = [*calls[:CALLS], *calls[-CALLS:]]
     if not calls:
-        return [], []
+        return [], [], []
     variables = named(run)
     shapes = {_shape(v) for v in _values(run, variables)}
     found = [_asked(run, call, shapes) for call in calls]
@@ -122,7 +126,7 @@ def asked(run: Run) -> tuple[list[Asked], list[str]]:
     matching.printed()
     matching.modules()
     matching.variables()
-    return found, matching.remarks
+    return found, matching.remarks, matching.untraced()
 
 
 def _values(run: Run, variables: Sequence[Named]) -> Iterator[Array]:
@@ -208,6 +212,8 @@ class _Matching:
             if self._of_two(label, line, parts[mine], other):
                 return
             strong = self._may_be_equal(label, line, parts[mine], other)
+            if not strong and not self._may_be_taken(parts[mine], other):
+                return
         how = f"{_words(pair.how)} in line {line}"
         if not self._held(theirs):
             line = self.run.source.assigned.get(re.split(r"[.\[(]", label)[0], line)
@@ -216,20 +222,49 @@ class _Matching:
             )
             other[0].held.append(held)
 
+    def untraced(self) -> list[str]:
+        """Say which of the script's comparisons came out unequal and could not be held."""
+        found = []
+        for pair in self.run.watch.pairs.all():
+            sides = (pair.left, pair.right)
+            if pair.how in QUIET or not all(pair.computed) or not _unequal(pair):
+                continue
+            if any(self._held(side) or self._part(side, pair.order) for side in sides):
+                continue
+            operands = self.run.source.operands(pair.at) if pair.at else []
+            named = " and ".join(map(shown, operands[:2])) or "two tensors"
+            size = np.linalg.norm(pair.left - pair.right)
+            found.append(
+                f"line {pair.at.line if pair.at else 0} compares {named}, which differ by "
+                f"{size:.3g} in norm; neither is found among the answers of torch's networks"
+            )
+        return found
+
     def _may_be_equal(
         self, label: str, line: int, own: tuple[Asked, View] | None, other: tuple[Asked, View]
     ) -> bool:
-        """Return False for two parts of one call's answers, and say what they are: they are held
+        """Return False for two parts of torch's own answers, and say what they are: they are held
         wrong only where a known mistake takes one for the other.
         """
         assert own is not None
-        if own[0] is not other[0] or own[1].name == other[1].name:
+        if own[1].name == other[1].name:
             return True
         self.remarks.append(
             f"line {line} compares {own[1].name} ({label}) with {other[1].name}: both are torch's "
-            "own, of one call, and nothing says that they are equal"
+            "own, and nothing says that they are equal"
         )
         return False
+
+    def _may_be_taken(self, own: tuple[Asked, View] | None, other: tuple[Asked, View]) -> bool:
+        """Return whether one of two parts of torch's answers may be taken for the other by mistake.
+
+        In two calls of one network, or of one call where there are two directions: in one direction
+        the last step of the output is the final state.
+        """
+        assert own is not None
+        if own[0] is other[0]:
+            return other[0].call.spec.directions == 2
+        return own[0].call.module is other[0].call.module
 
     def _of_two(
         self, label: str, line: int, own: tuple[Asked, View] | None, other: tuple[Asked, View]
@@ -361,6 +396,14 @@ class _Matching:
             return
         how = f"has the shape of {view.quantity}"
         one.held.append(Held(view, variable.value, variable.name, variable.line, how, strong=False))
+
+
+def _unequal(pair: Pair) -> bool:
+    """Return whether two compared values of one shape differ by more than rounding explains."""
+    if pair.left.shape != pair.right.shape or not (pair.left.any() or pair.right.any()):
+        return False
+    size = max(np.linalg.norm(pair.left), np.linalg.norm(pair.right))
+    return bool(pair.same is not True and np.linalg.norm(pair.left - pair.right) > UNEQUAL * size)
 
 
 def _nearest(i: int, count: int) -> list[int]:

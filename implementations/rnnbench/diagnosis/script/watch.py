@@ -56,6 +56,9 @@ OF_NUMPY = {
 }  # fmt: skip
 
 
+same = np.array_equal  # as it is before it is watched: our own comparisons are not the script's
+
+
 class Watch(TorchFunctionMode):
     """Records what a script does; `watching` puts it in place."""
 
@@ -89,7 +92,7 @@ class Watch(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if name == "__get__" and not isinstance(result, Tensor):
             return result
-        if _computed(args):
+        if _computed(args) or getattr(func, "__self__", None) is Tensor.grad:
             if isinstance(result, Tensor):
                 result.__dict__[MARK] = True
             elif isinstance(result, tuple | list):
@@ -127,8 +130,8 @@ class Watch(TorchFunctionMode):
         one, other = numbers(left), numbers(right)
         if one is None or other is None:
             return
-        same = result if isinstance(result, bool) else None
-        pair = Pair(name, one, other, at, next(self.order), computed, same)
+        equal = result if isinstance(result, bool) else None
+        pair = Pair(name, one, other, at, next(self.order), computed, equal)
         self.pairs.keep(pair, one.size + other.size)
         if name in QUIET and isinstance(result, Tensor) and result.requires_grad:
             on_backward(result, lambda gradient: pair.learned.append(True))
@@ -179,7 +182,7 @@ class Watch(TorchFunctionMode):
             value = numbers(parameter)
             if value is not None:
                 now[torchs_name(name)] = value
-        if known is None or any(not np.array_equal(now[n], known[n]) for n in known):
+        if known is None or any(not same(now[n], known[n]) for n in known):
             known = self.weights[id(module)] = now
             return known, sum(value.size for value in now.values())
         return known, 0
@@ -200,8 +203,10 @@ class Watch(TorchFunctionMode):
             if isinstance(tensor, Tensor) and tensor.requires_grad:
                 on_backward(tensor, self._upstream(call, name))
 
-    def _upstream(self, call: Call, name: str) -> Callable[[Tensor], None]:
-        def keep(gradient: Tensor) -> None:
+    def _upstream(self, call: Call, name: str) -> Callable[[Tensor | None], None]:
+        def keep(gradient: Tensor | None) -> None:
+            if gradient is None:  # of an answer that no loss goes through
+                return
             with torch._C.DisableTorchFunction():
                 call.passes.setdefault(self.passes, {})[name] = upstream_of(call, name, gradient)
 
@@ -248,7 +253,7 @@ class Watch(TorchFunctionMode):
                     self.shown.keep(shown, array.size)
 
 
-def on_backward(tensor: Tensor, keep: Callable[[Tensor], None]) -> None:
+def on_backward(tensor: Tensor, keep: Callable[[Any], None]) -> None:
     """Have a gradient looked at when it comes by."""
     tensor.register_hook(keep)  # type: ignore[no-untyped-call]
 
@@ -358,10 +363,11 @@ def _checked(watch: Watch, name: str, function: Callable[..., Any]) -> Callable[
     """Record two arrays before they are compared: an assertion that fails does not return."""
 
     def run(actual: Any, expected: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(actual, Tensor | np.ndarray | list):
+        at = watch.source.here()  # a library's comparisons, and ours, are not the script's
+        if at is not None and isinstance(actual, Tensor | np.ndarray | list):
             with torch._C.DisableTorchFunction():
                 computed = (_is_computed(actual), _is_computed(expected))
-                watch._pair(name, actual, expected, computed, None, watch.source.at())
+                watch._pair(name, actual, expected, computed, None, at)
         watch.inside = True
         try:
             return function(actual, expected, *args, **kwargs)
