@@ -396,3 +396,32 @@ print(torch.allclose(a(y) * 2, b(y)))
     found = asked(text)
     assert found.status == "nothing"
     assert "line 4 compares a(y) * 2 and b(y)" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "rnn, h = torch.nn.LSTM(3, 4, 2), torch.zeros(2, 1, 4)\nrnn(torch.zeros(5, 1, 3), h)\n",
+            "h is one tensor, the state of rnn is a pair (h_0, c_0), h_0 of (2, 1, 4)",
+        ),
+        (
+            "rnn, h = torch.nn.GRU(3, 4), torch.zeros(1, 1, 4)\nrnn(torch.ones(5, 1, 3), (h, h))\n",
+            "is a tuple, the state of rnn is one tensor of (1, 1, 4)",
+        ),
+        (
+            "rnn, h = torch.nn.GRU(3, 4), torch.zeros(1, 1, 4)\nfor _ in range(2):\n"
+            "    y, h = rnn(torch.zeros(5, 1, 3), h)\n    y.sum().backward()\n",
+            "h carries the graph of one pass into the next, which the pass before has freed: "
+            "`h = h.detach()` cuts it",
+        ),
+        (
+            "rnn, x = torch.nn.LSTM(3, 4, 2, dropout=0.5), torch.randn(5, 1, 3)\n"
+            "print(torch.allclose(rnn(x)[0], rnn(x)[0]))\n",
+            "rnn has dropout=0.5 and is in training mode",
+        ),
+    ],
+    ids=["one tensor for an LSTM", "a pair for a GRU", "a graph twice", "dropout"],
+)
+def test_what_torch_refuses_or_draws_is_said_with_what_would_be_right(asked, text, said):
+    assert said in str(asked(f"import torch\n{text}"))

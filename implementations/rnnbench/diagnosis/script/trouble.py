@@ -91,7 +91,7 @@ def _first(run: Run, error: BaseException) -> str:
     if isinstance(error, NameError) and error.name:
         return _undefined(run, error.name)
     with torch._C.DisableTorchFunction():
-        shapes = _of_call(run) or _of_product(run) or _of_names(run)
+        shapes = _of_call(run) or _of_product(run) or _of_graph(run, error) or _of_names(run)
     said = _short(in_words(error))
     return f"{shapes} ({said})" if shapes else f"it raised {said}"
 
@@ -146,11 +146,39 @@ def _of_call(run: Run) -> str:
         return f"{label} is {_shape(x)}, the input of {name} is {_input_shape(module, x)}"
     h = state[0] if isinstance(state, tuple) and state else state
     if isinstance(h, Tensor):
-        wanted = _state_shape(module, x)
-        if tuple(h.shape) != wanted:
-            label = labels[1] if len(labels) > 1 else "its state"
-            return f"{label} is {_shape(h)}, the state of {name} is {wanted}"
+        label = labels[1] if len(labels) > 1 else "its state"
+        return _of_state(
+            module, state, h, f"the state of {name} is", label, _state_shape(module, x)
+        )
     return ""
+
+
+def _of_state(
+    module: nn.Module, state: Any, h: Tensor, is_: str, label: str, wanted: tuple[int, ...]
+) -> str:
+    paired = isinstance(module, nn.LSTM | nn.LSTMCell)
+    if paired and isinstance(state, Tensor):
+        return f"{label} is one tensor, {is_} a pair (h_0, c_0), h_0 of {wanted}"
+    if not paired and isinstance(state, tuple):
+        return f"{label} is a tuple, {is_} one tensor of {wanted}"
+    return f"{label} is {_shape(h)}, {is_} {wanted}" if tuple(h.shape) != wanted else ""
+
+
+def _of_graph(run: Run, error: BaseException) -> str:
+    """Return which variable carries a graph that was freed into the next call of a network."""
+    if "backward through the graph a second time" not in str(error):
+        return ""
+    calls = [call for call in run.watch.all_calls() if call.state is not None]
+    returned = [id(value) for call in calls[-2:] for value in call.returned]
+    names = [name for name, value in run.names.items() if id(value) in returned]
+    carried = [n for n in names if run.names[n] is not calls[-1].returned[0]] if calls else []
+    if not carried:
+        return ""
+    cut = ", ".join(f"{name} = {name}.detach()" for name in carried)
+    return (
+        f"{' and '.join(carried)} carries the graph of one pass into the next, which the pass "
+        f"before has freed: `{cut}` cuts it"
+    )
 
 
 def _input_shape(module: Any, x: Tensor) -> str:
@@ -268,6 +296,13 @@ def _tuple(shape: Sequence[int]) -> str:
 
 def no_network(run: Run) -> str:
     """Return why nothing of a script that came to its end could be compared."""
+    dropped = next((call for call in run.watch.all_calls() if call.dropped), None)
+    if dropped is not None:
+        name = name_of(run, dropped.module)
+        return (
+            f"{name} has dropout={dropped.spec.dropout:g} and is in training mode, so that no two "
+            f"of its answers are equal; {name}.eval() turns it off"
+        )
     if run.watch.networks:
         kinds = ", ".join(dict.fromkeys(f"nn.{type(m).__name__}" for m in run.watch.networks))
         return f"it makes {kinds} and never calls it, or only in a way whose numbers cannot be read"
