@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from diagnosis.programs.table import programs, verdict
@@ -120,3 +121,34 @@ def test_a_slice_that_is_not_there_is_refused_by_name():
         rnnbench.diagnose(
             Fused(), spec=Spec("lstm", 3, 5), mapping={"weight_ih_l0": "gates.W[:, :3]"}
         )
+
+
+def test_a_cause_that_a_run_shows_is_not_said_to_give_the_numbers():
+    candidate, options = named("NanAtThree")
+    said = str(rnnbench.diagnose(candidate, **options))
+    assert "Cause: not_finite_from_one_step, as its run shows" in said
+    assert "gives the same numbers" not in said
+
+
+def test_without_any_gradient_only_the_forward_pass_is_called_right():
+    """A NumPy class has a backward pass of its own, which is not asked."""
+
+    class Own:
+        def __init__(self, inputs=3, hidden=4):
+            rng = np.random.default_rng(0)
+            self.Wx, self.Wh = rng.normal(size=(hidden, inputs)), rng.normal(size=(hidden, hidden))
+            self.b = rng.normal(size=hidden)
+
+        def forward(self, xs):
+            h, ys = np.zeros((xs.shape[1], len(self.b))), []
+            for x in xs:
+                h = np.tanh(x @ self.Wx.T + h @ self.Wh.T + self.b)
+                ys.append(h)
+            return np.stack(ys), h
+
+        def backward(self, upstream):
+            return upstream * 2
+
+    said = str(rnnbench.diagnose(Own()))
+    assert "is right in its forward pass, the only one that was compared" in said
+    assert "its method backward is not asked" in said

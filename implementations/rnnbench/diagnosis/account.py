@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
-from rnnbench.diagnosis.findings import Contribution, Findings, Place
+from rnnbench.diagnosis.findings import OBSERVED, Contribution, Findings, Place
 from rnnbench.diagnosis.script import words
 
 SHOWN = 8
@@ -47,6 +47,13 @@ def _only(d: Findings) -> bool:
     return bool(wrong) and all("-packed" in q.case for q in wrong)
 
 
+def known_by(d: Findings) -> str:
+    """Return what a cause is known by."""
+    if d.cause in OBSERVED:
+        return "as its run shows; no planted mistake can give these numbers"
+    return "which gives the same numbers to rounding"
+
+
 def verdict(d: Findings) -> str:
     """One line: right, or where it departs, or what it raised."""
     if d.script is not None:
@@ -56,9 +63,11 @@ def verdict(d: Findings) -> str:
     if d.status == "right":
         worst = max(d.quantities, key=lambda q: q.error / q.budget)
         names = f", with gates under exchanged names (what it calls {d.exchanged})"
+        graded = any(q.quantity.startswith("grad_") for q in d.quantities)
+        passes = "" if graded else " in its forward pass, the only one that was compared"
         return (
-            f"{d.candidate} is right{names if d.exchanged else ''}: {len(d.quantities)} quantities "
-            f"agree with the oracle; the furthest, {worst.quantity}, is "
+            f"{d.candidate} is right{passes}{names if d.exchanged else ''}: {len(d.quantities)} "
+            f"quantities agree with the oracle; the furthest, {worst.quantity}, is "
             f"{figure(worst.error)} eps off of {figure(worst.budget)} that rounding explains."
         )
     if d.unsteady:
@@ -133,7 +142,7 @@ def _cause(d: Findings) -> str:
             "Cause: none of the known mistakes, nor a pair of them, gives these numbers; the place "
             "is all that is known."
         )
-    lines = [f"Cause: {d.cause}, which gives the same numbers to rounding."]
+    lines = [f"Cause: {d.cause}, {known_by(d)}."]
     for known in d.explanations:
         lines += [
             f"  {known.sentence}",

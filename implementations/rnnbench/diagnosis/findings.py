@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from rnnbench.spec import DIRECTION_SUFFIX, Spec
 
+OBSERVED = ("not_finite_from_one_step", "extra_parameters")
+"""Causes that a run shows, where no planted mistake can give the numbers."""
 STATUSES = ("right", "departs", "raised", "nothing")
 
 

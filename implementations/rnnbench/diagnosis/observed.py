@@ -1,8 +1,9 @@
 """Mistakes that only this candidate can have made, told by what its calls were seen to do.
 
 They are no part of the catalogue, as their numbers depend on the candidate: a weight that it scales
-by a factor of its own, parameters that torch's cells do not have. As those of the catalogue they
-are named only where they give the same numbers.
+by a factor of its own, parameters that torch's cells do not have. A scaled weight is named only
+where it gives the same numbers; the others only where all is right up to one step, or with the
+extra parameters at zero (`findings.OBSERVED`).
 """
 
 from __future__ import annotations
