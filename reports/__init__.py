@@ -1,4 +1,4 @@
-"""What the published site shows of recurrent networks, on top of `rnnbench.judge.site`.
+"""The published site's part on recurrent networks, on top of `rnnbench.judge.site`.
 
 data      everything that is read from the disk
 sections  parts of pages, from what was read

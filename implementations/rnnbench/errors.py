@@ -1,4 +1,4 @@
-"""What rnnbench raises: each error is a subclass of the builtin that is nearest in meaning."""
+"""Errors that rnnbench raises: each is a subclass of the builtin that is nearest in meaning."""
 
 
 class InputError(ValueError, RuntimeError):
@@ -13,4 +13,4 @@ class UnsupportedError(NotImplementedError):
 
 
 class BrokenError(RuntimeError):
-    """What was to be measured cannot be built or does not run; the sentence says why."""
+    """Raised where something to be measured cannot be built or does not run; says why."""

@@ -1,4 +1,4 @@
-"""What a command's exit code says; the same for all that judge."""
+"""Exit codes of the commands; the same for all that judge."""
 
 GOOD, FAILED, USAGE, INCONCLUSIVE, NOTHING_MEASURED, BROKEN = range(6)
 

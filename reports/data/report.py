@@ -16,7 +16,7 @@ from rnnbench.judge.site.data.site import Site
 
 @dataclass
 class Report:
-    """What was measured of recurrent networks.
+    """All that was measured of recurrent networks.
 
     rows        those of each machine's newest and last clean commit
     compared    host → comparisons with peers, and its roofline

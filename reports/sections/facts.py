@@ -1,4 +1,4 @@
-"""What ran, where, what has no number, and the control kernel."""
+"""Facts of a run: what ran, where, what has no number, and the control kernel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Absence:
 
 @dataclass(frozen=True)
 class Identity:
-    """What really ran for one backend and cell; ``long`` values are shown on request."""
+    """Kernels that really ran for a backend and cell; ``long`` values are shown on request."""
 
     backend: str
     cell: str

@@ -1,4 +1,4 @@
-"""Where we lose, in words: every case in which another is faster than our kernels."""
+"""Losses in words: every case in which another is faster than our kernels."""
 
 from __future__ import annotations
 

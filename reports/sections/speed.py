@@ -50,7 +50,7 @@ class Phase:
 
 @dataclass
 class Losses:
-    """How often a backend loses to the baseline, and each loss in a sentence, worst first."""
+    """The losses of a backend to the baseline: how many, and each in a sentence, worst first."""
 
     backend: str
     count: int

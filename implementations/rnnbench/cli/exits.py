@@ -1,4 +1,4 @@
-"""How a command ends: with an exit code, and with a sentence on stderr where it failed."""
+"""Ends of the commands: an exit code, and a sentence on stderr where one failed."""
 
 from __future__ import annotations
 

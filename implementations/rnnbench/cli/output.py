@@ -1,4 +1,4 @@
-"""How a command prints what it found: as JSON, or as tables and sentences."""
+"""Output of the commands: JSON, or tables and sentences."""
 
 from __future__ import annotations
 

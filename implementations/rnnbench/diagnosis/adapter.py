@@ -305,7 +305,7 @@ class _Call:
         }
 
     def gradients(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the problem's loss, through autograd; what has no graph or a wrong shape adds none."""
+        """Return gradients of the problem's loss; what has no graph or a wrong shape adds none."""
         sources = self._sources()
         asked = [
             (found[name], torch.tensor(as_float64(up), dtype=found[name].dtype))

@@ -1,4 +1,4 @@
-"""What a candidate can be: its kind, its network, the places of its weights; adapters for each.
+"""Kinds of candidates: its kind, its network, the places of its weights; adapters for each.
 
 What cannot be told from names and shapes becomes several adapters, between which numbers decide.
 """

@@ -1,4 +1,4 @@
-"""Which known mistake explains the candidate: the catalogue, singly, then in pairs.
+"""Search the known mistakes for what explains the candidate: singly, then in pairs.
 
 A set of mistakes explains a candidate if the network with these planted gives its numbers, every
 quantity of every problem, to rounding. An error to the planted numbers is measured as to the
@@ -337,6 +337,6 @@ def _numbers(solved: Solved, planted: Sequence[Mistake], *, forward_only: bool) 
 
 
 def _in_dtype(problem: Problem, planted: Sequence[Mistake]) -> dict[str, Any]:
-    """As `_numbers`, computed in the dtype under test."""
+    """Return what `_numbers` does, computed in the dtype under test."""
     found = answers(mistakes.candidate(problem.case.spec, *planted), problem)
     return {q: None if v is None else v.detach().double().numpy() for q, v in found.items()}

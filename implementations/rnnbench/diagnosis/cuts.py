@@ -197,7 +197,7 @@ def half_of(trial: Trial, direction: int) -> slice:
 
 
 def output_share(trial: Trial, direction: int, n: int) -> float:
-    """Of the output at the step that a run of n steps reaches last in this direction."""
+    """Return the share of the output at the step that a run of n steps reaches last."""
     return share(
         trial, "output", (0 if direction else n - 1, slice(None), half_of(trial, direction))
     )

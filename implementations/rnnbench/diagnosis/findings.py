@@ -1,4 +1,4 @@
-"""What a diagnosis finds, as plain data: the place, the cause, and the figures behind them."""
+"""Findings of a diagnosis as plain data: the place, the cause, and the figures behind them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STATUSES = ("right", "departs", "raised", "nothing")
 
 @dataclass(frozen=True)
 class Place:
-    """Where the candidate first departs.
+    """The place where the candidate first departs.
 
     quantity    as the oracle calls it: "output", "h_n", "c_n", "grad_x", "grad_weight_ih_l0", …
     layer       from 0, as in torch's names; None where it cannot be told
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one time step adds to the gradient of a weight: norms, and the numbers if they are few.
+    """A step's part of the gradient of a weight: norms, and the numbers if they are few.
 
     Measured as the difference of two runs, one begun at this step and one begun a step later (for
     the reverse direction: ended).
@@ -151,7 +151,7 @@ class Term:
 
 @dataclass
 class Script:
-    """What is known of a candidate that is a whole script.
+    """Facts about a candidate that is a whole script.
 
     network   the module of torch.nn that the answer goes by, as the script calls it
     ended     how it ended, where it did not come to its last line

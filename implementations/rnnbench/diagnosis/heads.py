@@ -29,7 +29,7 @@ Swap = tuple[dict[str, Any], str, Any, Any]
 
 @dataclass(frozen=True)
 class Head:
-    """What is replaced for a call: in modules, and tensors that no module holds.
+    """Replacements for a call: in modules, and of tensors that no module holds.
 
     said  their names and sizes
     """

@@ -26,7 +26,7 @@ ARRAYS = ("torch", "numpy")
 
 @dataclass(frozen=True)
 class Layout:
-    """How a candidate holds its numbers; the defaults are torch's.
+    """The layout of a candidate's numbers; the defaults are torch's.
 
     batch_first  x and output are (B, T, ·) where torch has (T, B, ·)
     unbatched    one sequence at a time: x (T, I), states (L·D, H)

@@ -1,4 +1,4 @@
-"""Where a black box first departs, from runs over cut sequences (`cuts`) and pinned gates.
+"""Locate where a black box first departs, from runs over cut sequences (`cuts`) and pinned gates.
 
 First.  Forward: the shortest run in which a state or the output departs, there the lowest layer.
 Backward: the shortest run in which a gradient departs, there the highest layer. A departure in runs
@@ -230,7 +230,7 @@ def first_backward(cuts: Cuts, red: Collection[str]) -> Place | None:
 
 
 def _backward_in_whole(whole: Trial, red: Collection[str]) -> Place | None:
-    """As `first_backward`, of a candidate that goes by the number of the step.
+    """Return what `first_backward` does, of a candidate that goes by the number of the step.
 
     Cut runs do not tell its step. In one direction the gradient of x does, as dL/dx_t = W_ihᵀ δ_t:
     the last step at which it departs, the first that the pass back comes to.

@@ -1,4 +1,4 @@
-"""How a candidate is to be asked: the layout, storage and sizes in which its answers fit.
+"""Recognise how a candidate is asked: layout, storage and sizes in which its answers fit.
 
 Every layout that its shapes allow is put a small problem; the first in which the numbers are right
 is taken, else the first in which a known mistake gives them, else the first that fits in shape.

@@ -1,4 +1,4 @@
-"""Whether a candidate answers the same question the same way: no state left over, no chance.
+"""Test that a candidate answers the same question the same way: no state left over, no chance.
 
 One problem is put three times: twice from one random state, once from another. What differs
 between the first two is left over from a call (a state kept in an attribute, a cache, a changed

@@ -1,4 +1,4 @@
-"""What wrong numbers look like where no known mistake gives them: general signatures.
+"""General signatures: describe wrong numbers that no known mistake gives.
 
 Each is a statement about the numbers alone, true to rounding; none names a cause.
 """

@@ -15,7 +15,7 @@ from rnnbench.files.schema import Bounds, build
 
 @dataclass
 class Diagnosis(Findings):
-    """Where a candidate first departs from the oracle, and which known mistake explains it.
+    """The answer: where a candidate first departs from the oracle, and which mistake explains it.
 
     Prints as an account. ``.passed``, ``.first_divergence`` and ``.cause`` say the main things, the
     other fields are those of `rnnbench.diagnosis.findings.Findings`.

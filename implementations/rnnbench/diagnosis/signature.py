@@ -61,7 +61,7 @@ POSITIONAL = Arguments(positional=True)
 
 
 def parameters_of(candidate: Any) -> list[Parameter] | None:
-    """Of the call, or None where it does not tell them."""
+    """Return the parameters of the call, or None where it does not tell them."""
     called = candidate.forward if isinstance(candidate, torch.nn.Module) else candidate
     try:
         return list(inspect.signature(called).parameters.values())

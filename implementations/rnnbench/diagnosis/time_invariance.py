@@ -1,4 +1,4 @@
-"""Whether a candidate does at every step the same, so that a cut sequence stands for its part.
+"""Test that a candidate does at every step the same, so that a cut sequence stands for its part.
 
 A run over the last n steps counts them from 0. What departs there departs in the whole sequence at
 the same step only if the candidate does not go by the number of the step (a detach every k steps, a

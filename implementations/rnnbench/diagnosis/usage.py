@@ -1,4 +1,4 @@
-"""What is asked of `rnnbench.diagnose`, looked at before any work is done."""
+"""Checks of the arguments of `rnnbench.diagnose`, before any work is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a adapter's tensors is which weight: by torch's names, by shape, or by a mapping."""
+"""Match a candidate's tensors to weights: by torch's names, by shape, or by a mapping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mistake is, and the conditions under which one can be made at all."""
+"""The class of known mistakes, and the conditions under which one can be made at all."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Mistake:
 
     @property
     def backward_only(self) -> bool:
-        """Whether output and final state are right, and only gradients are wrong."""
+        """Return whether output and final state are right, and only gradients are wrong."""
         return all(quantity.startswith("grad_") for quantity in self.touches)
 
     def applies(self, case: Case) -> bool:
-        """Whether the mistake can be made in this case, and changes its numbers."""
+        """Return whether the mistake can be made in this case, and changes its numbers."""
         return (case.training or not self.backward_only) and all(need(case) for need in self.needs)
 
     def touched(self, case: Case) -> dict[str, tuple[str, ...]]:
@@ -63,7 +63,7 @@ class Mistake:
 
     @staticmethod
     def _quantities(case: Case) -> list[str]:
-        """What the oracle answers in this case, less what is zero there whatever one does."""
+        """Return what the oracle answers in this case, less what is zero whatever one does."""
         states = ["h", "c"][: 1 + case.spec.has_cell_state]
         names = ["output", *(f"{part}_n" for part in states)]
         if case.training:

@@ -37,7 +37,7 @@ Hook = Callable[[Any, "At"], Any]
 
 @dataclass
 class At:
-    """Where the network stands when it asks a mistake to act; one object, moved along."""
+    """The place of the network when it asks a mistake to act; one object, moved along."""
 
     spec: Spec
     T: int
@@ -191,5 +191,5 @@ class Network:
 
 
 def _before(lengths: Sequence[int], T: int) -> Tensor:
-    """Whether a step belongs to the sequence, (T, B)."""
+    """Return whether each step belongs to the sequence, (T, B)."""
     return torch.arange(T)[:, None] < torch.tensor(lengths)

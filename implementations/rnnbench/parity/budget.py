@@ -1,4 +1,4 @@
-"""How large an error may be: derived from the case, not guessed.
+"""Budgets of errors: how large one may be, derived from the case, not guessed.
 
 Error.  For each quantity q, norm-wise and in units of u, the unit roundoff of the dtype
 (2⁻²⁴ for float32):

@@ -146,7 +146,7 @@ def kernel_for(spec: Spec, device: torch.device) -> tuple[str, Kernel]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one sliding pass is given, besides tensors that need a gradient.
+    """Arguments of one sliding pass, besides tensors that need a gradient.
 
     backend     what runs the forward pass
     kernel      what runs the windows' backward pass

@@ -106,7 +106,7 @@ def is_cell(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Point:
-    """When and where a call was made, and inside which modules of the script's own."""
+    """The moment and place of a call, and the script's own modules around it."""
 
     at: At | None
     order: int

@@ -21,7 +21,7 @@ from rnnbench.judge.site.html.page import Frame
 
 @dataclass
 class Site:
-    """What was measured and judged.
+    """All that was measured and judged.
 
     known       every figure
     benchmarks  entries of asv's benchmarks.json; machines: asv's description of each, by name

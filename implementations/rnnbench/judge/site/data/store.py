@@ -100,7 +100,7 @@ def counts(statuses: Collection[Status]) -> Counts:
 
 @dataclass
 class Part:
-    """What the files of one commit hold."""
+    """The contents of the files of one commit."""
 
     stamp: Stamp
     visits: list[Visit]

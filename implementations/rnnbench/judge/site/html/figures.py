@@ -1,4 +1,4 @@
-"""What templates show: cells of tables, panels of a table beside its chart, banners."""
+"""Parts of templates: cells of tables, panels of a table beside its chart, banners."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ LAST = [
 
 @dataclass(frozen=True)
 class Frame:
-    """What the pages of a site have in common.
+    """The parts that the pages of a site have in common.
 
     foot    sentences on what the machines' verdicts are worth
     titles  the suite's own pages: file name and words in the navigation
