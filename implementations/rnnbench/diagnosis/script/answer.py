@@ -119,8 +119,9 @@ def answer(run: Run) -> Diagnosis:
     if not found:
         return result
     _judge(result, run, found)
-    if result.status == "right" and untraced:
-        result.status, result.raised = "nothing", untraced[0]
+    if result.status == "right" and (untraced or trouble.asserted(run)):
+        failed = f"its comparison in line {run.line} fails, which could not be traced further"
+        result.status, result.raised = "nothing", (untraced or [failed])[0]
     if said:
         result.status = "raised"
     script.advice = [*remarks, *trouble.advice(run)]

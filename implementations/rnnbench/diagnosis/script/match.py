@@ -222,12 +222,18 @@ class _Matching:
             )
             other[0].held.append(held)
 
+    def _is_sized(self, pair: Pair) -> bool:
+        """Return whether the line of a difference asks how large it is."""
+        line = self.run.source.line(pair.at.line) if pair.at else ""
+        return re.search(r"\babs\b|\bmax\b|\bnorm\b", line) is not None
+
     def untraced(self) -> list[str]:
         """Say which of the script's comparisons came out unequal and could not be held."""
         found = []
         for pair in self.run.watch.pairs.all():
             sides = (pair.left, pair.right)
-            if pair.how in QUIET or not all(pair.computed) or not _unequal(pair):
+            quiet = pair.how in QUIET and (pair.learned or not self._is_sized(pair))
+            if quiet or not all(pair.computed) or not _unequal(pair):
                 continue
             if any(self._held(side) or self._part(side, pair.order) for side in sides):
                 continue
