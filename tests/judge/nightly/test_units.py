@@ -113,11 +113,17 @@ def unit(benchmark: str, commit: str = "a" * 40, cases: int = 10, number: int = 
 def test_units_of_one_commit_that_are_known_to_be_short_share_a_run() -> None:
     every = [unit("a"), unit("b"), unit("a", commit="c" * 40), unit("b", number=1), unit("new")]
     ledger = known("a", "b", seconds=4.0)
-    assert units.batch(every, ledger, set()) == [every[0], every[1], every[3]]  # of 40 s each
-    assert units.batch(every, known("a", "b", seconds=7.0), set()) == every[:1]
-    assert units.batch(every[4:] + every[:4], ledger, set()) == [every[4]]
-    assert units.batch(every, ledger, {every[0]}) == [every[0]]
-    assert units.batch(every, ledger, {every[1]}) == [every[0], every[3]]
+
+    def batch(given: list[units.Unit], ledger: Ledger, alone: set[units.Unit]) -> list[units.Unit]:
+        return units.batch(given, ledger, alone, 3600.0)
+
+    assert batch(every, ledger, set()) == [every[0], every[1], every[3]]  # of 40 s each
+    assert batch(every, known("a", "b", seconds=7.0), set()) == every[:1]
+    assert batch(every[4:] + every[:4], ledger, set()) == [every[4]]
+    assert batch(every, ledger, {every[0]}) == [every[0]]
+    assert batch(every, ledger, {every[1]}) == [every[0], every[3]]
+    assert units.batch(every, ledger, set(), 100.0) == every[:2]  # no more than the night has left
+    assert units.batch(every, ledger, set(), 10.0) == every[:1]
 
 
 def test_the_seconds_of_a_run_are_shared_as_before() -> None:

@@ -159,7 +159,7 @@ class _Run:
         alone: set[Unit] = set()
         vain = 0
         while waiting and self.remaining() > 0 and vain < IN_VAIN:
-            batch = units.batch(waiting, self.ledger, alone)
+            batch = units.batch(waiting, self.ledger, alone, self.remaining())
             expected = units.estimate(batch, self.ledger)
             waiting = [one for one in waiting if one not in batch]
             if batch[0].commit in self.ledger.unbuilt:

@@ -141,20 +141,29 @@ def waiting(
     return [unit for _, unit in sorted(found, key=lambda pair: pair[0])]
 
 
-def batch(units: Sequence[Unit], ledger: Ledger, alone: Container[Unit]) -> list[Unit]:
-    """Return the first unit, and those of its commit after it that fit into the same run of asv."""
+def batch(
+    units: Sequence[Unit], ledger: Ledger, alone: Container[Unit], seconds: float
+) -> list[Unit]:
+    """Return the first unit, and those of its commit after it that fit into the same run of asv.
+
+    Together they take no more than ``seconds``, as expected, nor than `BATCH_SECONDS`.
+    """
+
+    def known(unit: Unit) -> float | None:
+        per_case = ledger.seconds.get(unit.slice.benchmark)
+        return None if per_case is None or unit in alone else per_case * len(unit.cases)
+
     first, *more = units
-    chosen, total = [first], expected(first, ledger)
-    if total is None or first in alone or first.slice.benchmark not in ledger.seconds:
+    chosen, total = [first], known(first)
+    if total is None:
         return chosen
     for unit in more:
-        seconds = expected(unit, ledger)
-        known = unit.slice.benchmark in ledger.seconds
-        if unit.commit != first.commit or unit in alone or seconds is None or not known:
+        own = known(unit)
+        if unit.commit != first.commit or own is None:
             continue
-        if total + seconds <= BATCH_SECONDS:
+        if total + own <= min(seconds, BATCH_SECONDS):
             chosen.append(unit)
-            total += seconds
+            total += own
     return chosen
 
 
