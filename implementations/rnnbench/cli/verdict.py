@@ -177,8 +177,8 @@ def _facts(answer: Verdict) -> list[str]:
     if answer.of(Status.NO_CHANGE):
         facts.append(f"no change: {text.unchanged(answer)}")
     facts += [f"{name}: {says}" for name, says in text.channel_labels(answer)]
-    if passed := text.unlooked(answer):
-        facts.append(f"{passed}; --bench looks at what it names")
+    if others := text.not_chosen(answer):
+        facts.append(f"{others}; --bench looks at what it names")
     changed = text.differences(answer.base, answer.head)
     facts.append("environment: " + (", ".join(changed) or "the same versions on both sides"))
     if answer.of(Status.REGRESSION):

@@ -131,7 +131,7 @@ class Verdict(Record):
     """Part (dependencies, code, tool) → what is left of the effect when only it is swapped."""
     commits: tuple[str, ...] = ()
     """The range that the change lies in: after base, up to head; one where it was bisected."""
-    passed: Mapping[str, int] = field(default_factory=dict)
+    not_chosen: Mapping[str, int] = field(default_factory=dict)
     """Benchmark → how many of its cases were not chosen, so that nothing is known of them."""
 
     def of(self, *statuses: Status) -> list[CaseAnswer]:

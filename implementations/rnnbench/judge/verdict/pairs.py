@@ -155,7 +155,7 @@ class _Work:
         self.suite = replace(self.suite, control=self.of_base.control)
         every = dict.fromkeys([*self.of_head.index, *self.of_base.index])
         self.cases = list(choose(every))
-        self.passed = Counter(case.benchmark for case in every) - Counter(
+        self.not_chosen = Counter(case.benchmark for case in every) - Counter(
             case.benchmark for case in self.cases
         )
         if not self.cases:
@@ -294,7 +294,7 @@ class _Work:
             rounds=len(self.rounds),
             seconds=round(self.seconds, 3),
             cases=tuple(self.answers[case] for case in self.cases),
-            passed=dict(self.passed),
+            not_chosen=dict(self.not_chosen),
         )
 
     def _answer(self, case: Case, kept: list[Round]) -> CaseAnswer:

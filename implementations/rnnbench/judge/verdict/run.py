@@ -116,7 +116,7 @@ class _Run:
         span = commits.between(self.project.folder, self.base.hash, self.head.hash)
         verdict = replace(found.verdict, commits=span)
         if self.request.bench or self.request.cases:
-            verdict = replace(verdict, passed={})  # whoever names cases knows of the others
+            verdict = replace(verdict, not_chosen={})  # whoever names cases knows of the others
         slower = tuple(case.name for case in verdict.of(Status.REGRESSION))
         if slower:
             part = replace(step, cases=slower, budget=step.budget * PART)

@@ -27,7 +27,7 @@ from rnnbench.judge.verdict.sides import INSTRUCTIONS, MEMORY, PARITY, VALUE
 
 SHOWN = 20
 """Cases of a status that the markdown lists; the report has all."""
-SHOWN_PASSED = 8
+SHOWN_NOT_CHOSEN = 8
 """Benchmarks that are named with the cases that were not looked at."""
 MARKS = {
     Status.REGRESSION: "▲",
@@ -179,14 +179,18 @@ def differences(base: Commit, head: Commit) -> list[str]:
     ]
 
 
-def unlooked(verdict: Verdict) -> str:
+def not_chosen(verdict: Verdict) -> str:
     """Return how many cases of which benchmarks were not looked at; empty if all were."""
-    if not verdict.passed:
+    if not verdict.not_chosen:
         return ""
-    most = sorted(verdict.passed.items(), key=lambda one: -one[1])
-    named = ", ".join(f"{count} of {benchmark}" for benchmark, count in most[:SHOWN_PASSED])
-    more = f" and {len(most) - SHOWN_PASSED} more benchmarks" if len(most) > SHOWN_PASSED else ""
-    return f"not looked at: {sum(verdict.passed.values())} cases: {named}{more}"
+    most = sorted(verdict.not_chosen.items(), key=lambda one: -one[1])
+    named = ", ".join(f"{count} of {benchmark}" for benchmark, count in most[:SHOWN_NOT_CHOSEN])
+    more = (
+        f" and {len(most) - SHOWN_NOT_CHOSEN} more benchmarks"
+        if len(most) > SHOWN_NOT_CHOSEN
+        else ""
+    )
+    return f"not looked at: {sum(verdict.not_chosen.values())} cases: {named}{more}"
 
 
 def command(verdict: Verdict, cases: Sequence[CaseAnswer] = ()) -> str:
@@ -218,7 +222,7 @@ def markdown(verdict: Verdict, report: str | None = None) -> str:
     parts.append(f"**To reproduce:**\n\n```sh\n{plain(command(verdict, again))}\n```")
     if report:
         parts.append(f"[Report](<{report.replace('>', '%3E')}>)")
-    said = [part for part in (counts(verdict), unlooked(verdict)) if part]
+    said = [part for part in (counts(verdict), not_chosen(verdict)) if part]
     parts.append(
         f"<sub>{escaped('. '.join(said))}. {verdict.rounds} rounds in "
         f"{verdict.seconds:.0f} s on "
