@@ -15,11 +15,13 @@ matters lies beyond the verdict's practical floor.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rnnbench.judge.verdict.answer import CaseAnswer, Status
+from rnnbench.judge.verdict.answer import CaseAnswer, Status, Undecided
 from rnnbench.judge.verdict.channels import SPREAD
+from rnnbench.judge.verdict.decision import LEAST
 from rnnbench.judge.verdict.sides import Case
 
 GROWTH = 2.0
@@ -57,6 +59,28 @@ def count_answer(case: Case, base: float, head: float, floor: float) -> CaseAnsw
     elif head < base / least:
         status = Status.IMPROVEMENT
     return _answer(case, base, head, status, least - 1)
+
+
+def log_ratio(pair: tuple[float, float] | None) -> float | None:
+    """Return ln(head / base), 0 for equal numbers of any sign; None where there is no ratio."""
+    if pair is None:
+        return None
+    if pair[0] == pair[1]:
+        return 0.0
+    return math.log(pair[1] / pair[0]) if min(pair) > 0 else None
+
+
+def without_ratio(answer: CaseAnswer, pairs: Sequence[tuple[float, float]]) -> CaseAnswer:
+    """Answer for numbers some of which are not positive: a change is one that all rounds show."""
+    base, head = zip(*pairs, strict=True)
+    status = Status.INCONCLUSIVE
+    if len(pairs) >= LEAST and (min(head) > max(base) or max(head) < min(base)):
+        status = Status.REGRESSION if min(head) > max(base) else Status.IMPROVEMENT
+    reason = (
+        f"not all of its numbers are positive, so they have no ratio: {base[0]:g} → {head[0]:g}"
+    )
+    undecided = Undecided.NOISE if status is Status.INCONCLUSIVE else None
+    return replace(answer, status=status, reason=reason, undecided=undecided)
 
 
 def _answer(

@@ -27,7 +27,6 @@ from rnnbench.files import machine
 from rnnbench.judge.suite import WRONG, Suite
 from rnnbench.judge.verdict.answer import CaseAnswer, Status, Undecided, Verdict
 from rnnbench.judge.verdict.decision import (
-    LEAST,
     Decision,
     Rule,
     average,
@@ -39,7 +38,13 @@ from rnnbench.judge.verdict.decision import (
     typical,
     without_drift,
 )
-from rnnbench.judge.verdict.numbers import count_answer, parity_answer, same_value
+from rnnbench.judge.verdict.numbers import (
+    count_answer,
+    log_ratio,
+    parity_answer,
+    same_value,
+    without_ratio,
+)
 from rnnbench.judge.verdict.process import (
     Failure,
     Measured,
@@ -265,7 +270,7 @@ class _Work:
         for case in self.timed:
             for quantity in STATISTICS if case.quantity == TIME else (case.quantity,):
                 pairs = [one.pair(case, quantity) for one in kept]
-                own = {n: d for n, pair in enumerate(pairs) if (d := _log_ratio(pair)) is not None}
+                own = {n: d for n, pair in enumerate(pairs) if (d := log_ratio(pair)) is not None}
                 ratios[case, quantity] = list(own.values())
                 if case.quantity == TIME:
                     together.setdefault((quantity, tuple(own)), []).append((case, quantity))
@@ -308,8 +313,8 @@ class _Work:
             rounds=len(pairs),
             quarantined=of_case - len(pairs),
         )
-        if any(_log_ratio(pair) is None for pair in pairs):
-            return _without_ratio(answer, pairs)
+        if any(log_ratio(pair) is None for pair in pairs):
+            return without_ratio(answer, pairs)
         if decision is not None:
             answer = replace(answer, **vars(decision), quarantined=of_case - decision.rounds)
         if answer.status is Status.INCONCLUSIVE:
@@ -335,28 +340,6 @@ class _Work:
         budget = self.prepared + needed * (self.seconds - self.prepared) / max(1, len(self.rounds))
         reason = f"{spent}; {needed} should decide it: --budget {budget_minutes(budget)}"
         return replace(answer, undecided=Undecided.TIME, budget=round(budget, 1), reason=reason)
-
-
-def _log_ratio(pair: tuple[float, float] | None) -> float | None:
-    """Return ln(head / base), 0 for equal numbers of any sign; None where there is no ratio."""
-    if pair is None:
-        return None
-    if pair[0] == pair[1]:
-        return 0.0
-    return math.log(pair[1] / pair[0]) if min(pair) > 0 else None
-
-
-def _without_ratio(answer: CaseAnswer, pairs: list[tuple[float, float]]) -> CaseAnswer:
-    """Answer for numbers some of which are not positive: a change is one that all rounds show."""
-    base, head = zip(*pairs, strict=True)
-    status = Status.INCONCLUSIVE
-    if len(pairs) >= LEAST and (min(head) > max(base) or max(head) < min(base)):
-        status = Status.REGRESSION if min(head) > max(base) else Status.IMPROVEMENT
-    reason = (
-        f"not all of its numbers are positive, so they have no ratio: {base[0]:g} → {head[0]:g}"
-    )
-    undecided = Undecided.NOISE if status is Status.INCONCLUSIVE else None
-    return replace(answer, status=status, reason=reason, undecided=undecided)
 
 
 def processors() -> list[int]:
