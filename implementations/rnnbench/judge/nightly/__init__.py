@@ -1,6 +1,7 @@
 """The nightly run: measure what is new within a time budget, judge, publish.
 
 run           the night itself: start here;  plan  the request for it
+steps         its steps, and what is known of it on the way
 parts         its verdict and its calibration, which are commands of their own
 night         the record of a night, for the report
 units         a commit and some cases of one benchmark: the rest to measure, its order, shards
