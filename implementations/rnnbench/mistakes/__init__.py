@@ -12,7 +12,7 @@ planting   `CATALOGUE`; the network with any of its mistakes, as a function or a
 limiting   a mistake made in one layer or direction alone
 network    the network that they are planted in, and the places at which they act
 catalogue  the class of a mistake, and the conditions under which it changes anything
-weights, cells, loops, layers, sequences, derivatives, gradients
+weights, cells, gated, loops, layers, sequences, derivatives, gradients
            the mistakes, a function each, whose docstring says what is wrong
 changes    what several of them do to weights and to gradients
 """

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import cleandoc
+from typing import Any
 
 from rnnbench.mistakes.network import Hook
 from rnnbench.spec import Case
@@ -169,3 +170,13 @@ def unsorted(case: Case) -> bool:
 def masked(case: Case) -> bool:
     """Dropout between layers is in force and leaves something over."""
     return 0 < case.spec.dropout < 1 and case.training and case.spec.layers > 1
+
+
+def unprojected(case: Case) -> bool:
+    return case.spec.proj_size == 0
+
+
+def of_gate(name: str) -> dict[str, Any]:
+    """Return where a gate of the LSTM acts and what it needs, as `mistake` takes them."""
+    place = "cell_output" if name == "output" else "cell_terms"
+    return {"at": place, "needs": (lstm, recurs) if name == "forget" else (lstm,)}

@@ -12,6 +12,7 @@ from rnnbench.mistakes.catalogue import (
     gru,
     lstm,
     mistake,
+    of_gate,
     recurs,
     rnn,
     several_steps,
@@ -253,9 +254,7 @@ def _lstm_gate_constant(name: str, which: int, letter: str) -> Mistake:
     wrong  d{letter} = 0
     right  d{letter} flows into the {name} gate's rows of every weight
     """
-    place = "cell_output" if name == "output" else "cell_terms"
-    needs = (lstm, recurs) if name == "forget" else (lstm,)
-    return mistake(at=place, touches="grad_weight_ih grad_weight_hh", needs=needs)(act)
+    return mistake(touches="grad_weight_ih grad_weight_hh", **of_gate(name))(act)
 
 
 lstm_forget_gate_constant = _lstm_gate_constant("forget", 0, "f")

@@ -18,7 +18,16 @@ import torch
 from torch import Tensor
 
 from rnnbench.errors import InputError
-from rnnbench.mistakes import cells, derivatives, gradients, layers, loops, sequences, weights
+from rnnbench.mistakes import (
+    cells,
+    derivatives,
+    gated,
+    gradients,
+    layers,
+    loops,
+    sequences,
+    weights,
+)
 from rnnbench.mistakes.catalogue import Mistake
 from rnnbench.mistakes.network import At, Hook, Network
 from rnnbench.parity.oracle import Array
@@ -27,7 +36,7 @@ from rnnbench.spec import Case, Spec
 
 CATALOGUE: Mapping[str, Mistake] = {
     found.id: found
-    for family in (weights, cells, loops, layers, sequences, derivatives, gradients)
+    for family in (weights, cells, gated, loops, layers, sequences, derivatives, gradients)
     for found in vars(family).values()
     if isinstance(found, Mistake)
 }

@@ -6,7 +6,7 @@ run                one run of it as ``__main__``, and where it ended
 source             its text: lines, expressions, names that are defined nowhere
 watch, seen, calls what it computed: calls of torch's networks, comparisons, sums
 views, variables,
-match              which of its tensors is held against which part of which quantity
+held, match        which of its tensors is held against which part of which quantity
 answer, parts      place and cause; the terms of a gradient
 trouble, mend      the error that it raised in the words of its network, and the obvious mending
 graph, reach,

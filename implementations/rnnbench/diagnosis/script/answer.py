@@ -23,7 +23,8 @@ from rnnbench.diagnosis.causes import Found, explain
 from rnnbench.diagnosis.findings import Compared, Explanation, Place, Quantity, Script
 from rnnbench.diagnosis.result import Diagnosis
 from rnnbench.diagnosis.script import trouble
-from rnnbench.diagnosis.script.match import Asked, Held, asked
+from rnnbench.diagnosis.script.held import Asked, Held
+from rnnbench.diagnosis.script.match import asked
 from rnnbench.diagnosis.script.parts import recognised
 from rnnbench.diagnosis.script.run import Run
 from rnnbench.diagnosis.trials import GROSS, Solved, Trial, attempt

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnbench.diagnosis.findings import Term
-from rnnbench.diagnosis.script.match import Held
+from rnnbench.diagnosis.script.held import Held
 from rnnbench.diagnosis.script.seen import Sum
 from rnnbench.diagnosis.script.source import shown
 from rnnbench.diagnosis.script.views import without_ones
